@@ -1,0 +1,107 @@
+"""The settings: one frozen object, validated once and handed down. No other module reads the environment."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+from engine.errors import InvalidInput
+
+DEFAULT_DATABASE = "sqlite:///engine.db"
+DEFAULT_ENCODER = "open_clip:ViT-B-32/openai"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything that can be tuned, with its default.
+
+    Each field can be given to ``Engine.open(..., settings=Settings(...))`` or set as an environment
+    variable ``ENGINE_<FIELD>`` (upper case) for the command line.
+    """
+
+    epsilon: float = 1e-4
+    """ε added to every covariance's diagonal (the papers' value; stored with the statistics)."""
+    shortlist: int = 200
+    """First-moment candidates that the exact stage re-ranks."""
+    batch_size: int = 64
+    """Images per encoder call."""
+    decode_workers: int = 2
+    """Threads that read and decode images while the encoder works."""
+    max_bad_share: float = 0.05
+    """Share of unreadable samples above which a model is refused and nothing is written."""
+    max_pixels: int = 64_000_000
+    """Largest picture that is decoded (width times height); more is refused as a decompression bomb."""
+    max_archive_bytes: int = 64 * 2**30
+    """Largest total size that an archive may unpack to."""
+    kept_features: int = 1000
+    """Sample features kept per model (fp16) for Monte-Carlo and best-k."""
+    kept_thumbnails: int = 9
+    """Preview pictures kept per model."""
+    thumbnail_size: int = 128
+    """Longer side of a preview, in pixels."""
+    checkpoint_samples: int = 4096
+    """Samples between two checkpoints of a running ingest."""
+    neighbours: int = 50
+    """Similar models kept per model and distance."""
+    neighbour_candidates: int = 200
+    """Nearest models by cosine among which Fréchet distances are computed."""
+    factor_cache_bytes: int = 2 * 2**30
+    """Memory for cached factors and sample features."""
+    busy_timeout: float = 30.0
+    """Seconds to wait for another process's write lock."""
+    generator_timeout: float = 600.0
+    """Seconds one batch of an external generator may take."""
+    index_folder: str | None = None
+    """Where index snapshots live. Default: beside a SQLite file, else in the user's cache folder."""
+    device: str = "auto"
+    """Torch device for encoders: ``auto``, ``cpu``, ``cuda``, ``cuda:1`` …"""
+
+    def __post_init__(self) -> None:
+        for name in ("epsilon", "busy_timeout", "generator_timeout"):
+            if not getattr(self, name) > 0:
+                raise InvalidInput(f"setting {name} must be above 0, got {getattr(self, name)!r}")
+        for name in (
+            "shortlist", "batch_size", "decode_workers", "max_pixels", "max_archive_bytes",
+            "thumbnail_size", "checkpoint_samples", "neighbours", "neighbour_candidates",
+        ):  # fmt: skip
+            if getattr(self, name) < 1:
+                raise InvalidInput(f"setting {name} must be at least 1, got {getattr(self, name)!r}")
+        for name in ("kept_features", "kept_thumbnails", "factor_cache_bytes"):
+            if getattr(self, name) < 0:
+                raise InvalidInput(f"setting {name} cannot be negative, got {getattr(self, name)!r}")
+        if not 0 <= self.max_bad_share < 1:
+            raise InvalidInput(f"setting max_bad_share must be in [0, 1), got {self.max_bad_share!r}")
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str] | None = None) -> Settings:
+        """Read ``ENGINE_<FIELD>`` variables.
+
+        Raises:
+            InvalidInput: a value cannot be parsed or is out of range.
+        """
+        environment = os.environ if environment is None else environment
+        values: dict[str, object] = {}
+        for field in fields(cls):
+            text = environment.get(f"ENGINE_{field.name.upper()}")
+            if text is None:
+                continue
+            kind = {"int": int, "float": float}.get(str(field.type), str)
+            try:
+                values[field.name] = kind(text)
+            except ValueError as exc:
+                raise InvalidInput(
+                    f"ENGINE_{field.name.upper()}={text!r} is not a {kind.__name__}",
+                    hint="unset it or give a number",
+                ) from exc
+        return cls(**values)  # type: ignore[arg-type]
+
+
+def cache_folder() -> Path:
+    """The user's cache folder for what can always be rebuilt: ``$ENGINE_CACHE``, or the platform's convention."""
+    given = os.environ.get("ENGINE_CACHE")
+    if given:
+        return Path(given)
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "engine"

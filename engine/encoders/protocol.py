@@ -1,0 +1,64 @@
+"""What every encoder offers: an identity, and the two arrows into one feature space."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+
+@dataclass(frozen=True)
+class EncoderIdentity:
+    """Who made a feature. Statistics with different identities never meet.
+
+    ``fingerprint`` is a hex digest of the weights and of the preprocessing, so that the same name
+    with other weights is another encoder. ``logit_scale`` is 1/τ, the encoder's own temperature
+    (100 for OpenAI CLIP). ``modalities`` is a subset of ``{"image", "text"}``.
+    """
+
+    name: str
+    fingerprint: str
+    dimension: int
+    logit_scale: float
+    modalities: frozenset[str]
+
+
+@runtime_checkable
+class Encoder(Protocol):
+    """Images and texts to unit-norm features.
+
+    The image side is split so that worker threads can do the first half while the encoder does the second:
+    ``prepare`` is pure, thread-safe and per image; ``prepared_to_features`` takes a stacked batch.
+    """
+
+    @property
+    def identity(self) -> EncoderIdentity:
+        """Name, fingerprint, dimension, temperature and modalities."""
+        ...
+
+    def prepare(self, image: Image.Image) -> NDArray[np.float32]:
+        """An RGB image to one preprocessed ``(c, h, w)`` float32 array. Thread-safe."""
+        ...
+
+    def prepared_to_features(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
+        """``(n, c, h, w)`` float32, as ``prepare`` makes them, to ``(n, d)`` float32 of unit norm."""
+        ...
+
+    def texts_to_features(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Texts to ``(n, d)`` float32 of unit norm.
+
+        Raises:
+            InvalidQuery: the encoder is image-only.
+        """
+        ...
+
+
+def images_to_features(encoder: Encoder, images: Sequence[Image.Image]) -> NDArray[np.float32]:
+    """RGB images to ``(n, d)`` float32 unit-norm features, in one batch."""
+    if not images:
+        return np.empty((0, encoder.identity.dimension), np.float32)
+    return encoder.prepared_to_features(np.stack([encoder.prepare(image) for image in images]))
