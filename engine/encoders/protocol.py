@@ -3,28 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from engine.records import EncoderIdentity
 
-@dataclass(frozen=True)
-class EncoderIdentity:
-    """Who made a feature. Statistics with different identities never meet.
-
-    ``fingerprint`` is a hex digest of the weights and of the preprocessing, so that the same name
-    with other weights is another encoder. ``logit_scale`` is 1/τ, the encoder's own temperature
-    (100 for OpenAI CLIP). ``modalities`` is a subset of ``{"image", "text"}``.
-    """
-
-    name: str
-    fingerprint: str
-    dimension: int
-    logit_scale: float
-    modalities: frozenset[str]
+__all__ = ["Encoder", "EncoderIdentity", "images_to_features"]
 
 
 @runtime_checkable

@@ -1,0 +1,10 @@
+"""First-moment indexes behind one base, their snapshots on disk, and the cache of factors.
+
+Everything here can be rebuilt from the database.
+"""
+
+from engine.index.base import MISSING, FirstMomentIndex
+from engine.index.cache import ByteCache
+from engine.index.flat import FlatIndex
+
+__all__ = ["MISSING", "ByteCache", "FirstMomentIndex", "FlatIndex"]

@@ -1,0 +1,78 @@
+"""What every first-moment index offers: inner products of queries with the models' normalised means.
+
+Rows are the index's own affair; models are known by their integer ids. An index is immutable once built:
+``updated`` gives a new one, so that a search never sees half a change and needs no lock.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+Float32 = NDArray[np.float32]
+Int64 = NDArray[np.int64]
+
+MISSING = -1
+"""The id that pads answers when fewer than k models exist; its score is −inf."""
+
+
+class FirstMomentIndex(ABC):
+    """Inner-product search over μ̃ ``(n, d)`` float32.
+
+    Class attributes say what a kind can do: ``kind`` names it in snapshots and settings; ``exact`` whether every
+    answer equals a full scan's.
+    """
+
+    kind: ClassVar[str]
+    exact: ClassVar[bool]
+
+    @classmethod
+    @abstractmethod
+    def build(cls, ids: Int64, vectors: Float32, *, dimension: int) -> FirstMomentIndex:
+        """Index ``vectors`` ``(n, d)`` of unit norm under ``ids`` ``(n,)``, which are distinct."""
+
+    @abstractmethod
+    def updated(self, ids: Int64, vectors: Float32, removed: Int64) -> FirstMomentIndex:
+        """A new index with ``removed`` gone and ``ids`` added or replaced. This one stays valid."""
+
+    @abstractmethod
+    def search(self, queries: Float32, k: int, *, allowed: Int64 | None = None) -> tuple[Float32, Int64]:
+        """The k best models of each query.
+
+        Args:
+            queries: ``(m, d)`` float32, C-contiguous.
+            k: at least 1.
+            allowed: ids that may be answered, or None for all; k answers come back whenever k of them exist.
+
+        Returns:
+            ``(scores (m, k) float32, ids (m, k) int64)``, best first, padded with −inf and ``MISSING``.
+        """
+
+    @abstractmethod
+    def vectors(self, ids: Int64) -> Float32:
+        """Stored vectors ``(len(ids), d)``; NaN rows for ids that are not there."""
+
+    @abstractmethod
+    def moments(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """``(mean (d,), second moment (d, d))`` of the stored vectors, float64: the spread of any query's cosines."""
+
+    @abstractmethod
+    def save(self, folder: Path) -> list[str]:
+        """Write the index's files into ``folder``; their names."""
+
+    @classmethod
+    @abstractmethod
+    def load(cls, folder: Path, *, dimension: int) -> FirstMomentIndex:
+        """Read what ``save`` wrote. Checksums have been verified by the caller."""
+
+    @property
+    @abstractmethod
+    def ids(self) -> Int64:
+        """Ids in row order."""
+
+    def __len__(self) -> int:
+        return len(self.ids)

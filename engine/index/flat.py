@@ -1,0 +1,127 @@
+"""Exact search by FAISS's flat inner-product index: every vector is read for every query."""
+
+from __future__ import annotations
+
+import os
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.index.base import MISSING, FirstMomentIndex, Float32, Int64
+
+VECTORS = "vectors.npy"
+IDS = "ids.npy"
+
+
+class FlatIndex(FirstMomentIndex):
+    """``faiss.IndexFlatIP`` with a row → id map beside it.
+
+    FAISS releases the interpreter lock while it searches and only reads the index, so threads may share one.
+    """
+
+    kind: ClassVar[str] = "flat"
+    exact: ClassVar[bool] = True
+
+    def __init__(self, ids: Int64, vectors: Float32, dimension: int) -> None:
+        import faiss
+
+        assert vectors.shape == (len(ids), dimension), "one vector an id"
+        self._ids = np.ascontiguousarray(ids, np.int64)
+        self._index: Any = faiss.IndexFlatIP(dimension)
+        self._index.add(np.ascontiguousarray(vectors, np.float32))
+        self._dimension = dimension
+        self._faiss: Any = faiss
+
+    @classmethod
+    def build(cls, ids: Int64, vectors: Float32, *, dimension: int) -> FlatIndex:
+        """See the base class."""
+        return cls(ids, vectors, dimension)
+
+    @property
+    def ids(self) -> Int64:
+        """Ids in row order."""
+        return self._ids
+
+    @cached_property
+    def _rows(self) -> dict[int, int]:
+        return {int(model_id): row for row, model_id in enumerate(self._ids)}
+
+    @property
+    def _matrix(self) -> Float32:
+        if not len(self._ids):
+            return np.empty((0, self._dimension), np.float32)
+        flat = self._faiss.rev_swig_ptr(self._index.get_xb(), self._index.ntotal * self._dimension)
+        return np.asarray(flat, np.float32).reshape(-1, self._dimension)
+
+    def updated(self, ids: Int64, vectors: Float32, removed: Int64) -> FlatIndex:
+        """See the base class. Costs one copy of the vectors."""
+        keep = ~np.isin(self._ids, np.concatenate([np.asarray(removed, np.int64), ids]))
+        return FlatIndex(
+            np.concatenate([self._ids[keep], ids]),
+            np.concatenate([self._matrix[keep], vectors]),
+            self._dimension,
+        )
+
+    def search(self, queries: Float32, k: int, *, allowed: Int64 | None = None) -> tuple[Float32, Int64]:
+        """See the base class."""
+        parameters = None
+        if allowed is not None:
+            admitted = np.isin(self._ids, allowed)
+            # The selector keeps a pointer into the bitmap: both must outlive the call.
+            bitmap = np.packbits(admitted, bitorder="little")
+            selector = self._faiss.IDSelectorBitmap(len(admitted), self._faiss.swig_ptr(bitmap))
+            parameters = self._faiss.SearchParameters(sel=selector)
+        # One query is fastest on one thread (a second one only adds jitter); the setting is this thread's own.
+        self._faiss.omp_set_num_threads(1 if len(queries) == 1 else max(os.cpu_count() or 1, 1))
+        scores, rows = self._index.search(queries, k, params=parameters)
+        found = rows >= 0
+        if found.all():
+            return scores, self._ids[rows]
+        ids = np.full(rows.shape, MISSING, np.int64)
+        ids[found] = self._ids[rows[found]]
+        scores[~found] = -np.inf
+        return scores, ids
+
+    def vectors(self, ids: Int64) -> Float32:
+        """See the base class."""
+        result = np.full((len(ids), self._dimension), np.nan, np.float32)
+        matrix = self._matrix
+        for place, model_id in enumerate(ids):
+            row = self._rows.get(int(model_id))
+            if row is not None:
+                result[place] = matrix[row]
+        return result
+
+    @cached_property
+    def _moments(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        matrix = self._matrix
+        mean = np.zeros(self._dimension)
+        second = np.zeros((self._dimension, self._dimension))
+        for start in range(0, len(matrix), 65_536):
+            block = matrix[start : start + 65_536].astype(np.float64)
+            mean += block.sum(axis=0)
+            second += block.T @ block
+        total = max(len(matrix), 1)
+        return mean / total, second / total
+
+    def moments(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """See the base class."""
+        return self._moments
+
+    def save(self, folder: Path) -> list[str]:
+        """See the base class."""
+        np.save(folder / VECTORS, self._matrix)
+        np.save(folder / IDS, self._ids)
+        return [VECTORS, IDS]
+
+    @classmethod
+    def load(cls, folder: Path, *, dimension: int) -> FlatIndex:
+        """See the base class."""
+        return cls(
+            np.load(folder / IDS, allow_pickle=False),
+            np.load(folder / VECTORS, allow_pickle=False),
+            dimension,
+        )

@@ -1,0 +1,130 @@
+"""One model from its source to the database: open → unchanged? → stream → commit, all or nothing."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from engine.config import Settings
+from engine.encoders.protocol import Encoder
+from engine.errors import CorruptData, EncoderMismatch, InvalidQuery, NotEnoughSamples, TooManyBadSamples
+from engine.ingest.state import IngestState, bytes_to_state, state_to_bytes
+from engine.ingest.stream import OnProgress, features_to_state, images_to_state
+from engine.records import EncoderIdentity, Ingested, Model, Statistics
+from engine.samples import FeatureSource, ImageSource, MomentsSource
+from engine.statistics import Moments, checked_statistics
+from engine.storage import Catalog
+
+Source = ImageSource | FeatureSource | MomentsSource
+
+
+@dataclass(frozen=True)
+class IngestResult:
+    """The model as stored, and whether its statistics were written (False: its content had not changed)."""
+
+    model: Model
+    changed: bool
+
+
+def ingest_source(
+    catalog: Catalog,
+    settings: Settings,
+    source: Source,
+    *,
+    name: str,
+    details: Mapping[str, Any],
+    encoder: Encoder | None,
+    identity: EncoderIdentity,
+    on_progress: OnProgress | None = None,
+) -> IngestResult:
+    """Ingest one opened source under an encoder. ``encoder`` may be None for features and moments.
+
+    Raises:
+        TooManyBadSamples, NotEnoughSamples, InvalidFeatures, InvalidStatistics, GeneratorError: nothing was written.
+    """
+    encoder_id = catalog.register_encoder(identity)
+    digest = content_digest(source, identity, settings)
+    if catalog.source_digest(name, encoder_id) == digest:
+        model = catalog.update(name, details) if details else catalog.model(name)
+        return IngestResult(model, False)
+    state = IngestState(Moments(identity.dimension))
+    if isinstance(source, MomentsSource):
+        statistics = _moments_to_statistics(source, identity, settings)
+    else:
+        try:
+            state = _source_to_state(
+                catalog, settings, source, encoder, identity, name, encoder_id, digest, on_progress
+            )
+            statistics = state.moments.to_statistics(settings.epsilon)
+        except (TooManyBadSamples, NotEnoughSamples):
+            catalog.drop_checkpoint(name, encoder_id)
+            raise
+    described = source.describe()
+    ingested = Ingested(
+        name=name,
+        details=details,
+        statistics=statistics,
+        source={key: value for key, value in described.items() if key != "generator"},
+        source_digest=digest,
+        generator=described.get("generator"),
+        sample_features=state.kept_features(),
+        thumbnails=tuple(state.thumbnails),
+        quarantine=tuple(state.quarantine),
+    )
+    return IngestResult(catalog.put(ingested, encoder_id), True)
+
+
+def content_digest(source: Source, identity: EncoderIdentity, settings: Settings) -> str:
+    """What determines a model's stored statistics: its content, the encoder, and the settings that shape them."""
+    shaping = (settings.epsilon, settings.kept_features, settings.kept_thumbnails, settings.thumbnail_size)
+    text = f"{source.digest()}\n{identity.fingerprint}\n{shaping}"
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _source_to_state(
+    catalog: Catalog,
+    settings: Settings,
+    source: ImageSource | FeatureSource,
+    encoder: Encoder | None,
+    identity: EncoderIdentity,
+    name: str,
+    encoder_id: int,
+    digest: str,
+    on_progress: OnProgress | None,
+) -> IngestState:
+    state = IngestState(Moments(identity.dimension))
+    if isinstance(source, FeatureSource):
+        return features_to_state(source, settings, state, dimension=identity.dimension, on_progress=on_progress)
+    if encoder is None:
+        raise InvalidQuery(
+            f"{identity.name!r} is known only by statistics from elsewhere and cannot encode images",
+            hint="give an encoder that can be loaded: see engine encoders",
+        )
+    saved = catalog.checkpoint(name, encoder_id, digest)
+    if saved is not None:
+        try:
+            state = bytes_to_state(saved)
+        except CorruptData:
+            catalog.drop_checkpoint(name, encoder_id)
+    return images_to_state(
+        source,
+        encoder,
+        settings,
+        state,
+        on_progress=on_progress,
+        save=lambda s: catalog.save_checkpoint(name, encoder_id, digest, s.position, state_to_bytes(s)),
+    )
+
+
+def _moments_to_statistics(source: MomentsSource, identity: EncoderIdentity, settings: Settings) -> Statistics:
+    statistics = checked_statistics(
+        source.mean, source.covariance, epsilon=settings.epsilon, samples=source.samples or 1
+    )
+    if statistics.mean.size != identity.dimension:
+        raise EncoderMismatch(
+            f"the moments have {statistics.mean.size} dimensions, {identity.name} has {identity.dimension}",
+            hint="name the encoder they were made with",
+        )
+    return statistics

@@ -1,0 +1,181 @@
+"""Frozen records that travel between the parts. They know no torch, no SQL and no FAISS."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Filter = Mapping[str, Any]
+"""``where=``: ``{"tag": "animal"}``, several values ``{"tag": ["cat", "dog"]}``, negation ``{"tag!": "sketch"}``."""
+
+
+@dataclass(frozen=True)
+class Model:
+    """One generative model of the collection, as the catalogue knows it.
+
+    ``id`` is never used again after a removal. ``encoders`` names the encoders whose statistics it has;
+    ``samples`` counts the samples behind the newest of them. ``generator`` is the record from which more samples
+    can be drawn, or None.
+    """
+
+    id: int
+    name: str
+    kind: str
+    tags: tuple[str, ...] = ()
+    description: str | None = None
+    author: str | None = None
+    license: str | None = None
+    base_model: str | None = None
+    links: Mapping[str, str] = field(default_factory=dict)
+    resolution: int | None = None
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    source: Mapping[str, Any] = field(default_factory=dict)
+    generator: Mapping[str, Any] | None = None
+    encoders: tuple[str, ...] = ()
+    samples: int = 0
+    quarantined: int = 0
+    created_at: datetime | None = None
+    updated_at: datetime | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Statistics:
+    """First two moments of a model's features under one encoder.
+
+    Attributes:
+        mean: ``(d,)`` float32, μ, the mean of the unit-norm features, itself not renormalised.
+        covariance: ``(d, d)`` float32, the sample covariance (ddof = 1) **without** ε, or None if unknown.
+        epsilon: ε; the Σ of every formula is ``covariance + epsilon * I``.
+        samples: how many features went in.
+    """
+
+    mean: NDArray[np.float32]
+    covariance: NDArray[np.float32] | None
+    epsilon: float
+    samples: int
+
+
+@dataclass(frozen=True, eq=False)
+class StoredStatistics:
+    """A model's statistics as stored, with the change that wrote them (a new change means new content)."""
+
+    model_id: int
+    statistics: Statistics
+    change: int
+
+
+@dataclass(frozen=True)
+class EncoderIdentity:
+    """Who made a feature. Statistics with different identities never meet.
+
+    ``fingerprint`` is a hex digest of the weights and of the preprocessing, so that the same name
+    with other weights is another encoder. ``logit_scale`` is 1/τ, the encoder's own temperature
+    (100 for OpenAI CLIP). ``modalities`` is a subset of ``{"image", "text"}``.
+    """
+
+    name: str
+    fingerprint: str
+    dimension: int
+    logit_scale: float
+    modalities: frozenset[str]
+
+
+@dataclass(frozen=True)
+class Thumbnail:
+    """One preview picture: encoded bytes and their media type (``image/webp``)."""
+
+    data: bytes
+    media_type: str
+
+
+@dataclass(frozen=True)
+class Quarantined:
+    """A sample that was left out, and why."""
+
+    label: str
+    reason: str
+
+
+@dataclass(frozen=True, eq=False)
+class Ingested:
+    """Everything that ingesting one model writes, in one transaction.
+
+    ``details`` holds the descriptive fields that were given (the others keep what they have); ``sample_features``
+    is ``(n, d)`` float16 or None.
+    """
+
+    name: str
+    details: Mapping[str, Any]
+    statistics: Statistics
+    source: Mapping[str, Any]
+    source_digest: str
+    generator: Mapping[str, Any] | None = None
+    sample_features: NDArray[np.float16] | None = None
+    thumbnails: tuple[Thumbnail, ...] = ()
+    quarantine: tuple[Quarantined, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class QueryPart:
+    """One encoded part of a query.
+
+    Attributes:
+        modality: ``text``, ``image``, ``sketch`` or ``model``.
+        feature: ``(d,)`` float32 of unit norm.
+        weight: its exponent in the product of experts.
+        model_id: for a model query, the model to leave out of its own answers.
+    """
+
+    modality: str
+    feature: NDArray[np.float32]
+    weight: float = 1.0
+    model_id: int | None = None
+
+
+@dataclass(frozen=True)
+class Hit:
+    """One answer. ``rank`` counts from 1; ``score`` is higher for better (for distances it is lower for better).
+
+    ``parts`` holds what each part of a mixed query contributed, by modality.
+    """
+
+    rank: int
+    name: str
+    score: float
+    model: Model
+    parts: Mapping[str, float] = field(default_factory=dict)
+
+
+class Hits(tuple[Hit, ...]):
+    """A tuple of ``Hit`` in rank order that also says how it was found.
+
+    ``method`` is the rule that scored it, ``timings_ms`` the wall time of each stage, ``shortlist`` how many
+    candidates the exact stage looked at (None when there was none), ``left_out`` how many models had no finite
+    score or lacked what the method needs.
+    """
+
+    method: str
+    timings_ms: dict[str, float]
+    shortlist: int | None
+    left_out: int
+
+    def __new__(
+        cls,
+        hits: tuple[Hit, ...] | list[Hit] = (),
+        *,
+        method: str,
+        timings_ms: dict[str, float] | None = None,
+        shortlist: int | None = None,
+        left_out: int = 0,
+    ) -> Hits:
+        self = super().__new__(cls, hits)
+        self.method = method
+        self.timings_ms = timings_ms or {}
+        self.shortlist = shortlist
+        self.left_out = left_out
+        return self

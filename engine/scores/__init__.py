@@ -1,0 +1,22 @@
+"""Pure scoring rules, one a file. They know neither storage nor how candidates were chosen."""
+
+from engine.scores.best_k import best_k
+from engine.scores.first_moment import first_moment, unit
+from engine.scores.first_second_moment import first_second_moment
+from engine.scores.frechet import frechet_distance
+from engine.scores.gaussian_density import GaussianFactor, gaussian_density, statistics_to_factor
+from engine.scores.monte_carlo import monte_carlo
+from engine.scores.product_of_experts import product_of_experts
+
+__all__ = [
+    "GaussianFactor",
+    "best_k",
+    "first_moment",
+    "first_second_moment",
+    "frechet_distance",
+    "gaussian_density",
+    "monte_carlo",
+    "product_of_experts",
+    "statistics_to_factor",
+    "unit",
+]

@@ -1,0 +1,8 @@
+"""Query → shortlist → re-rank → ranked ids. How anything is printed is not known here."""
+
+from engine.search.evidence import Evidence
+from engine.search.ranking import Ranking, rank
+from engine.search.rules import METHODS, rule_for
+from engine.search.views import IndexView, IndexViews
+
+__all__ = ["METHODS", "Evidence", "IndexView", "IndexViews", "Ranking", "rank", "rule_for"]

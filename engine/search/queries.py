@@ -1,0 +1,112 @@
+"""What a caller asks, checked and encoded."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.encoders.protocol import Encoder, images_to_features
+from engine.errors import InvalidFeatures, InvalidQuery, MissingStatistics
+from engine.records import QueryPart
+from engine.samples import any_to_image
+from engine.search.rules import MODALITIES
+from engine.search.views import IndexView
+from engine.statistics import checked_features
+from engine.storage import Catalog
+
+
+def checked_weights(weights: Mapping[str, float] | None, modalities: Sequence[str]) -> dict[str, float]:
+    """A weight for each part, 1 unless given.
+
+    Raises:
+        InvalidQuery: a weight for a part that is not there, or one that is not a finite number above 0.
+    """
+    result = dict.fromkeys(modalities, 1.0)
+    for modality, weight in (weights or {}).items():
+        if modality not in result:
+            raise InvalidQuery(
+                f"there is a weight for {modality!r} but no such part in the query",
+                hint=f"this query has {', '.join(modalities)}; parts are {', '.join(MODALITIES)}",
+            )
+        if isinstance(weight, bool) or not isinstance(weight, (int, float)) or not (0 < weight < math.inf):
+            raise InvalidQuery(f"the weight of {modality} must be a number above 0, got {weight!r}")
+        result[modality] = float(weight)
+    return result
+
+
+def checked_vectors(queries: Any, dimension: int) -> NDArray[np.float32]:
+    """Query vectors ``(d,)`` or ``(n, d)`` to C-contiguous ``(n, d)`` float32 of unit norm.
+
+    Raises:
+        InvalidFeatures: a wrong shape or dtype, a NaN, an infinity, or a zero vector.
+    """
+    array = np.asarray(queries)
+    if array.ndim not in (1, 2) or array.dtype.kind != "f" or array.shape[-1] != dimension:
+        raise InvalidFeatures(
+            f"a query is a floating array of shape ({dimension},) or (n, {dimension}), "
+            f"got {array.dtype} of shape {array.shape}",
+            hint="encode it with the collection's encoder",
+        )
+    rows = np.atleast_2d(array).astype(np.float32)
+    norms = np.sqrt(np.einsum("ij,ij->i", rows, rows))
+    if not (np.isfinite(norms).all() and norms.all()):
+        bad = int(np.flatnonzero(~np.isfinite(norms) | (norms == 0))[0])
+        raise InvalidFeatures(f"query {bad} is zero, too large, or has a NaN")
+    rows /= norms[:, None]
+    return rows
+
+
+def query_to_parts(
+    given: Mapping[str, Any],
+    weights: Mapping[str, float],
+    view: IndexView,
+    catalog: Catalog,
+    encoder: Callable[[], Encoder],
+    max_pixels: int,
+) -> list[QueryPart]:
+    """Encode each part of a query. The encoder is loaded only if a part needs it.
+
+    Raises:
+        InvalidQuery: an empty text, or a modality that the encoder does not have.
+        InvalidImage, ModelNotFound, MissingStatistics
+    """
+    parts = []
+    for modality, value in given.items():
+        if modality == "model":
+            parts.append(_model_part(value, weights[modality], view, catalog))
+            continue
+        if modality == "text":
+            feature = _text_feature(value, view, encoder)
+        else:
+            picture = any_to_image(value, max_pixels=max_pixels)
+            feature = images_to_features(encoder(), [picture])
+        feature = checked_features(feature, dimension=view.identity.dimension)
+        parts.append(QueryPart(modality, feature[0], weights[modality]))
+    return parts
+
+
+def _text_feature(text: Any, view: IndexView, encoder: Callable[[], Encoder]) -> NDArray[np.float32]:
+    if not isinstance(text, str) or not text.strip():
+        raise InvalidQuery(f"a text query must be text that is not empty, got {text!r}")
+    if "text" not in view.identity.modalities:
+        raise InvalidQuery(
+            f"the encoder {view.identity.name!r} is image-only and cannot answer a text query",
+            hint="search by image, sketch or model, or ingest with an image-text encoder",
+        )
+    return encoder().texts_to_features([text])
+
+
+def _model_part(name: Any, weight: float, view: IndexView, catalog: Catalog) -> QueryPart:
+    if not isinstance(name, str):
+        raise InvalidQuery(f"a model query is a model's name, got {name!r}")
+    model_id = catalog.model(name).id
+    vector = view.index.vectors(np.array([model_id]))[0]
+    if not np.isfinite(vector).all():
+        raise MissingStatistics(
+            f"{name!r} has no usable statistics of {view.identity.name}", hint="ingest it with that encoder"
+        )
+    return QueryPart("model", vector, weight, model_id)

@@ -1,0 +1,182 @@
+"""Query parts to ranked ids: the first-moment stage, then, where the method asks for it, the exact one.
+
+First moment alone is one inner-product search, also for several parts: Σ_p w_p cos(μ̃, h_p) / σ_p is the inner
+product of μ̃ with Σ_p w_p h_p / σ_p, and σ_p, the spread of a part's cosines over the collection, follows from the
+collection's first two moments without reading it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from time import perf_counter
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.errors import InvalidQuery, MissingStatistics
+from engine.index import MISSING
+from engine.records import QueryPart
+from engine.scores import best_k, first_second_moment, gaussian_density, monte_carlo, product_of_experts
+from engine.scores.product_of_experts import SMALLEST_SPREAD, cosine_spread
+from engine.search.evidence import Evidence
+from engine.search.rules import Rule
+from engine.search.views import IndexView
+
+Float64 = NDArray[np.float64]
+Int64 = NDArray[np.int64]
+
+
+@dataclass
+class Ranking:
+    """Ids, best first, their scores, and each part's share ``(parts, n)``; see ``Hits`` for the rest."""
+
+    ids: Int64
+    scores: Float64
+    parts: Float64
+    shortlist: int | None = None
+    left_out: int = 0
+    timings_ms: dict[str, float] = field(default_factory=dict)
+
+
+def rank(
+    view: IndexView,
+    evidence: Evidence,
+    rule: Rule,
+    parts: Sequence[QueryPart],
+    k: int,
+    *,
+    shortlist: int,
+    allowed: Int64 | None = None,
+    tempered: bool = True,
+) -> Ranking:
+    """The k best models for the parts under a rule.
+
+    ``allowed`` restricts the answers; models named by a part are left out. When candidates turn out to lack what
+    the rule needs, the shortlist grows until k models could be scored or none is left.
+
+    Raises:
+        MissingStatistics: models exist but none of them has what the rule needs.
+        InvalidQuery: k or the shortlist is below 1.
+    """
+    if k < 1 or shortlist < 1:
+        raise InvalidQuery(f"k and the shortlist must be at least 1, got k={k}, shortlist={shortlist}")
+    allowed = _without_query_models(view, parts, allowed)
+    scales = _scales(view, parts, tempered)
+    combined = _combined(parts, scales)
+    available = len(view.index) if allowed is None else int(np.isin(allowed, view.index.ids).sum())
+    if rule.needs != "mean":
+        return _rerank(view, evidence, rule, parts, k, max(shortlist, k), available, allowed, tempered, combined)
+    started = perf_counter()
+    ids = _candidates(view, combined, min(k, available), allowed)
+    shares = _cosines(view, ids, parts, scales)
+    scores = shares.sum(axis=0)
+    order = np.lexsort((ids, -scores))
+    timings = {"shortlist": 1e3 * (perf_counter() - started)}
+    return Ranking(ids[order], scores[order], shares[:, order], None, len(view.damaged), timings)
+
+
+def _rerank(
+    view: IndexView,
+    evidence: Evidence,
+    rule: Rule,
+    parts: Sequence[QueryPart],
+    k: int,
+    width: int,
+    available: int,
+    allowed: Int64 | None,
+    tempered: bool,
+    combined: NDArray[np.float32],
+) -> Ranking:
+    timings = {"shortlist": 0.0, "rerank": 0.0}
+    while True:
+        width = min(width, available)
+        started = perf_counter()
+        ids = _candidates(view, combined, width, allowed)
+        searched = perf_counter()
+        raw = _exact_scores(view, evidence, rule, parts, ids)
+        timings["shortlist"] += 1e3 * (searched - started)
+        timings["rerank"] += 1e3 * (perf_counter() - searched)
+        usable = np.isfinite(raw).all(axis=0)
+        if usable.sum() >= min(k, available) or width >= available:
+            break
+        width *= 2
+    if available and not usable.any():
+        raise MissingStatistics(
+            f"none of the {available} models has the {rule.needs} that {rule.name} needs",
+            hint="search with method first_moment, or ingest samples rather than moments",
+        )
+    kept, raw = ids[usable], raw[:, usable]
+    several = len(parts) > 1 and tempered
+    weights = [part.weight for part in parts] if len(parts) > 1 else [1.0]
+    spreads = [float(row.std()) for row in raw] if several and raw.size else None
+    scores = product_of_experts(raw, weights, spreads=spreads)
+    shares = np.stack([
+        product_of_experts(raw[i : i + 1], [weight], spreads=None if spreads is None else [spreads[i]])
+        for i, weight in enumerate(weights)
+    ])  # fmt: skip
+    order = np.lexsort((kept, -scores))[:k]
+    left_out = int((~usable).sum()) + len(view.damaged)
+    return Ranking(kept[order], scores[order], shares[:, order], len(ids), left_out, timings)
+
+
+def _without_query_models(view: IndexView, parts: Sequence[QueryPart], allowed: Int64 | None) -> Int64 | None:
+    named = [part.model_id for part in parts if part.model_id is not None]
+    if not named:
+        return allowed
+    return np.setdiff1d(view.index.ids if allowed is None else allowed, named)
+
+
+def _scales(view: IndexView, parts: Sequence[QueryPart], tempered: bool) -> list[float]:
+    """What each part's cosine is multiplied by: 1 for one part, w/σ for several, w/τ for a plain sum of several."""
+    if len(parts) == 1:
+        return [1.0]
+    if not tempered:
+        return [part.weight * view.identity.logit_scale for part in parts]
+    centre, second = view.index.moments()
+    spreads = [cosine_spread(second, centre, part.feature) for part in parts]
+    return [p.weight / s if s > SMALLEST_SPREAD else 0.0 for p, s in zip(parts, spreads, strict=True)]
+
+
+def _combined(parts: Sequence[QueryPart], scales: Sequence[float]) -> NDArray[np.float32]:
+    """Σ_p scale_p h_p ``(d,)``: the query whose inner product is the scaled sum of the parts' cosines."""
+    total = sum(scale * part.feature.astype(np.float64) for scale, part in zip(scales, parts, strict=True))
+    return np.asarray(total, np.float32)
+
+
+def _candidates(view: IndexView, query: NDArray[np.float32], width: int, allowed: Int64 | None) -> Int64:
+    if width == 0:
+        return np.empty(0, np.int64)
+    _, ids = view.index.search(np.ascontiguousarray(query[None]), width, allowed=allowed)
+    return ids[0][ids[0] != MISSING]
+
+
+def _cosines(view: IndexView, ids: Int64, parts: Sequence[QueryPart], scales: Sequence[float]) -> Float64:
+    vectors = view.index.vectors(ids).astype(np.float64)
+    rows = [scale * (vectors @ part.feature) for scale, part in zip(scales, parts, strict=True)]
+    return np.stack(rows) if len(ids) else np.empty((len(parts), 0))
+
+
+def _exact_scores(view: IndexView, evidence: Evidence, rule: Rule, parts: Sequence[QueryPart], ids: Int64) -> Float64:
+    """Each part's log-likelihood of each candidate, ``(parts, n)``; NaN where the model cannot be scored."""
+    wanted = ids.tolist()
+    scale = view.identity.logit_scale
+    score: Callable[[int, NDArray[np.float32]], float]
+    if rule.name == "gaussian_density":
+        factors = evidence.factors(view.encoder_id, wanted)
+        known: set[int] = set(factors)
+        score = lambda i, h: gaussian_density(factors[i], h)  # noqa: E731
+    elif rule.needs == "covariance":
+        moments = evidence.moments(view.encoder_id, wanted)
+        known = set(moments)
+        score = lambda i, h: first_second_moment(moments[i], h, scale)  # noqa: E731
+    else:
+        samples = evidence.features(view.encoder_id, wanted)
+        known = set(samples)
+        if rule.name == "monte_carlo":
+            score = lambda i, h: monte_carlo(samples[i], h, scale)  # noqa: E731
+        else:
+            score = lambda i, h: best_k(samples[i], h, rule.k)  # noqa: E731
+    return np.array(
+        [[score(i, part.feature) if i in known else np.nan for i in wanted] for part in parts], np.float64
+    ).reshape(len(parts), len(wanted))

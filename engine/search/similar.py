@@ -1,0 +1,72 @@
+"""Similar models by Fréchet distance: lists kept in the database, completed when they are asked for.
+
+A model's distances are computed to its nearest models by cosine of means (all of them while there are few), and
+stored both ways. What a kill left undone is noticed by ``Neighbours.pending`` and done the next time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from engine.config import Settings
+from engine.scores import frechet_distance
+from engine.search.evidence import Evidence
+from engine.search.views import IndexView
+from engine.storage import Neighbours
+
+FRECHET = "frechet"
+DISTANCES = ("frechet", "cosine")
+
+
+def complete_neighbours(
+    view: IndexView,
+    evidence: Evidence,
+    neighbours: Neighbours,
+    settings: Settings,
+    *,
+    only: int | None = None,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> int:
+    """Compute the lists that are missing or stale (of one model, or of all); how many there were."""
+    pending = neighbours.pending(view.encoder_id)
+    if only is not None:
+        pending = [model_id for model_id in pending if model_id == only]
+    known: dict[frozenset[int], float] = {}  # two pending models need their distance once
+    for done, model_id in enumerate(pending):
+        _complete(view, evidence, neighbours, settings, model_id, known)
+        if on_progress is not None:
+            on_progress(done + 1, len(pending))
+    return len(pending)
+
+
+def _complete(
+    view: IndexView,
+    evidence: Evidence,
+    neighbours: Neighbours,
+    settings: Settings,
+    model_id: int,
+    known: dict[frozenset[int], float],
+) -> None:
+    versions = evidence.catalog.changes_of(view.encoder_id, [model_id])
+    query = view.index.vectors(np.array([model_id]))
+    if model_id not in versions or not np.isfinite(query).all():
+        return
+    width = min(settings.neighbour_candidates + 1, len(view.index))
+    _, found = view.index.search(query, width)
+    candidates = [int(i) for i in found[0] if i not in (-1, model_id)]
+    moments = evidence.moments(view.encoder_id, [model_id, *candidates])
+    factors = evidence.choleskys(view.encoder_id, [model_id, *candidates])
+    if model_id not in factors or model_id not in moments:
+        return
+    values = []
+    for other in candidates:
+        if other in factors and other in moments:
+            pair = frozenset((model_id, other))
+            if pair not in known:
+                known[pair] = frechet_distance(
+                    moments[model_id].mean, factors[model_id], moments[other].mean, factors[other]
+                )
+            values.append((other, known[pair]))
+    neighbours.put(view.encoder_id, FRECHET, model_id, versions[model_id], values, keep=settings.neighbours)

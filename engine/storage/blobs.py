@@ -1,0 +1,68 @@
+"""Arrays to stored bytes and back, each with its SHA-256."""
+
+from __future__ import annotations
+
+import hashlib
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.errors import CorruptData
+from engine.records import Statistics
+from engine.statistics import pack_symmetric, unpack_symmetric
+
+FLOAT32 = np.dtype("<f4")
+FLOAT16 = np.dtype("<f2")
+
+
+def checksum(*blobs: bytes) -> str:
+    """SHA-256 of the blobs, one after the other, as hex."""
+    digest = hashlib.sha256()
+    for blob in blobs:
+        digest.update(blob)
+    return digest.hexdigest()
+
+
+def mean_to_blob(mean: NDArray[np.float32]) -> bytes:
+    """``(d,)`` float32 to bytes."""
+    return np.ascontiguousarray(mean, FLOAT32).tobytes()
+
+
+def covariance_to_blob(covariance: NDArray[np.float32] | None) -> bytes | None:
+    """``(d, d)`` float32 to its packed lower triangle's bytes."""
+    return None if covariance is None else pack_symmetric(covariance).astype(FLOAT32, copy=False).tobytes()
+
+
+def features_to_blob(features: NDArray[np.float16]) -> bytes:
+    """``(n, d)`` float16 to bytes."""
+    return np.ascontiguousarray(features, FLOAT16).tobytes()
+
+
+def blobs_to_statistics(
+    mean: bytes, covariance: bytes | None, expected: str, *, dimension: int, epsilon: float, samples: int
+) -> Statistics:
+    """Stored moments to ``Statistics``.
+
+    Raises:
+        CorruptData: the checksum or the sizes do not hold.
+    """
+    if checksum(mean, covariance or b"") != expected:
+        raise CorruptData("stored statistics do not match their checksum")
+    packed = dimension * (dimension + 1) // 2
+    if len(mean) != 4 * dimension or (covariance is not None and len(covariance) != 4 * packed):
+        raise CorruptData(f"stored statistics do not have {dimension} dimensions")
+    matrix = None
+    if covariance is not None:
+        matrix = unpack_symmetric(np.frombuffer(covariance, FLOAT32), dimension)
+    return Statistics(np.frombuffer(mean, FLOAT32).copy(), matrix, epsilon, samples)
+
+
+def blob_to_features(data: bytes, expected: str, *, dimension: int) -> NDArray[np.float32]:
+    """Stored sample features to ``(n, d)`` float32.
+
+    Raises:
+        CorruptData: the checksum or the size does not hold.
+    """
+    if checksum(data) != expected or len(data) % (2 * dimension):
+        raise CorruptData("stored sample features do not match their checksum")
+    return np.frombuffer(data, FLOAT16).reshape(-1, dimension).astype(np.float32)

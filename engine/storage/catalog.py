@@ -1,0 +1,404 @@
+"""The catalogue of models: every question and every change, one transaction each. It returns records, never rows."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy import delete, func, select, update
+
+from engine.errors import CorruptData, EncoderMismatch, EncoderNotFound
+from engine.records import EncoderIdentity, Ingested, Model, Quarantined, StoredStatistics, Thumbnail
+from engine.storage import blobs
+from engine.storage.database import Database
+from engine.storage.details import checked_details, checked_name
+from engine.storage.filters import Where, where_to_conditions
+from engine.storage.model_rows import (
+    add_change,
+    apply_details,
+    chunks,
+    find_row,
+    new_row,
+    now,
+    remove_unused_tags,
+    rename,
+    row_of,
+    rows_to_models,
+)
+from engine.storage.neighbours import forget_neighbours
+from engine.storage.tables import (
+    ChangeRow,
+    CheckpointRow,
+    CollectionRow,
+    EncoderRow,
+    ModelRow,
+    SampleFeaturesRow,
+    StatisticsRow,
+    ThumbnailRow,
+)
+
+
+class Catalog:
+    """Questions and changes to one database whose schema is current."""
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+
+    # --- the collection and its encoders
+
+    def initialise(self, default_encoder: str) -> None:
+        """Give a fresh schema its identity; on a collection that has one, change nothing."""
+        with self.database.write() as session:
+            if session.get(CollectionRow, "id") is None:
+                session.add(CollectionRow(key="id", value=uuid.uuid4().hex))
+                session.add(CollectionRow(key="default_encoder", value=default_encoder))
+
+    def facts(self) -> dict[str, str]:
+        """The collection's ``id`` and ``default_encoder``."""
+        with self.database.read() as session:
+            return {row.key: row.value for row in session.scalars(select(CollectionRow))}
+
+    def set_fact(self, key: str, value: str) -> None:
+        """Change one of the collection's facts."""
+        with self.database.write() as session:
+            session.merge(CollectionRow(key=key, value=value))
+
+    def encoders(self) -> dict[int, EncoderIdentity]:
+        """The encoders that made statistics here, by id."""
+        with self.database.read() as session:
+            return {row.id: _identity(row) for row in session.scalars(select(EncoderRow).order_by(EncoderRow.id))}
+
+    def register_encoder(self, identity: EncoderIdentity) -> int:
+        """The id of an encoder, registering it if it is new.
+
+        Raises:
+            EncoderMismatch: that name stands here for other weights or another preprocessing.
+        """
+        known = self._encoder_id(identity)
+        if known is not None:
+            return known
+        with self.database.write() as session:
+            row = session.scalar(select(EncoderRow).where(EncoderRow.name == identity.name))
+            if row is None:
+                row = EncoderRow(
+                    name=identity.name,
+                    fingerprint=identity.fingerprint,
+                    dimension=identity.dimension,
+                    logit_scale=identity.logit_scale,
+                    modalities=sorted(identity.modalities),
+                    created_at=now(),
+                )
+                session.add(row)
+                session.flush()
+            return row.id
+
+    def _encoder_id(self, identity: EncoderIdentity) -> int | None:
+        with self.database.read() as session:
+            row = session.scalar(select(EncoderRow).where(EncoderRow.name == identity.name))
+            if row is None:
+                return None
+            if row.fingerprint != identity.fingerprint:
+                raise EncoderMismatch(
+                    f"the encoder {identity.name!r} here has other weights or preprocessing "
+                    f"({identity.fingerprint[:12]}) than the one in the collection ({row.fingerprint[:12]})",
+                    hint="install the version that made the collection, or ingest into a new one",
+                )
+            return row.id
+
+    # --- models
+
+    def put(self, ingested: Ingested, encoder_id: int) -> Model:
+        """Write or replace a model's statistics under one encoder, with all that goes with them, at once."""
+        details = checked_details(ingested.details)
+        statistics = ingested.statistics
+        mean, covariance = (
+            blobs.mean_to_blob(statistics.mean),
+            blobs.covariance_to_blob(statistics.covariance),
+        )
+        with self.database.write() as session:
+            row = find_row(session, ingested.name) or new_row(session, checked_name(ingested.name))
+            apply_details(session, row, details)
+            row.source = dict(ingested.source)
+            row.generator = None if ingested.generator is None else dict(ingested.generator)
+            session.flush()
+            change = add_change(session, row.id, encoder_id, "put")
+            forget_neighbours(session, row.id, encoder_id)
+            session.merge(
+                StatisticsRow(
+                    model_id=row.id,
+                    encoder_id=encoder_id,
+                    samples=statistics.samples,
+                    epsilon=statistics.epsilon,
+                    mean=mean,
+                    covariance=covariance,
+                    mean_checksum=blobs.checksum(mean),
+                    checksum=blobs.checksum(mean, covariance or b""),
+                    source_digest=ingested.source_digest,
+                    quarantined=len(ingested.quarantine),
+                    quarantine=[[q.label, q.reason] for q in ingested.quarantine[:100]],
+                    change=change,
+                    neighbours_change=None,
+                    updated_at=now(),
+                )
+            )
+            key = {"model_id": row.id, "encoder_id": encoder_id}
+            session.execute(delete(SampleFeaturesRow).filter_by(**key))
+            if ingested.sample_features is not None and len(ingested.sample_features):
+                data = blobs.features_to_blob(ingested.sample_features)
+                count = len(ingested.sample_features)
+                session.add(SampleFeaturesRow(**key, count=count, data=data, checksum=blobs.checksum(data)))
+            if ingested.thumbnails:
+                session.execute(delete(ThumbnailRow).where(ThumbnailRow.model_id == row.id))
+                session.add_all(
+                    ThumbnailRow(model_id=row.id, position=i, media_type=t.media_type, data=t.data)
+                    for i, t in enumerate(ingested.thumbnails)
+                )
+            session.execute(delete(CheckpointRow).filter_by(name=ingested.name, encoder_id=encoder_id))
+            remove_unused_tags(session)
+            return rows_to_models(session, [row])[0]
+
+    def update(self, name: str, changes: Mapping[str, Any]) -> Model:
+        """Change descriptive fields; ``name`` among them renames.
+
+        Raises:
+            ModelNotFound, DuplicateName, InvalidInput
+        """
+        details = checked_details({key: value for key, value in changes.items() if key != "name"})
+        with self.database.write() as session:
+            row = row_of(session, name)
+            if "name" in changes:
+                rename(session, row, checked_name(changes["name"]))
+            apply_details(session, row, details)
+            remove_unused_tags(session)
+            return rows_to_models(session, [row])[0]
+
+    def remove(self, name: str) -> None:
+        """Remove a model and everything of it.
+
+        Raises:
+            ModelNotFound
+        """
+        with self.database.write() as session:
+            row = row_of(session, name)
+            for encoder_id in session.scalars(
+                select(StatisticsRow.encoder_id).where(StatisticsRow.model_id == row.id)
+            ).all():
+                forget_neighbours(session, row.id, encoder_id)
+            add_change(session, row.id, None, "remove")
+            session.delete(row)
+            remove_unused_tags(session)
+
+    def model(self, name: str) -> Model:
+        """The model of that name.
+
+        Raises:
+            ModelNotFound
+        """
+        with self.database.read() as session:
+            return rows_to_models(session, [row_of(session, name)])[0]
+
+    def models(self, where: Where | None = None) -> list[Model]:
+        """Every model that a filter admits, by name."""
+        with self.database.read() as session:
+            query = select(ModelRow).where(*where_to_conditions(where)).order_by(ModelRow.name)
+            return rows_to_models(session, session.scalars(query).all())
+
+    def models_by_id(self, ids: Iterable[int]) -> dict[int, Model]:
+        """Records by id; ids that are gone are left out."""
+        with self.database.read() as session:
+            found: dict[int, Model] = {}
+            for block in chunks(ids):
+                rows = session.scalars(select(ModelRow).where(ModelRow.id.in_(block))).all()
+                found.update((model.id, model) for model in rows_to_models(session, rows))
+            return found
+
+    def names(self, ids: Iterable[int]) -> dict[int, str]:
+        """Names by id; ids that are gone are left out."""
+        with self.database.read() as session:
+            found: dict[int, str] = {}
+            for block in chunks(ids):
+                query = select(ModelRow.id, ModelRow.name).where(ModelRow.id.in_(block))
+                found.update((row.id, row.name) for row in session.execute(query))
+            return found
+
+    def matching_ids(self, where: Where) -> NDArray[np.int64]:
+        """Ids that a filter admits, ascending."""
+        with self.database.read() as session:
+            query = select(ModelRow.id).where(*where_to_conditions(where)).order_by(ModelRow.id)
+            return np.array(session.scalars(query).all(), np.int64)
+
+    def count(self) -> int:
+        """How many models there are."""
+        with self.database.read() as session:
+            return session.scalar(select(func.count()).select_from(ModelRow)) or 0
+
+    # --- what search reads
+
+    def statistics_count(self, encoder_id: int) -> int:
+        """How many models have statistics of an encoder."""
+        with self.database.read() as session:
+            query = select(func.count()).select_from(StatisticsRow).filter_by(encoder_id=encoder_id)
+            return session.scalar(query) or 0
+
+    def last_change(self) -> int:
+        """The newest change's number, 0 before the first."""
+        with self.database.read() as session:
+            return session.scalar(select(func.max(ChangeRow.seq))) or 0
+
+    def means_since(
+        self, encoder_id: int, change: int
+    ) -> tuple[NDArray[np.int64], NDArray[np.float32], list[int], list[int], int]:
+        """What happened after ``change``: ``(ids, means (n, d), removed ids, damaged ids, newest change)``."""
+        with self.database.read() as session:
+            newest = session.scalar(select(func.max(ChangeRow.seq))) or 0
+            dimension = session.get_one(EncoderRow, encoder_id).dimension
+            query = (
+                select(StatisticsRow.model_id, StatisticsRow.mean, StatisticsRow.mean_checksum)
+                .where(StatisticsRow.encoder_id == encoder_id, StatisticsRow.change > change)
+                .order_by(StatisticsRow.model_id)
+                .execution_options(yield_per=CHUNK_ROWS)
+            )
+            ids, means, damaged = [], [], []
+            for model_id, mean, expected in session.execute(query):
+                if blobs.checksum(mean) != expected or len(mean) != 4 * dimension:
+                    damaged.append(model_id)
+                    continue
+                ids.append(model_id)
+                means.append(np.frombuffer(mean, blobs.FLOAT32))
+            removed = select(ChangeRow.model_id).where(ChangeRow.seq > change, ChangeRow.op == "remove")
+            stacked = np.stack(means) if means else np.empty((0, dimension), np.float32)
+            return np.array(ids, np.int64), stacked, list(session.scalars(removed)), damaged, newest
+
+    def changes_of(self, encoder_id: int, ids: Iterable[int]) -> dict[int, int]:
+        """For each model, the change that wrote its statistics: a cache's version tag."""
+        with self.database.read() as session:
+            found: dict[int, int] = {}
+            for block in chunks(ids):
+                query = select(StatisticsRow.model_id, StatisticsRow.change).where(
+                    StatisticsRow.encoder_id == encoder_id, StatisticsRow.model_id.in_(block)
+                )
+                found.update((row.model_id, row.change) for row in session.execute(query))
+            return found
+
+    def statistics(self, encoder_id: int, ids: Iterable[int]) -> tuple[dict[int, StoredStatistics], dict[int, str]]:
+        """Moments by id, and the reason for each whose checksum does not hold."""
+        good: dict[int, StoredStatistics] = {}
+        damaged: dict[int, str] = {}
+        with self.database.read() as session:
+            dimension = session.get_one(EncoderRow, encoder_id).dimension
+            for block in chunks(ids):
+                query = select(StatisticsRow).where(
+                    StatisticsRow.encoder_id == encoder_id, StatisticsRow.model_id.in_(block)
+                )
+                for row in session.scalars(query):
+                    try:
+                        moments = blobs.blobs_to_statistics(
+                            row.mean, row.covariance, row.checksum,
+                            dimension=dimension, epsilon=row.epsilon, samples=row.samples,
+                        )  # fmt: skip
+                    except CorruptData as error:
+                        damaged[row.model_id] = error.message
+                        continue
+                    good[row.model_id] = StoredStatistics(row.model_id, moments, row.change)
+        return good, damaged
+
+    def sample_features(
+        self, encoder_id: int, ids: Iterable[int]
+    ) -> tuple[dict[int, NDArray[np.float32]], dict[int, str]]:
+        """Stored sample features ``(n, d)`` float32 by id, and the reason for each that is damaged."""
+        good: dict[int, NDArray[np.float32]] = {}
+        damaged: dict[int, str] = {}
+        with self.database.read() as session:
+            dimension = session.get_one(EncoderRow, encoder_id).dimension
+            for block in chunks(ids):
+                query = select(SampleFeaturesRow).where(
+                    SampleFeaturesRow.encoder_id == encoder_id, SampleFeaturesRow.model_id.in_(block)
+                )
+                for row in session.scalars(query):
+                    try:
+                        good[row.model_id] = blobs.blob_to_features(row.data, row.checksum, dimension=dimension)
+                    except CorruptData as error:
+                        damaged[row.model_id] = error.message
+        return good, damaged
+
+    def thumbnails(self, model_id: int) -> list[Thumbnail]:
+        """A model's previews, in order."""
+        with self.database.read() as session:
+            query = select(ThumbnailRow).filter_by(model_id=model_id).order_by(ThumbnailRow.position)
+            return [Thumbnail(row.data, row.media_type) for row in session.scalars(query)]
+
+    def quarantine(self, model_id: int) -> list[Quarantined]:
+        """The samples that were left out (the first hundred of each encoder)."""
+        with self.database.read() as session:
+            query = select(StatisticsRow.quarantine).where(StatisticsRow.model_id == model_id)
+            return [Quarantined(label, reason) for rows in session.scalars(query) for label, reason in rows]
+
+    # --- what ingest asks
+
+    def source_digest(self, name: str, encoder_id: int) -> str | None:
+        """The digest of the content behind a model's statistics, or None if it has none."""
+        with self.database.read() as session:
+            query = (
+                select(StatisticsRow.source_digest)
+                .join(ModelRow, ModelRow.id == StatisticsRow.model_id)
+                .where(ModelRow.name == name, StatisticsRow.encoder_id == encoder_id)
+            )
+            return session.scalar(query)
+
+    def save_checkpoint(self, name: str, encoder_id: int, digest: str, position: int, state: bytes) -> None:
+        """Remember where a running ingest stands."""
+        with self.database.write() as session:
+            session.merge(
+                CheckpointRow(
+                    name=name, encoder_id=encoder_id, source_digest=digest, position=position, state=state,
+                    updated_at=now(),
+                )
+            )  # fmt: skip
+
+    def checkpoint(self, name: str, encoder_id: int, digest: str) -> bytes | None:
+        """The state of an interrupted ingest of the same content, or None."""
+        with self.database.read() as session:
+            row = session.get(CheckpointRow, (name, encoder_id))
+            return row.state if row is not None and row.source_digest == digest else None
+
+    def drop_checkpoint(self, name: str, encoder_id: int) -> None:
+        """Forget an interrupted ingest."""
+        with self.database.write() as session:
+            session.execute(delete(CheckpointRow).filter_by(name=name, encoder_id=encoder_id))
+
+    def encoder_by_name(self, name: str) -> tuple[int, EncoderIdentity]:
+        """An encoder that made statistics here.
+
+        Raises:
+            EncoderNotFound: it made none.
+        """
+        known = self.encoders()
+        for encoder_id, identity in known.items():
+            if identity.name == name:
+                return encoder_id, identity
+        names: Sequence[str] = [identity.name for identity in known.values()]
+        raise EncoderNotFound(
+            f"no model here has statistics of the encoder {name!r}",
+            hint=f"the collection has {', '.join(names) or 'no statistics yet'}",
+        )
+
+    def mark_neighbours(self, model_id: int, encoder_id: int, change: int) -> None:
+        """Say that a model's lists of similar models are those of the statistics written by ``change``."""
+        with self.database.write() as session:
+            session.execute(
+                update(StatisticsRow)
+                .filter_by(model_id=model_id, encoder_id=encoder_id, change=change)
+                .values(neighbours_change=change)
+            )
+
+
+CHUNK_ROWS = 4096
+
+
+def _identity(row: EncoderRow) -> EncoderIdentity:
+    return EncoderIdentity(
+        row.name, row.fingerprint, row.dimension, row.logit_scale, frozenset(map(str, row.modalities))
+    )

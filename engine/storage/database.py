@@ -1,0 +1,166 @@
+"""One database: its SQLAlchemy engine, its read and write transactions, and the translation of its errors.
+
+SQLite runs in WAL mode with a busy timeout; writers begin IMMEDIATE, because a read transaction that upgrades
+fails at once whatever the timeout. On Postgres writers take an advisory lock, so that the change sequence becomes
+visible in its own order.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, create_engine, event, exc, make_url, text
+from sqlalchemy.engine import URL, Engine
+from sqlalchemy.orm import Session
+
+from engine.config import Settings
+from engine.errors import (
+    CorruptData,
+    DatabaseLocked,
+    DatabaseNotFound,
+    DiskFull,
+    EngineError,
+    InvalidInput,
+    MissingDependency,
+    StorageError,
+)
+
+WRITE = "engine_write"
+WRITER_LOCK = 0x656E67696E65  # "engine" in ASCII: the key of the Postgres advisory lock
+
+
+def parse_url(url: str) -> URL:
+    """A database URL, checked.
+
+    Raises:
+        InvalidInput: not a URL, another database system, or an in-memory SQLite.
+    """
+    hint = "for example sqlite:///zoo.db or postgresql+psycopg://user@host/name"
+    try:
+        parsed = make_url(url)
+    except exc.ArgumentError as error:
+        raise InvalidInput(f"{url!r} is not a database URL", hint=hint) from error
+    backend = parsed.get_backend_name()
+    if backend == "postgresql":
+        return parsed.set(drivername="postgresql+psycopg")
+    if backend != "sqlite":
+        raise InvalidInput(f"{backend!r} is not a supported database: SQLite and Postgres are", hint=hint)
+    if not parsed.database or parsed.database == ":memory:":
+        raise InvalidInput("an in-memory database cannot hold a collection", hint=hint)
+    return parsed
+
+
+class Database:
+    """A database that is open. Threads may share it; every transaction has its own connection."""
+
+    def __init__(self, url: str, settings: Settings, *, create: bool = False) -> None:
+        """Connect lazily.
+
+        Raises:
+            DatabaseNotFound: the SQLite file is not there and ``create`` is false.
+            InvalidInput: the URL is not usable.
+            MissingDependency: psycopg is not installed.
+        """
+        self.url = parse_url(url)
+        self.path = Path(str(self.url.database)) if self.is_sqlite else None
+        if self.path is not None:
+            if not create and not self.path.exists():
+                raise DatabaseNotFound(
+                    f"there is no database at {self.path}",
+                    hint=f"create one with: engine init --database {self.shown_url}",
+                )
+            if not self.path.parent.is_dir():
+                raise DatabaseNotFound(f"the folder {self.path.parent} is not there", hint="create the folder first")
+        self._engine = self._connectable(settings)
+
+    @property
+    def is_sqlite(self) -> bool:
+        """Whether it is SQLite, else Postgres."""
+        return self.url.get_backend_name() == "sqlite"
+
+    @property
+    def shown_url(self) -> str:
+        """The URL without its password."""
+        return self.url.render_as_string(hide_password=True)
+
+    def _connectable(self, settings: Settings) -> Engine:
+        if not self.is_sqlite:
+            try:
+                return create_engine(self.url, pool_pre_ping=True)
+            except ImportError as error:
+                raise MissingDependency(
+                    "Postgres needs the package psycopg", hint="pip install 'engine[postgres]'"
+                ) from error
+        engine = create_engine(self.url, connect_args={"timeout": settings.busy_timeout})
+
+        @event.listens_for(engine, "connect")
+        def on_connect(connection: sqlite3.Connection, _record: Any) -> None:
+            connection.isolation_level = None  # we begin transactions ourselves
+            for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON"):
+                connection.execute(f"PRAGMA {pragma}")
+
+        @event.listens_for(engine, "begin")
+        def on_begin(connection: Connection) -> None:
+            writes = connection.get_execution_options().get(WRITE)
+            connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+        return engine
+
+    @contextmanager
+    def read(self) -> Iterator[Session]:
+        """A read transaction: one consistent view."""
+        with self.translated(), Session(self._engine) as session:
+            yield session
+
+    @contextmanager
+    def write(self) -> Iterator[Session]:
+        """A write transaction, committed at the end of the block, rolled back on any error."""
+        bind = self._engine.execution_options(**{WRITE: True})
+        with self.translated(), Session(bind, expire_on_commit=False) as session, session.begin():
+            if not self.is_sqlite:
+                session.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": WRITER_LOCK})
+            yield session
+
+    @contextmanager
+    def connection(self, *, write: bool = False) -> Iterator[Connection]:
+        """A bare connection, for migrations."""
+        with self.translated(), self._engine.execution_options(**{WRITE: write}).connect() as connection:
+            yield connection
+
+    @contextmanager
+    def translated(self) -> Iterator[None]:
+        """Turn SQLAlchemy's and the driver's errors into ours."""
+        try:
+            yield
+        except EngineError:
+            raise
+        except exc.DBAPIError as error:
+            raise self._ours(error) from error
+        except sqlite3.Error as error:  # raised by the connect hook, before SQLAlchemy can wrap it
+            raise self._ours(error) from error
+
+    def _ours(self, error: Exception) -> EngineError:
+        said = str(getattr(error, "orig", None) or error).strip()
+        low = said.lower()
+        where = f"{self.shown_url}: {said}"
+        if "locked" in low or "lock timeout" in low:
+            return DatabaseLocked(where, hint="another process is writing: try again, or raise busy_timeout")
+        if "is full" in low or "no space left" in low:
+            return DiskFull(where, hint="free some space; nothing that was committed is lost")
+        if "not a database" in low or "malformed" in low:
+            return CorruptData(where, hint="restore it from a backup; is it really an engine database?")
+        if "no such table" in low or "does not exist" in low:
+            return DatabaseNotFound(where, hint=f"run: engine init --database {self.shown_url}")
+        if "readonly" in low or "read-only" in low:
+            return StorageError(where, hint="make the file and its folder writable")
+        if "unable to open" in low:
+            return StorageError(where, hint="check that the path is a file that can be read")
+        return StorageError(where, hint="is the database server running and reachable?")
+
+    def close(self) -> None:
+        """Close every pooled connection."""
+        self._engine.dispose()

@@ -1,0 +1,83 @@
+"""The descriptive fields of a model, checked before they are stored."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from engine.errors import InvalidInput
+
+TEXT_LIMITS = {"kind": 64, "description": 100_000, "author": 255, "license": 255, "base_model": 255}
+DETAILS = (*TEXT_LIMITS, "tags", "links", "resolution", "metadata")
+NAME_LIMIT = 255
+
+
+def checked_name(name: Any) -> str:
+    """A model's name: 1 to 255 printable characters, without white space at its ends.
+
+    Raises:
+        InvalidInput: it is anything else.
+    """
+    if not isinstance(name, str) or not name or name != name.strip() or not name.isprintable():
+        raise InvalidInput(
+            f"{name!r} is not a model name",
+            hint="a name is printable text without line breaks or white space at its ends",
+        )
+    if len(name) > NAME_LIMIT:
+        raise InvalidInput(f"the name {name[:40]!r}… has {len(name)} characters, {NAME_LIMIT} are allowed")
+    return name
+
+
+def checked_details(details: Mapping[str, Any]) -> dict[str, Any]:
+    """Fields as they will be stored.
+
+    Raises:
+        InvalidInput: an unknown field, a wrong type, or a text that is too long.
+    """
+    result: dict[str, Any] = {}
+    for key, value in details.items():
+        if key in TEXT_LIMITS:
+            result[key] = _text(key, value)
+        elif key == "tags":
+            result[key] = _tags(value)
+        elif key == "resolution":
+            if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
+                raise InvalidInput(f"resolution must be a whole number of pixels, got {value!r}")
+            result[key] = value
+        elif key in ("links", "metadata"):
+            result[key] = _mapping(key, value)
+        else:
+            raise InvalidInput(f"a model has no field {key!r}", hint=f"fields are {', '.join(DETAILS)}")
+    return result
+
+
+def _text(key: str, value: Any) -> str | None:
+    if value is None and key != "kind":
+        return None
+    if not isinstance(value, str) or (key == "kind" and not value.strip()):
+        raise InvalidInput(f"{key} must be text, got {value!r}")
+    if len(value) > TEXT_LIMITS[key] or "\x00" in value:
+        raise InvalidInput(f"{key} may have {TEXT_LIMITS[key]} characters and no NUL, got {len(value)}")
+    return value
+
+
+def _tags(value: Any) -> tuple[str, ...]:
+    values = [value] if isinstance(value, str) else value
+    if not isinstance(values, (list, tuple, set, frozenset)):
+        raise InvalidInput(f"tags must be a list of texts, got {value!r}")
+    for tag in values:
+        if not isinstance(tag, str) or not tag.strip() or not tag.isprintable() or len(tag) > 255:
+            raise InvalidInput(f"{tag!r} is not a tag: printable text of up to 255 characters is")
+    return tuple(sorted({tag.strip() for tag in values}))
+
+
+def _mapping(key: str, value: Any) -> dict[str, Any]:
+    if not isinstance(value, Mapping) or not all(isinstance(name, str) for name in value):
+        raise InvalidInput(f"{key} must be a mapping with text keys, got {value!r}")
+    if key == "links" and not all(isinstance(link, str) for link in value.values()):
+        raise InvalidInput(f"links must map names to addresses, got {value!r}")
+    try:
+        return dict(json.loads(json.dumps(dict(value), allow_nan=False)))
+    except (TypeError, ValueError) as error:
+        raise InvalidInput(f"{key} must be JSON: {error}") from error

@@ -1,0 +1,78 @@
+"""``where=`` to SQL conditions.
+
+``{"tag": "animal", "kind": ["gan", "vae"], "license!": "CC-BY-NC-4.0"}``: every key must hold; a list means any of
+its values; a key that ends in ``!`` is negated. Pairs ``[("tag", "a"), ("tag", "b")]`` may repeat a key.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import ColumnElement, not_, or_, select
+
+from engine.errors import InvalidFilter
+from engine.storage.tables import ModelRow, ModelTagRow, TagRow
+
+Where = Mapping[str, Any] | Sequence[tuple[str, Any]]
+
+COLUMNS = {
+    "name": ModelRow.name,
+    "kind": ModelRow.kind,
+    "author": ModelRow.author,
+    "license": ModelRow.license,
+    "base_model": ModelRow.base_model,
+}
+FILTER_KEYS = ("tag", *COLUMNS)
+
+
+def where_to_conditions(where: Where | None) -> list[ColumnElement[bool]]:
+    """Conditions on ``models``, all of which must hold.
+
+    Raises:
+        InvalidFilter: an unknown key or a value that is not text.
+    """
+    if where is None:
+        return []
+    pairs: Iterable[Any] = where.items() if isinstance(where, Mapping) else where
+    conditions = []
+    for pair in pairs:
+        try:
+            key, value = pair
+        except (TypeError, ValueError) as error:
+            raise InvalidFilter(f"a filter is a (key, value) pair, got {pair!r}") from error
+        conditions.append(_condition(key, value))
+    return conditions
+
+
+def _condition(key: Any, value: Any) -> ColumnElement[bool]:
+    if not isinstance(key, str):
+        raise InvalidFilter(f"a filter's key must be text, got {key!r}")
+    negated = key.endswith("!")
+    bare = key[:-1] if negated else key
+    bare = "license" if bare == "licence" else bare
+    values = [value] if isinstance(value, str) else value
+    if (
+        not isinstance(values, (list, tuple, set, frozenset))
+        or not values
+        or not all(isinstance(v, str) for v in values)
+    ):
+        raise InvalidFilter(
+            f"filter {key} needs a text or a list of texts, got {value!r}",
+            hint='for example where={"tag": ["cat", "dog"]}',
+        )
+    if bare == "tag":
+        tagged = (
+            select(ModelTagRow.model_id).join(TagRow, TagRow.id == ModelTagRow.tag_id).where(TagRow.name.in_(values))
+        )
+        condition: ColumnElement[bool] = ModelRow.id.in_(tagged)
+        return not_(condition) if negated else condition
+    column = COLUMNS.get(bare)
+    if column is None:
+        raise InvalidFilter(
+            f"there is no filter {bare!r}",
+            hint=f"filters are {', '.join(FILTER_KEYS)}; a trailing ! negates",
+        )
+    if negated:  # a model without the field does not have the value
+        return or_(column.is_(None), column.not_in(values))
+    return column.in_(values)

@@ -1,0 +1,104 @@
+"""Migrations by Alembic: creating, upgrading and recognising a database's schema.
+
+The scripts live in the repository's top-level ``migrations/`` and travel inside the wheel as ``engine/_migrations``.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import inspect
+
+from engine.errors import DatabaseNotFound, DatabaseOutdated, DatabaseTooNew
+from engine.storage.database import Database
+from engine.storage.tables import CollectionRow
+
+
+def migrations_folder() -> Path:
+    """Where the scripts are: inside the installed package, else in the checkout."""
+    package = Path(__file__).resolve().parent.parent
+    packaged = package / "_migrations"
+    return packaged if packaged.is_dir() else package.parent / "migrations"
+
+
+def _config() -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(migrations_folder()).replace("%", "%%"))
+    config.set_main_option("path_separator", "os")
+    return config
+
+
+def head_revision() -> str:
+    """The revision that this engine's code expects."""
+    head = ScriptDirectory.from_config(_config()).get_current_head()
+    assert head is not None, "the package ships at least one migration"
+    return head
+
+
+def current_revision(database: Database) -> str | None:
+    """The database's revision; None when there is no collection in it."""
+    with database.connection() as connection:
+        return MigrationContext.configure(connection).get_current_revision()
+
+
+def is_known(revision: str) -> bool:
+    """Whether this engine's code has a migration of that revision."""
+    return any(script.revision == revision for script in ScriptDirectory.from_config(_config()).walk_revisions())
+
+
+def upgrade(database: Database, revision: str = "head") -> None:
+    """Create or upgrade the schema, each migration in one transaction.
+
+    Raises:
+        DatabaseTooNew: the database has a revision that this code does not know.
+    """
+    _refuse_newer(database, current_revision(database))
+    with database.connection(write=True) as connection:
+        config = _config()
+        config.attributes["connection"] = connection
+        command.upgrade(config, revision)
+
+
+def downgrade(database: Database, revision: str) -> None:
+    """Take the schema back to ``revision`` (``base`` drops everything)."""
+    with database.connection(write=True) as connection:
+        config = _config()
+        config.attributes["connection"] = connection
+        command.downgrade(config, revision)
+
+
+def check(database: Database) -> None:
+    """Refuse a database that this code cannot work on.
+
+    Raises:
+        DatabaseNotFound: there is no collection in it.
+        DatabaseOutdated: it must be upgraded first.
+        DatabaseTooNew: a newer engine made it.
+    """
+    revision = current_revision(database)
+    if revision is None:
+        with database.connection() as connection:
+            foreign = not inspect(connection).has_table(CollectionRow.__tablename__)
+        assert foreign, "a collection always has a revision"
+        raise DatabaseNotFound(
+            f"there is no collection in {database.shown_url}",
+            hint=f"create one with: engine init --database {database.shown_url}",
+        )
+    _refuse_newer(database, revision)
+    if revision != head_revision():
+        raise DatabaseOutdated(
+            f"{database.shown_url} has schema {revision}, this engine needs {head_revision()}",
+            hint=f"back it up, then run: engine db upgrade --database {database.shown_url}",
+        )
+
+
+def _refuse_newer(database: Database, revision: str | None) -> None:
+    if revision is not None and not is_known(revision):
+        raise DatabaseTooNew(
+            f"{database.shown_url} has schema {revision}, which this engine does not know",
+            hint="it was made by a newer engine: upgrade the package",
+        )

@@ -1,0 +1,157 @@
+"""Model rows to records and back, inside a session."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import datetime, timezone
+from itertools import islice
+from typing import Any
+
+from sqlalchemy import delete, select
+from sqlalchemy.orm import Session
+
+from engine.errors import DuplicateName, ModelNotFound
+from engine.records import Model
+from engine.storage.tables import ChangeRow, EncoderRow, ModelRow, StatisticsRow, TagRow
+
+CHUNK = 1000  # ids in one IN (...): well below every database's limit on bound parameters
+
+
+def now() -> datetime:
+    """The current time, UTC."""
+    return datetime.now(timezone.utc)
+
+
+def chunks(values: Iterable[int]) -> Iterator[list[int]]:
+    """Ids in lists short enough for one statement."""
+    iterator = (int(value) for value in values)
+    while block := list(islice(iterator, CHUNK)):
+        yield block
+
+
+def add_change(session: Session, model_id: int, encoder_id: int | None, op: str) -> int:
+    """Append to the change sequence; the number it got."""
+    row = ChangeRow(model_id=model_id, encoder_id=encoder_id, op=op, at=now())
+    session.add(row)
+    session.flush()
+    return row.seq
+
+
+def find_row(session: Session, name: str) -> ModelRow | None:
+    """The row of that name."""
+    return session.scalar(select(ModelRow).where(ModelRow.name == name))
+
+
+def row_of(session: Session, name: str) -> ModelRow:
+    """The row of that name.
+
+    Raises:
+        ModelNotFound: there is none; the hint names close ones.
+    """
+    row = find_row(session, name)
+    if row is not None:
+        return row
+    from difflib import get_close_matches
+
+    names = session.scalars(select(ModelRow.name).limit(20_000)).all()
+    near = get_close_matches(name, names, n=3)
+    hint = f"did you mean {', '.join(near)}?" if near else "engine list shows what there is"
+    raise ModelNotFound(f"there is no model named {name!r}", hint=hint)
+
+
+def new_row(session: Session, name: str) -> ModelRow:
+    """A fresh row, not yet described."""
+    at = now()
+    row = ModelRow(
+        name=name, kind="model", links={}, extra={}, source={}, created_at=at, updated_at=at, tags=[]
+    )  # fmt: skip
+    session.add(row)
+    return row
+
+
+def apply_details(session: Session, row: ModelRow, details: Mapping[str, Any]) -> None:
+    """Write checked fields onto a row."""
+    for key, value in details.items():
+        if key == "tags":
+            row.tags = _tag_rows(session, value)
+        elif key == "metadata":
+            row.extra = dict(value)
+        else:
+            setattr(row, key, value)
+    row.updated_at = now()
+
+
+def rename(session: Session, row: ModelRow, name: str) -> None:
+    """Give a row another name.
+
+    Raises:
+        DuplicateName: it is taken.
+    """
+    if name != row.name and find_row(session, name) is not None:
+        raise DuplicateName(f"there is a model named {name!r} already", hint="choose another name")
+    row.name = name
+
+
+def _tag_rows(session: Session, names: Sequence[str]) -> list[TagRow]:
+    known = {tag.name: tag for tag in session.scalars(select(TagRow).where(TagRow.name.in_(names)))}
+    for name in names:
+        if name not in known:
+            known[name] = TagRow(name=name)
+            session.add(known[name])
+    return [known[name] for name in sorted(names)]
+
+
+def remove_unused_tags(session: Session) -> None:
+    """Drop tags that no model has."""
+    from engine.storage.tables import ModelTagRow
+
+    session.flush()
+    session.execute(delete(TagRow).where(TagRow.id.not_in(select(ModelTagRow.tag_id))))
+
+
+def rows_to_models(session: Session, rows: Sequence[ModelRow]) -> list[Model]:
+    """Records of rows, in order."""
+    measured: dict[int, list[tuple[str, int, int, int]]] = {}
+    for ids in chunks(row.id for row in rows):
+        query = (
+            select(
+                StatisticsRow.model_id,
+                EncoderRow.name,
+                StatisticsRow.samples,
+                StatisticsRow.quarantined,
+                StatisticsRow.change,
+            )
+            .join(EncoderRow, EncoderRow.id == StatisticsRow.encoder_id)
+            .where(StatisticsRow.model_id.in_(ids))
+            .order_by(StatisticsRow.change)
+        )
+        for model_id, *rest in session.execute(query):
+            measured.setdefault(model_id, []).append(tuple(rest))  # type: ignore[arg-type]
+    return [_record(row, measured.get(row.id, [])) for row in rows]
+
+
+def _record(row: ModelRow, measured: list[tuple[str, int, int, int]]) -> Model:
+    return Model(
+        id=row.id,
+        name=row.name,
+        kind=row.kind,
+        tags=tuple(tag.name for tag in row.tags),
+        description=row.description,
+        author=row.author,
+        license=row.license,
+        base_model=row.base_model,
+        links=dict(row.links),
+        resolution=row.resolution,
+        metadata=dict(row.extra),
+        source=dict(row.source),
+        generator=None if row.generator is None else dict(row.generator),
+        encoders=tuple(sorted(name for name, *_ in measured)),
+        samples=measured[-1][1] if measured else 0,
+        quarantined=measured[-1][2] if measured else 0,
+        created_at=_aware(row.created_at),
+        updated_at=_aware(row.updated_at),
+    )
+
+
+def _aware(at: datetime) -> datetime:
+    return at if at.tzinfo else at.replace(tzinfo=timezone.utc)  # SQLite drops the zone
