@@ -1,0 +1,96 @@
+"""What every side of an open collection shares: the catalogue, the index views, the encoders."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from engine.config import Settings, cache_folder
+from engine.errors import DatabaseNotFound, EncoderMismatch, EncoderNotFound
+from engine.records import EncoderIdentity
+from engine.search import Evidence, IndexView, IndexViews
+from engine.search.similar import complete_neighbours
+from engine.storage import Catalog, Database, Neighbours
+
+if TYPE_CHECKING:
+    from engine.encoders.protocol import Encoder
+
+
+class Collection:
+    """The parts of an open collection. Threads may share it."""
+
+    def __init__(self, database: Database, settings: Settings) -> None:
+        """Use ``Engine.open``: it checks the database first."""
+        self.settings = settings
+        self._database = database
+        self._catalog = Catalog(database)
+        facts = self._catalog.facts()
+        if "id" not in facts:
+            raise DatabaseNotFound(
+                f"the collection in {database.shown_url} was never completed",
+                hint=f"run: engine init --database {database.shown_url}",
+            )
+        self.default_encoder = facts["default_encoder"]
+        self._neighbours = Neighbours(database)
+        self._views = IndexViews(self._catalog, _index_root(database, settings, facts["id"]))
+        self._evidence = Evidence(self._catalog, settings.factor_cache_bytes)
+        self._encoders: dict[str, Encoder] = {}
+        self._fast: dict[str | None, IndexView] = {}
+        self._loading = threading.Lock()
+
+    def _complete(
+        self,
+        encoder_id: int,
+        identity: EncoderIdentity,
+        *,
+        only: int | None = None,
+        on_progress: Callable[[int, int], None] | None = None,
+    ) -> int:
+        view = self._views.current(encoder_id, identity)
+        return complete_neighbours(
+            view, self._evidence, self._neighbours, self.settings, only=only, on_progress=on_progress
+        )
+
+    def _load(self, name: str) -> Encoder:
+        from engine.encoders import load_encoder
+
+        with self._loading:
+            if name not in self._encoders:
+                self._encoders[name] = load_encoder(name, device=self.settings.device)
+            return self._encoders[name]
+
+    def _searchable(self, name: str | None) -> tuple[int, EncoderIdentity]:
+        """The encoder whose statistics a search reads."""
+        if name is not None:
+            return self._catalog.encoder_by_name(name)
+        known = self._catalog.encoders()
+        for encoder_id, identity in known.items():
+            if identity.name == self.default_encoder:
+                return encoder_id, identity
+        if len(known) == 1:
+            return next(iter(known.items()))
+        names = ", ".join(identity.name for identity in known.values())
+        raise EncoderNotFound(
+            f"the collection has no statistics of its default encoder {self.default_encoder!r}",
+            hint=f"name one of: {names}" if names else "ingest a model first",
+        )
+
+    def _matching_encoder(self, identity: EncoderIdentity) -> Encoder:
+        encoder = self._load(identity.name)
+        if encoder.identity.fingerprint != identity.fingerprint:
+            raise EncoderMismatch(
+                f"the encoder {identity.name!r} here ({encoder.identity.fingerprint[:12]}) is not the one that made "
+                f"the collection's statistics ({identity.fingerprint[:12]})",
+                hint="install the version that made the collection, or ingest the models again",
+            )
+        return encoder
+
+
+def _index_root(database: Database, settings: Settings, collection: str) -> Path:
+    if settings.index_folder is not None:
+        return Path(settings.index_folder)
+    if database.path is not None:
+        return database.path.with_name(database.path.name + ".index")
+    return cache_folder() / "index" / collection

@@ -1,0 +1,194 @@
+"""Adding models to a collection: one source, or a manifest of many."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from engine._collection import Collection
+from engine.errors import EngineError, InvalidInput, ModelNotFound
+from engine.ingest import IngestResult, OnProgress, ingest_source
+from engine.ingest.report import IngestOutcome, IngestReport
+from engine.records import EncoderIdentity, Model
+from engine.samples import MomentsSource, open_source
+from engine.storage.details import DETAILS, checked_details, checked_name
+
+if TYPE_CHECKING:
+    from engine.encoders.protocol import Encoder
+
+Strings = Sequence[str]
+
+
+class Ingesting(Collection):
+    """The side of a collection that takes models in."""
+
+    def ingest(
+        self,
+        source: Any,
+        *,
+        name: str | None = None,
+        encoder: str | None = None,
+        tags: Strings | None = None,
+        description: str | None = None,
+        samples: int | None = None,
+        seed: int = 0,
+        trust: bool = False,
+        on_progress: OnProgress | None = None,
+        **metadata: Any,
+    ) -> Model:
+        """Add a model, or replace it if its content has changed; unchanged content changes only what is said of it.
+
+        Args:
+            source: a folder or archive of pictures, a ``.npy``/``.npz`` of features or moments, a ``.onnx`` decoder,
+                ``python:MODULE:CALLABLE``, ``program:COMMAND``, ``diffusers:PATH_OR_ID``, a dict as in a manifest,
+                an ``(n, d)`` array of features, a callable, or an open source or generator.
+            name: default: the file's or folder's name.
+            encoder: default: the collection's.
+            samples: how many to draw from a generator.
+            seed: where a generator's drawing starts.
+            trust: let a generator run a program or Python code.
+            on_progress: called with (done, total, quarantined).
+            **metadata: ``kind``, ``author``, ``license``, ``base_model``, ``links``, ``resolution``; anything else is
+                kept as free metadata.
+
+        Raises:
+            EngineError: see ``engine.errors``; whatever is raised, nothing of the model was written.
+        """
+        details = _details(tags, description, metadata)
+        return self._ingest(source, name, encoder, details, samples, seed, trust, on_progress, None).model
+
+    def _ingest(
+        self,
+        source: Any,
+        name: str | None,
+        encoder: str | None,
+        details: dict[str, Any],
+        samples: int | None,
+        seed: int,
+        trust: bool,
+        on_progress: OnProgress | None,
+        base: Path | None,
+        *,
+        neighbours: bool = True,
+    ) -> IngestResult:
+        name = checked_name(name if name is not None else _name_of(source))
+        details = checked_details(details)
+        opened = open_source(source, settings=self.settings, samples=samples, seed=seed, trust=trust, base=base)
+        try:
+            if "kind" not in details and not self._has(name):
+                described = opened.describe().get("generator")
+                details["kind"] = described["type"] if described else "unknown"
+            loaded, identity = self._encoder_for(encoder or self.default_encoder, opened)
+            result = ingest_source(
+                self._catalog,
+                self.settings,
+                opened,
+                name=name,
+                details=details,
+                encoder=loaded,
+                identity=identity,
+                on_progress=on_progress,
+            )
+        finally:
+            opened.close()
+        self._fast.clear()
+        if neighbours and result.changed:
+            encoder_id, _ = self._catalog.encoder_by_name(identity.name)
+            self._complete(encoder_id, identity, only=result.model.id)
+        return result
+
+    def ingest_manifest(
+        self,
+        path: str | Path,
+        *,
+        encoder: str | None = None,
+        trust: bool = False,
+        on_entry: Callable[[int, int, str], OnProgress | None] | None = None,
+        on_outcome: Callable[[IngestOutcome], None] | None = None,
+    ) -> IngestReport:
+        """Ingest every entry of a YAML or JSON Lines manifest; a bad entry is reported and the rest go on.
+
+        Args:
+            on_entry: called with (number, entries, name) before each; may return an ``on_progress`` for it.
+            on_outcome: called after each.
+
+        Raises:
+            InvalidManifest: the file as a whole cannot be read.
+        """
+        from engine.samples.manifest import ManifestError, read_manifest
+
+        entries = list(read_manifest(Path(path)))
+        report = IngestReport()
+        for number, entry in enumerate(entries, 1):
+            name = entry.name or f"entry {number}"
+            progress = on_entry(number, len(entries), name) if on_entry else None
+            if isinstance(entry, ManifestError):
+                outcome = IngestOutcome(name, "failed", error=entry.error)
+            else:
+                known = self._has(name)
+                try:
+                    result = self._ingest(
+                        entry.source, entry.name, entry.encoder or encoder, dict(entry.details()),
+                        entry.samples, entry.seed, trust, progress, Path(path).parent, neighbours=False,
+                    )  # fmt: skip
+                except EngineError as error:
+                    outcome = IngestOutcome(name, "failed", error=error)
+                else:
+                    status = "unchanged" if not result.changed else "replaced" if known else "added"
+                    outcome = IngestOutcome(name, status, result.model)
+            report.outcomes.append(outcome)
+            if on_outcome:
+                on_outcome(outcome)
+        return report
+
+    def complete_neighbours(self, on_progress: Callable[[int, int], None] | None = None) -> int:
+        """Compute every list of similar models that is missing or stale; how many there were."""
+        return sum(
+            self._complete(encoder_id, identity, on_progress=on_progress)
+            for encoder_id, identity in self._catalog.encoders().items()
+        )
+
+    def _has(self, name: str) -> bool:
+        try:
+            self._catalog.model(name)
+        except ModelNotFound:
+            return False
+        return True
+
+    def _encoder_for(self, name: str, source: Any) -> tuple[Encoder | None, EncoderIdentity]:
+        """The encoder for a source; for features and moments only its identity is needed."""
+        from engine.encoders import external_identity, is_external
+        from engine.samples import FeatureSource
+
+        if not isinstance(source, (FeatureSource, MomentsSource)):
+            encoder = self._load(name)
+            return encoder, encoder.identity
+        for identity in self._catalog.encoders().values():
+            if identity.name == name:
+                return None, identity
+        if is_external(name):
+            dimension = source.mean.size if isinstance(source, MomentsSource) else source.dimension
+            return None, external_identity(name, dimension)
+        return None, self._load(name).identity
+
+
+def _details(tags: Strings | None, description: str | None, metadata: dict[str, Any]) -> dict[str, Any]:
+    if "licence" in metadata:
+        metadata["license"] = metadata.pop("licence")
+    details = {key: value for key, value in metadata.items() if key in DETAILS}
+    extra = {key: value for key, value in metadata.items() if key not in DETAILS}
+    if extra:
+        details["metadata"] = {**details.get("metadata", {}), **extra}
+    if tags is not None:
+        details["tags"] = tags
+    if description is not None:
+        details["description"] = description
+    return details
+
+
+def _name_of(source: Any) -> str:
+    if isinstance(source, (str, Path)) and ":" not in str(source):
+        path = Path(source)
+        return path.resolve().name if path.is_dir() else path.name.split(".")[0]
+    raise InvalidInput(f"a model ingested from {source!r:.80} needs a name", hint="give name=… or --name")

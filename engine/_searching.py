@@ -1,0 +1,169 @@
+"""Searching a collection: by queries, by ready vectors, by similarity."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine._collection import Collection
+from engine.errors import InvalidQuery, MissingStatistics
+from engine.records import Hit, Hits, QueryPart
+from engine.search import Ranking, rank, rule_for
+from engine.search.queries import checked_vectors, checked_weights, query_to_parts
+from engine.search.similar import DISTANCES, FRECHET
+from engine.storage.filters import Where
+
+
+class Searching(Collection):
+    """The side of a collection that answers."""
+
+    def search(
+        self,
+        *,
+        text: str | None = None,
+        image: Any = None,
+        sketch: Any = None,
+        model: str | None = None,
+        k: int = 10,
+        method: str = "auto",
+        weights: Mapping[str, float] | None = None,
+        where: Where | None = None,
+        encoder: str | None = None,
+        shortlist: int | None = None,
+        tempered: bool = True,
+    ) -> Hits:
+        """The models that most likely produce what is asked for; any combination of queries.
+
+        Args:
+            text: what the model should draw.
+            image, sketch: a path, a PIL image or an array ``(h, w[, c])``.
+            model: a model's name: find others like it (it is left out of the answers).
+            k: how many answers; as many come back as exist.
+            method: ``auto`` (text, sketch, model and several together: ``first_moment``; image:
+                ``gaussian_density``), or a rule by name: see ``engine.search.METHODS``.
+            weights: a part's exponent in the product of experts, by modality (default 1 each).
+            where: a filter, see ``engine.storage.filters``.
+            encoder: whose statistics to search (default: the collection's).
+            shortlist: first-moment candidates that the exact stage looks at (default ``settings.shortlist``).
+            tempered: divide each part by its spread over the collection before weighing (several parts only).
+
+        Raises:
+            InvalidQuery, InvalidFilter, InvalidImage, ModelNotFound, EncoderNotFound, MissingStatistics
+        """
+        started = perf_counter()
+        given = {"text": text, "image": image, "sketch": sketch, "model": model}
+        given = {modality: value for modality, value in given.items() if value is not None}
+        if not given:
+            raise InvalidQuery("there is no query", hint="give a text, an image, a sketch, a model, or several")
+        rule = rule_for(method, list(given))
+        weigh = checked_weights(weights, list(given))
+        encoder_id, identity = self._searchable(encoder)
+        view = self._views.current(encoder_id, identity)
+        opened = perf_counter()
+        parts = query_to_parts(
+            given, weigh, view, self._catalog, lambda: self._matching_encoder(identity), self.settings.max_pixels
+        )
+        encoded = perf_counter()
+        allowed = None if where is None else self._catalog.matching_ids(where)
+        ranking = rank(
+            view, self._evidence, rule, parts, k,
+            shortlist=shortlist or self.settings.shortlist, allowed=allowed, tempered=tempered,
+        )  # fmt: skip
+        timings = {"open": 1e3 * (opened - started), "encode": 1e3 * (encoded - opened), **ranking.timings_ms}
+        return self._hits(ranking, rule.name, timings, started, [part.modality for part in parts])
+
+    def search_vectors(
+        self,
+        q: NDArray[np.floating[Any]],
+        k: int = 10,
+        method: str = "first_moment",
+        *,
+        encoder: str | None = None,
+        where: Where | None = None,
+        shortlist: int | None = None,
+    ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """Search by ready features: the fast path, array work alone once the index is in memory.
+
+        Args:
+            q: ``(d,)`` or ``(n, d)`` floating; each row is normalised.
+            k: answers a query.
+            method: any rule for images, e.g. ``first_moment`` or ``gaussian_density``.
+
+        Returns:
+            ``(scores, ids)`` of shape ``(k,)`` or ``(n, k)``, float32 and int64, best first; missing answers have
+            score −inf and id −1. Changes by this process are seen; for other processes' call ``refresh``.
+
+        Raises:
+            InvalidFeatures: a wrong dimension or dtype, a NaN, or a zero vector.
+            InvalidQuery, InvalidFilter, MissingStatistics, EncoderNotFound
+        """
+        view = self._fast.get(encoder)
+        if view is None:
+            view = self._fast[encoder] = self._views.current(*self._searchable(encoder))
+        queries = checked_vectors(q, view.identity.dimension)
+        if k < 1:
+            raise InvalidQuery(f"k must be at least 1, got {k}")
+        allowed = None if where is None else self._catalog.matching_ids(where)
+        if method == "first_moment":
+            scores, ids = view.index.search(queries, k, allowed=allowed)
+        else:
+            rule = rule_for(method, ["image"])
+            scores = np.full((len(queries), k), -np.inf, np.float32)
+            ids = np.full((len(queries), k), -1, np.int64)
+            for row, query in enumerate(queries):
+                found = rank(
+                    view, self._evidence, rule, [QueryPart("image", query)], k,
+                    shortlist=shortlist or self.settings.shortlist, allowed=allowed,
+                )  # fmt: skip
+                scores[row, : len(found.ids)] = found.scores
+                ids[row, : len(found.ids)] = found.ids
+        return (scores[0], ids[0]) if np.ndim(q) == 1 else (scores, ids)
+
+    def similar(self, name: str, k: int = 10, *, distance: str = "frechet", encoder: str | None = None) -> Hits:
+        """Models whose samples are distributed like this one's.
+
+        Args:
+            distance: ``frechet`` (scores are squared distances, lower is nearer; from precomputed lists of
+                ``settings.neighbours`` models), or ``cosine`` of means (higher is nearer).
+
+        Raises:
+            ModelNotFound, InvalidQuery, MissingStatistics, EncoderNotFound
+        """
+        started = perf_counter()
+        if distance not in DISTANCES:
+            raise InvalidQuery(f"there is no distance {distance!r}", hint=f"distances are {', '.join(DISTANCES)}")
+        if distance == "cosine":
+            hits = self.search(model=name, k=k, encoder=encoder)
+            return Hits(hits, method="cosine", timings_ms=hits.timings_ms, left_out=hits.left_out)
+        if k < 1:
+            raise InvalidQuery(f"k must be at least 1, got {k}")
+        model = self._catalog.model(name)
+        encoder_id, identity = self._searchable(encoder)
+        self._complete(encoder_id, identity, only=model.id)
+        found = self._neighbours.nearest(encoder_id, FRECHET, model.id, k)
+        if not found and model.id not in self._evidence.moments(encoder_id, [model.id]):
+            raise MissingStatistics(f"{name!r} has no covariance under {identity.name}", hint="use distance cosine")
+        ids = np.array([model_id for model_id, _ in found], np.int64)
+        values = np.array([value for _, value in found])
+        return self._hits(Ranking(ids, values, values[None]), FRECHET, {}, started, ["model"])
+
+    def _hits(
+        self, ranking: Ranking, method: str, timings: dict[str, float], started: float, modalities: list[str]
+    ) -> Hits:
+        fetching = perf_counter()
+        models = self._catalog.models_by_id(ranking.ids.tolist())
+        hits: list[Hit] = []
+        for place, model_id in enumerate(ranking.ids.tolist()):
+            if model_id not in models:  # removed since the index was read
+                continue
+            model = models[model_id]
+            several = len(modalities) > 1
+            shares = {m: float(ranking.parts[i, place]) for i, m in enumerate(modalities)} if several else {}
+            hits.append(Hit(len(hits) + 1, model.name, float(ranking.scores[place]), model, shares))
+        ended = perf_counter()
+        timings = {**timings, "records": 1e3 * (ended - fetching), "total": 1e3 * (ended - started)}
+        return Hits(hits, method=method, timings_ms=timings, shortlist=ranking.shortlist, left_out=ranking.left_out)
