@@ -1,0 +1,61 @@
+# Two commands to know: `make demo` and `make test`. Each does all its own set-up, in .venv/ and node_modules/.
+
+PYTHON ?= python3
+VENV   := .venv
+PY     := $(VENV)/bin/python
+NODE   := benchmarks/zoo/node
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check lint format types docs install npm constraints accuracy-demo speed clean
+
+help:  ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
+
+demo: install npm  ## build a zoo of real generative models, search it, and write contact sheets to demo/
+	@$(PY) -m benchmarks.zoo.demo --out demo
+
+test: install $(if $(shell command -v npm),npm)  ## the whole test suite
+	@$(PY) -m pytest
+
+check: install  ## lint, format, strict types, import order, docs
+	@$(PY) -m ruff check .
+	@$(PY) -m ruff format --check .
+	@$(PY) -m mypy
+	@$(PY) -m pytest tests/house tests/docs
+
+format: install  ## format and mend what can be mended
+	@$(PY) -m ruff check --fix .
+	@$(PY) -m ruff format .
+
+docs: install  ## write the generated command-line reference
+	@$(PY) -m engine.cli.reference > docs/cli.md
+
+speed: install  ## measure encoder and import times into benchmarks/results/
+	@$(PY) -m benchmarks.encoder_speed
+	@$(PY) -m benchmarks.import_time
+
+install: $(VENV)/.installed  ## the virtual environment
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
+	  { echo "Python 3.10 or newer is needed; set PYTHON=python3.x" >&2; exit 1; }
+	@test -x $(PY) || $(PYTHON) -m venv $(VENV)
+	@echo "installing into $(VENV)/ (torch is large: this takes a minute or two)" >&2
+	@$(PY) -m pip install --quiet -c constraints.txt -e '.[dev]'
+	@touch $@
+
+npm: $(NODE)/node_modules/.package-lock.json
+
+$(NODE)/node_modules/.package-lock.json: $(NODE)/package.json $(NODE)/package-lock.json
+	@command -v npm >/dev/null || { echo "npm (Node.js 18 or newer) is needed for the demo's generators" >&2; exit 1; }
+	@cd $(NODE) && npm ci --no-audit --no-fund --silent
+	@touch $@
+
+constraints: install  ## fix the versions that are installed now
+	@{ echo "# The versions that the tests ran with (Linux, CPython 3.11). Written by: make constraints"; \
+	   $(PY) -m pip freeze --exclude-editable | grep -vE '^(-e|#)|^engine=| @ ' \
+	   | sed 's/$$/ ; python_version >= "3.11"/'; } > constraints.txt
+
+clean:  ## remove what was built (not demo/)
+	rm -rf $(VENV) $(NODE)/node_modules build dist *.egg-info
