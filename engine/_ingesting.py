@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from engine._collection import Collection
-from engine.errors import EngineError, InvalidInput, ModelNotFound
+from engine.errors import EngineError, ModelNotFound
 from engine.ingest import IngestResult, OnProgress, ingest_source
+from engine.ingest.names import source_to_name
 from engine.ingest.report import IngestOutcome, IngestReport
 from engine.records import EncoderIdentity, Model
 from engine.samples import MomentsSource, open_source
@@ -72,7 +73,7 @@ class Ingesting(Collection):
         *,
         neighbours: bool = True,
     ) -> IngestResult:
-        name = checked_name(name if name is not None else _name_of(source))
+        name = checked_name(name if name is not None else source_to_name(source))
         details = checked_details(details)
         opened = open_source(source, settings=self.settings, samples=samples, seed=seed, trust=trust, base=base)
         try:
@@ -126,21 +127,45 @@ class Ingesting(Collection):
             if isinstance(entry, ManifestError):
                 outcome = IngestOutcome(name, "failed", error=entry.error)
             else:
-                known = self._has(name)
-                try:
-                    result = self._ingest(
-                        entry.source, entry.name, entry.encoder or encoder, dict(entry.details()),
-                        entry.samples, entry.seed, trust, progress, Path(path).parent, neighbours=False,
-                    )  # fmt: skip
-                except EngineError as error:
-                    outcome = IngestOutcome(name, "failed", error=error)
-                else:
-                    status = "unchanged" if not result.changed else "replaced" if known else "added"
-                    outcome = IngestOutcome(name, status, result.model)
+                outcome = self._outcome(
+                    name, entry.source, entry.name, entry.encoder or encoder, dict(entry.details()),
+                    entry.samples, entry.seed, trust, progress, Path(path).parent,
+                )  # fmt: skip
             report.outcomes.append(outcome)
             if on_outcome:
                 on_outcome(outcome)
         return report
+
+    def ingest_outcome(
+        self,
+        source: Any,
+        *,
+        name: str | None = None,
+        encoder: str | None = None,
+        tags: Strings | None = None,
+        description: str | None = None,
+        samples: int | None = None,
+        seed: int = 0,
+        trust: bool = False,
+        on_progress: OnProgress | None = None,
+        **metadata: Any,
+    ) -> IngestOutcome:
+        """One of many: as ``ingest``, but it says what became of the model instead of raising.
+
+        Lists of similar models wait for ``complete_neighbours``.
+        """
+        details = _details(tags, description, metadata)
+        label = name if name is not None else str(source)
+        return self._outcome(label, source, name, encoder, details, samples, seed, trust, on_progress, None)
+
+    def _outcome(self, label: str, source: Any, name: str | None, *rest: Any) -> IngestOutcome:
+        try:
+            known = self._has(name if name is not None else source_to_name(source))
+            result = self._ingest(source, name, *rest, neighbours=False)
+        except EngineError as error:
+            return IngestOutcome(label, "failed", error=error)
+        status = "unchanged" if not result.changed else "replaced" if known else "added"
+        return IngestOutcome(result.model.name, status, result.model)
 
     def complete_neighbours(self, on_progress: Callable[[int, int], None] | None = None) -> int:
         """Compute every list of similar models that is missing or stale; how many there were."""
@@ -185,10 +210,3 @@ def _details(tags: Strings | None, description: str | None, metadata: dict[str, 
     if description is not None:
         details["description"] = description
     return details
-
-
-def _name_of(source: Any) -> str:
-    if isinstance(source, (str, Path)) and ":" not in str(source):
-        path = Path(source)
-        return path.resolve().name if path.is_dir() else path.name.split(".")[0]
-    raise InvalidInput(f"a model ingested from {source!r:.80} needs a name", hint="give name=… or --name")
