@@ -1,0 +1,114 @@
+"""``engine init``, ``encoders``, ``doctor``: the collection as a whole."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from engine.cli.failures import PARTIAL
+from engine.cli.options import open_collection, shared
+from engine.cli.output import say, show_json
+from engine.cli.table import Column, show_table
+from engine.config import DEFAULT_ENCODER, Settings
+from engine.errors import Conflict, DatabaseNotFound
+
+
+@click.command()
+@click.option("--encoder", metavar="NAME", help=f"The default encoder. Default: {DEFAULT_ENCODER}.")
+@shared
+def init(url: str, as_json: bool, encoder: str | None) -> None:
+    """Create a collection, or say that it is there.
+
+    The encoder turns images and texts into features; `engine encoders` lists them.
+
+    \b
+    Example:
+      engine init --encoder compact --database sqlite:///zoo.db
+    """
+    from engine import Engine
+
+    created = False
+    try:
+        eng = open_collection(url)
+    except DatabaseNotFound:
+        eng = Engine.open(url, create=True, encoder=encoder, settings=Settings.from_environment())
+        created = True
+    with eng:
+        if encoder not in (None, eng.default_encoder):
+            raise Conflict(
+                f"the collection is there and its default encoder is {eng.default_encoder}, not {encoder}",
+                hint="name the encoder at each ingest and search, or start another collection with --database",
+            )
+        if as_json:
+            show_json({"created": created, "default_encoder": eng.default_encoder})
+        else:
+            state = "created" if created else "the collection is there already"
+            click.echo(f"{state}; default encoder {eng.default_encoder}")
+
+
+@click.command()
+@shared
+def encoders(url: str, as_json: bool) -> None:
+    """List the encoders that can be named, and those that this collection uses.
+
+    \b
+    Example:
+      engine encoders
+    """
+    from engine.encoders import known_encoders
+
+    used: dict[str, int] = {}
+    default = None
+    try:
+        with open_collection(url) as eng:
+            default = eng.default_encoder
+            used = {status["encoder"]: status["models"] for status in eng.index_status()}
+    except DatabaseNotFound:
+        say("there is no collection yet: these are the encoders that one could use")
+    rows: list[dict[str, Any]] = [
+        {"name": info.name, "modalities": info.modalities, "description": info.description} for info in known_encoders()
+    ]
+    listed = {row["name"] for row in rows}
+    rows += [
+        {"name": name, "modalities": None, "description": "statistics of it are in this collection"}
+        for name in dict.fromkeys([*([default] if default else []), *used])
+        if name not in listed
+    ]
+    rows = [{**row, "models": used.get(row["name"], 0), "default": row["name"] == default} for row in rows]
+    if as_json:
+        show_json({"encoders": rows})
+        return
+    columns = [Column("encoder", least=20, keep=True), Column("models", right=True), Column("what it is", least=20)]
+    show_table(
+        columns,
+        [[row["name"] + (" *" if row["default"] else ""), str(row["models"]), row["description"]] for row in rows],
+    )
+    if default:
+        click.echo("* the collection's default")
+
+
+@click.command()
+@shared
+def doctor(url: str, as_json: bool) -> None:
+    """Check the database, the index and the lists of similar models against one another.
+
+    Ends with exit code 3 if stored data is damaged; what is only behind is mended by itself when it is needed.
+
+    \b
+    Example:
+      engine doctor
+    """
+    with open_collection(url) as eng:
+        findings = eng.doctor()
+    if as_json:
+        show_json({"findings": [{"severity": f.severity, "what": f.what, "repair": f.repair} for f in findings]})
+    elif findings:
+        for finding in findings:
+            colour = "red" if finding.severity == "damage" else "yellow"
+            click.echo(f"{click.style(finding.severity, fg=colour)}: {finding.what}")
+            click.echo(f"  repair: {finding.repair}")
+    else:
+        click.echo("all is well")
+    if any(finding.severity == "damage" for finding in findings):
+        raise click.exceptions.Exit(PARTIAL)

@@ -1,0 +1,76 @@
+"""A click group whose errors all end in one place: a message, a hint, an exit code."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+import click
+
+from engine.cli.failures import BROKEN_PIPE, exception_to_failure, show_failure
+
+CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+
+
+class Group(click.Group):
+    """A group that shows its help, in the order its commands were added, when no command is given."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **{"context_settings": CONTEXT, "invoke_without_command": True, **kwargs})
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """In the order of the work, not of the alphabet."""
+        return list(self.commands)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command, or show the help."""
+        result = super().invoke(ctx)
+        if ctx.invoked_subcommand is None:
+            click.echo(ctx.get_help())
+        return result
+
+
+class App(Group):
+    """The whole command line."""
+
+    def main(self, args: Sequence[str] | None = None, prog_name: str | None = None, **extra: Any) -> NoReturn:  # type: ignore[override]
+        """Run one command and leave the process with its exit code; no exception but ``SystemExit`` leaves it."""
+        arguments = list(sys.argv[1:] if args is None else args)
+        if os.environ.get("NO_COLOR"):
+            extra["color"] = False
+        for stream in (sys.stdout, sys.stderr):
+            if hasattr(stream, "reconfigure"):
+                stream.reconfigure(errors="replace")  # a terminal without Unicode must not end a command
+        extra["standalone_mode"] = False
+        try:
+            code = super().main(arguments, prog_name, **extra)
+            sys.stdout.flush()
+        except BrokenPipeError:
+            _silence_stdout()
+            sys.exit(BROKEN_PIPE)
+        except SystemExit as ended:  # click's own answer to a reader that has gone
+            sys.exit(BROKEN_PIPE if isinstance(ended.__context__, BrokenPipeError) else ended.code)
+        except (Exception, KeyboardInterrupt) as error:
+            failure = exception_to_failure(error)
+            try:
+                show_failure(failure, as_json="--json" in arguments)
+                sys.stdout.flush()
+            except BrokenPipeError:
+                _silence_stdout()
+            sys.exit(failure.code)
+        sys.exit(code if isinstance(code, int) else 0)
+
+
+def version_option(group: Group, version: str) -> None:
+    """Add ``--version``."""
+    click.version_option(version, prog_name="engine", message="%(prog)s %(version)s")(group)
+
+
+def _silence_stdout() -> None:
+    """Give stdout somewhere to go, so that the interpreter's last flush does not complain."""
+    try:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except (OSError, ValueError):  # not a real file, as in tests
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - it must stay open until the process ends

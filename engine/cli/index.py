@@ -1,0 +1,90 @@
+"""``engine index``: the search index, which can always be rebuilt from the database."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from engine.cli.group import Group
+from engine.cli.options import open_collection, shared
+from engine.cli.output import show_json
+from engine.cli.table import Column, show_table
+
+
+@click.group("index", cls=Group)
+def index() -> None:
+    """Look at and rebuild the search index.
+
+    \b
+    Example:
+      engine index status
+    """
+
+
+@index.command()
+@shared
+def status(url: str, as_json: bool) -> None:
+    """Show, for each encoder, what the index's snapshot on disk holds and whether it is current.
+
+    A snapshot that is behind or missing does no harm: the next search brings it up.
+
+    \b
+    Example:
+      engine index status --json
+    """
+    with open_collection(url) as eng:
+        _show(eng.index_status(), as_json)
+
+
+@index.command()
+@shared
+def build(url: str, as_json: bool) -> None:
+    """Rebuild every index from the database, and complete the lists of similar models.
+
+    \b
+    Example:
+      engine index build
+    """
+    with open_collection(url) as eng:
+        _show(eng.build_index(), as_json)
+
+
+def _show(statuses: list[dict[str, Any]], as_json: bool) -> None:
+    if as_json:
+        show_json({"indexes": statuses})
+        return
+    columns = [
+        Column("encoder", least=16, keep=True),
+        Column("models", right=True),
+        Column("dim", right=True),
+        Column("snapshot"),
+        Column("kind"),
+        Column("size", right=True),
+        Column("folder", least=10),
+    ]
+    show_table(
+        columns,
+        [
+            [
+                one["encoder"],
+                str(one["models"]),
+                str(one["dimension"]),
+                one["snapshot"],
+                one.get("kind", ""),
+                bytes_to_text(one["bytes"]) if "bytes" in one else "",
+                one["folder"],
+            ]
+            for one in statuses
+        ],
+    )
+
+
+def bytes_to_text(count: int) -> str:
+    """A size as people read it, in powers of 1024."""
+    size, unit = float(count), "B"
+    for unit in ("B", "KiB", "MiB", "GiB", "TiB"):
+        if size < 1024 or unit == "TiB":
+            break
+        size /= 1024
+    return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"

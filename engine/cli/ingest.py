@@ -1,0 +1,163 @@
+"""``engine ingest``."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from engine.cli.details import detail_options, given_details
+from engine.cli.failures import PARTIAL
+from engine.cli.options import encoder_option, open_collection, shared
+from engine.cli.output import printable, say, show_json
+from engine.cli.progress import IngestProgress
+from engine.cli.shapes import outcomes_to_json
+from engine.cli.table import Column, show_table
+from engine.errors import DuplicateName, EngineError, InvalidInput
+
+if TYPE_CHECKING:
+    from engine import Engine
+    from engine.ingest.report import IngestOutcome
+
+DIFFUSERS = "diffusers:"
+
+
+@click.command()
+@click.argument("sources", metavar="SOURCE...", nargs=-1, required=True)
+@click.option("--name", metavar="NAME", help="The model's name. Default: the file's or folder's. One source only.")
+@encoder_option
+@detail_options
+@click.option("--samples", metavar="N", type=click.IntRange(min=1), help="How many samples a generator draws.")
+@click.option(
+    "--seed", metavar="N", type=click.IntRange(0, 2**31 - 1), help="Where a generator's drawing starts. Default: 0."
+)
+@click.option("--prompt", "prompts", metavar="TEXT", multiple=True, help="A prompt for diffusers:. Repeatable.")
+@click.option("--trust", is_flag=True, help="Let generators run their programs or Python code.")
+@shared
+def ingest(
+    url: str,
+    as_json: bool,
+    sources: tuple[str, ...],
+    name: str | None,
+    encoder: str | None,
+    samples: int | None,
+    seed: int | None,
+    prompts: tuple[str, ...],
+    trust: bool,
+    **given: Any,
+) -> None:
+    """Add models to the collection, or replace those whose content has changed.
+
+    A SOURCE is a folder or an archive (zip, tar) of images; a .npy or .npz of features, or of moments mu and sigma;
+    a generator: an .onnx decoder, program:COMMAND, python:MODULE:CALLABLE, diffusers:PATH_OR_ID; or a manifest
+    (.yaml, .yml, .jsonl) of many of these.
+
+    Of several sources, and of a manifest's entries, a bad one is reported and the rest go on; the exit code is then
+    3. Interrupted, the same command goes on where it stopped.
+
+    \b
+    Example:
+      engine ingest foxes/ --name fox-gan --kind gan --tag animal --description "foxes in snow"
+      engine ingest zoo.yaml --trust
+      engine ingest "program:node draw.js {out} {count} {seed}" --name faces --samples 300 --trust
+    """
+    from engine.samples.manifest import is_manifest
+
+    details = given_details(given)
+    options = {"samples": samples, "seed": seed, "prompts": list(prompts) or None, **details}
+    options = {key: value for key, value in options.items() if value is not None}
+    manifests = {source for source in sources if is_manifest(Path(source))}
+    if manifests and (options or name is not None):
+        raise click.UsageError("a manifest says this of each of its entries: with one, give only --encoder and --trust")
+    if name is not None and len(sources) > 1:
+        raise click.UsageError(f"--name is for one source, and there are {len(sources)}")
+    if name is None:
+        _refuse_equal_names(sources, manifests)
+    with open_collection(url) as eng, IngestProgress() as progress:
+        outcomes: list[IngestOutcome] = []
+        for number, source in enumerate(sources, 1):
+            if source in manifests:
+                outcomes += eng.ingest_manifest(
+                    source, encoder=encoder, trust=trust, on_entry=progress.entry, on_outcome=progress.outcome
+                ).outcomes
+                continue
+            on_progress = progress.entry(number, len(sources), name or source)
+            outcome = eng.ingest_outcome(
+                _with_prompts(source, options.pop("prompts", None)),
+                name=name, encoder=encoder, trust=trust, on_progress=on_progress, **options,
+            )  # fmt: skip
+            if outcome.error is not None and len(sources) == 1:
+                raise outcome.error
+            outcomes.append(outcome)
+            progress.outcome(outcome)
+        _complete_neighbours(eng, progress)
+    _show(outcomes, as_json)
+    if any(outcome.error is not None for outcome in outcomes):
+        raise click.exceptions.Exit(PARTIAL)
+
+
+def _refuse_equal_names(sources: tuple[str, ...], manifests: set[str]) -> None:
+    """Two sources that would become one model would replace one another without a word."""
+    from engine.ingest.names import source_to_name
+    from engine.samples.manifest import ManifestError, read_manifest
+
+    named: list[tuple[str, str]] = []
+    for source in sources:
+        if source in manifests:
+            entries = read_manifest(Path(source))
+            named += [(entry.name, source) for entry in entries if not isinstance(entry, ManifestError)]
+        else:
+            named.append((source_to_name(source), source))
+    counts = Counter(name for name, _ in named)
+    for name, times in counts.items():
+        if times > 1:
+            where = ", ".join(source for other, source in named if other == name)
+            raise DuplicateName(
+                f"{times} sources would be named {name!r}: {where}", hint="ingest them one by one, with --name"
+            )
+
+
+def _with_prompts(source: str, prompts: list[str] | None) -> Any:
+    if prompts is None:
+        return source
+    if not source.startswith(DIFFUSERS):
+        raise InvalidInput(f"{source!r} takes no prompts", hint=f"--prompt is for {DIFFUSERS}PATH_OR_ID")
+    return {"diffusers": source.removeprefix(DIFFUSERS), "prompts": prompts}
+
+
+def _complete_neighbours(eng: Engine, progress: IngestProgress) -> None:
+    try:
+        eng.complete_neighbours(progress.neighbours)
+    except EngineError as error:  # the models are in; the lists are completed when they are asked for
+        say(f"the lists of similar models are not complete: {error.message}")
+
+
+def _show(outcomes: list[IngestOutcome], as_json: bool) -> None:
+    if as_json:
+        show_json(outcomes_to_json(outcomes))
+        return
+    columns = [
+        Column("name", least=16, keep=True),
+        Column("status"),
+        Column("samples", right=True),
+        Column("tags", least=8),
+    ]
+    rows = [
+        [
+            outcome.name,
+            outcome.status,
+            str(outcome.model.samples) if outcome.model else "",
+            ", ".join(outcome.model.tags) if outcome.model else "",
+        ]
+        for outcome in outcomes
+    ]
+    show_table(columns, rows)
+    for outcome in outcomes:
+        if outcome.error is not None:
+            click.echo(f"{click.style(printable(outcome.name), fg='red')}: {printable(outcome.error.message)}")
+            if outcome.error.hint:
+                click.echo(f"  hint: {printable(outcome.error.hint)}")
+    counts = Counter(outcome.status for outcome in outcomes)
+    click.echo(", ".join(f"{counts[status]} {status}" for status in ("added", "replaced", "unchanged", "failed")))
