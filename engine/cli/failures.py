@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import traceback
 from dataclasses import dataclass
 
@@ -49,6 +50,8 @@ def show_failure(failure: Failure, *, as_json: bool) -> None:
     """The error object on stdout, or sentences on stderr."""
     if failure.trace:
         click.echo(failure.trace, err=True, nl=False)
+    if failure.code == INTERRUPTED and sys.stderr.isatty():
+        click.echo(err=True)  # the terminal has written ^C
     if as_json:
         show_json({"error": {"type": failure.type, "message": failure.message, "hint": failure.hint}})
         return

@@ -43,24 +43,25 @@ class App(Group):
         for stream in (sys.stdout, sys.stderr):
             if hasattr(stream, "reconfigure"):
                 stream.reconfigure(errors="replace")  # a terminal without Unicode must not end a command
-        extra["standalone_mode"] = False
+        extra.pop("standalone_mode", None)
+        code = 0
         try:
-            code = super().main(arguments, prog_name, **extra)
-            sys.stdout.flush()
-        except BrokenPipeError:
-            _silence_stdout()
-            sys.exit(BROKEN_PIPE)
-        except SystemExit as ended:  # click's own answer to a reader that has gone
-            sys.exit(BROKEN_PIPE if isinstance(ended.__context__, BrokenPipeError) else ended.code)
-        except (Exception, KeyboardInterrupt) as error:
-            failure = exception_to_failure(error)
             try:
-                show_failure(failure, as_json="--json" in arguments)
-                sys.stdout.flush()
+                with self.make_context(prog_name or "engine", arguments, **extra) as context:
+                    self.invoke(context)
+            except click.exceptions.Exit as ended:
+                code = ended.exit_code
             except BrokenPipeError:
-                _silence_stdout()
-            sys.exit(failure.code)
-        sys.exit(code if isinstance(code, int) else 0)
+                raise
+            except (Exception, KeyboardInterrupt) as error:
+                failure = exception_to_failure(error)
+                code = failure.code
+                show_failure(failure, as_json="--json" in arguments)
+            sys.stdout.flush()
+        except BrokenPipeError:  # whoever read has gone: that is no error, and there is nobody to tell
+            _silence_stdout()
+            code = BROKEN_PIPE
+        sys.exit(code)
 
 
 def version_option(group: Group, version: str) -> None:
