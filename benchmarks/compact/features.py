@@ -1,6 +1,6 @@
 """Frozen backbone features of every view and caption, computed once into ``benchmarks/.cache``.
 
-    python -m benchmarks.compact.features
+python -m benchmarks.compact.features
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from tqdm import tqdm
 from benchmarks.compact.captions import Concept, read_concepts
 from benchmarks.compact.pictures import ARTISTS, GLYPHS, VIEWS, picture_to_view, render_artist
 from engine.encoders.compact_export import image_session, text_session
-from engine.encoders.compact_text import load_tokenizer, texts_to_tokens
 from engine.encoders.compact_prepare import prepare
+from engine.encoders.compact_text import load_tokenizer, texts_to_tokens
 
 CACHE = Path(__file__).resolve().parents[1] / ".cache" / "compact"
 VERSION = 1

@@ -55,7 +55,9 @@ def render_artist(artist: str, concepts: list[Concept]) -> Iterator[tuple[int, I
             yield index, picture
 
 
-def on_background(picture: Image.Image, colour: tuple[int, int, int], scale: float, shift: tuple[float, float]) -> Image.Image:
+def on_background(
+    picture: Image.Image, colour: tuple[int, int, int], scale: float, shift: tuple[float, float]
+) -> Image.Image:
     """The drawing on a square of one colour, scaled to a share of its side and shifted by shares of the free room."""
     side = max(8, round(SIZE * scale))
     small = picture.resize((side, side), Image.Resampling.LANCZOS)

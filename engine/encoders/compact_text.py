@@ -62,7 +62,6 @@ def texts_to_tokens(tokenizer: Any, texts: Sequence[str]) -> tuple[NDArray[np.in
 
 def load_network() -> Any:
     """A module from ``(ids, mask)`` to mean-pooled features ``(n, 384)`` float32."""
-    import torch
     from torch import nn
     from transformers import BertConfig, BertModel
 
