@@ -1,0 +1,103 @@
+"""Any pixel layout to 8-bit RGB: transparency onto white, 16 bit to 8 by scaling, EXIF rotation applied."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from engine.errors import InvalidImage
+
+ORIENTATION = 0x0112  # EXIF 2.32, table 4
+TRANSPOSE = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+SLACK = 1e-3
+"""How far outside [0, 1] a floating picture may stray by rounding before it is refused."""
+
+
+def image_to_rgb(image: Image.Image) -> Image.Image:
+    """A loaded image of any mode to a new RGB image without metadata.
+
+    Raises:
+        InvalidImage: 32-bit integers or floats that are not in a known range.
+        ValueError: Pillow has no conversion from this mode.
+    """
+    turn = TRANSPOSE.get(_orientation(image))
+    if image.mode.startswith("I") or image.mode == "F":
+        rgb = _wide_to_rgb(image)
+    elif image.has_transparency_data:
+        rgba = image.convert("RGBA")
+        rgb = Image.new("RGB", image.size, (255, 255, 255))
+        rgb.paste(rgba, mask=rgba.getchannel("A"))
+    else:
+        rgb = image.convert("RGB")  # a copy even where it is RGB already
+    rgb.info.clear()  # an orientation left there would be applied again by the next reader
+    return rgb if turn is None else rgb.transpose(turn)
+
+
+def array_to_image(array: NDArray[Any], *, label: str = "array") -> Image.Image:
+    """``(h, w)`` or ``(h, w, 1 | 3 | 4)``, uint8 or floating in [0, 1], to an RGB image; alpha goes onto white.
+
+    Raises:
+        InvalidImage: another shape or dtype, a NaN, or values outside the range.
+    """
+    shaped = array[..., 0] if array.ndim == 3 and array.shape[2] == 1 else array
+    if not (shaped.ndim == 2 or (shaped.ndim == 3 and shaped.shape[2] in (3, 4))) or shaped.size == 0:
+        channels_first = array.ndim == 3 and array.shape[0] in (1, 3, 4)
+        raise InvalidImage(
+            f"{label} must have shape (h, w) or (h, w, 1 | 3 | 4), got {array.shape}",
+            hint="move the channels last: array.transpose(1, 2, 0)" if channels_first else None,
+        )
+    if shaped.dtype.kind == "f":
+        shaped = unit_to_bytes(shaped, label=label)
+    elif shaped.dtype != np.uint8:
+        raise InvalidImage(f"{label} must be uint8, or floating in [0, 1], got {array.dtype}")
+    return image_to_rgb(Image.fromarray(np.ascontiguousarray(shaped)))
+
+
+def unit_to_bytes(array: NDArray[Any], *, label: str) -> NDArray[np.uint8]:
+    """Floats in [0, 1] to uint8, rounded to nearest.
+
+    Raises:
+        InvalidImage: a NaN, an infinity, or a value outside [0, 1].
+    """
+    low, high = float(array.min()), float(array.max())  # a NaN anywhere makes both NaN
+    if not (np.isfinite(low) and np.isfinite(high)):
+        raise InvalidImage(f"{label} has a NaN or an infinity")
+    if low < -SLACK or high > 1 + SLACK:
+        raise InvalidImage(
+            f"{label} is floating and must lie in [0, 1], got values from {low:.4g} to {high:.4g}",
+            hint="divide by 255, or map [-1, 1] to [0, 1] first",
+        )
+    return np.rint(np.clip(array.astype(np.float32), 0, 1) * 255).astype(np.uint8)
+
+
+def _wide_to_rgb(image: Image.Image) -> Image.Image:
+    """16-bit and floating greyscale. 65535 / 255 = 257 exactly, so v becomes round(v / 257)."""
+    pixels = np.asarray(image)
+    if image.mode == "F":
+        return Image.fromarray(unit_to_bytes(pixels, label="a floating picture")).convert("RGB")
+    wide = pixels.astype(np.int64)
+    if wide.min() < 0 or wide.max() > 65535:
+        raise InvalidImage(f"32-bit integers from {wide.min()} to {wide.max()} have no known white")
+    grey = ((wide + 128) // 257).astype(np.uint8)
+    transparent = image.info.get("transparency")
+    if isinstance(transparent, int):
+        grey[wide == transparent] = 255
+    return Image.fromarray(grey).convert("RGB")
+
+
+def _orientation(image: Image.Image) -> int:
+    try:
+        return int(image.getexif().get(ORIENTATION, 1))
+    except Exception:  # broken metadata does not make the pixels unusable
+        return 1
