@@ -1,0 +1,136 @@
+"""Features that somebody else encoded: ``.npy``, ``.npz`` and arrays in memory."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.lib import format as npy
+from numpy.typing import NDArray
+
+from engine.errors import InvalidFeatures, InvalidInput
+from engine.samples.folder import file_to_digest
+from engine.samples.labels import name_to_label
+from engine.samples.members import MAX_ARCHIVE_BYTES
+from engine.samples.moments import MomentsSource
+from engine.samples.npz import NpzFile, open_npz
+
+ROWS = 4096
+
+
+class FeatureSource:
+    """Rows ``(n, d)`` of one encoder's features, not necessarily of unit norm; each row is one sample."""
+
+    kind = "features"
+
+    def __init__(self, features: NDArray[Any], *, path: Path | None = None) -> None:
+        """Take an array.
+
+        Args:
+            features: ``(n, d)`` float16, float32 or float64; may be memory-mapped.
+            path: the file it came from, if any.
+
+        Raises:
+            InvalidFeatures: another shape or dtype, or no rows.
+        """
+        if features.dtype not in (np.float16, np.float32, np.float64):
+            raise InvalidFeatures(f"features must be float16, float32 or float64, got {features.dtype}")
+        if features.ndim != 2 or 0 in features.shape:
+            raise InvalidFeatures(
+                f"features must be a 2-D array (n, d) with rows, got shape {features.shape}",
+                hint="one row a sample; flatten or pool spatial features first",
+            )
+        self._array = features
+        self._path = path
+        self._digest: str | None = None
+
+    @property
+    def dimension(self) -> int:
+        """d."""
+        return int(self._array.shape[1])
+
+    def count(self) -> int:
+        """n."""
+        return int(self._array.shape[0])
+
+    def chunks(self, start: int = 0, size: int = ROWS) -> Iterator[NDArray[np.float32]]:
+        """Rows from number ``start`` on, in blocks of at most ``size``: ``(m, d)`` float32.
+
+        Raises:
+            InvalidFeatures: a row has a NaN or an infinity, or is zero.
+        """
+        for first in range(start, self.count(), size):
+            with np.errstate(over="ignore"):
+                block: NDArray[np.float32] = np.array(self._array[first : first + size], np.float32, order="C")
+            finite = np.isfinite(block).min(axis=1)
+            bad = np.flatnonzero(~finite | ~block.any(axis=1))
+            if bad.size:
+                row = int(bad[0])
+                what = "is zero" if finite[row] else "is not finite in float32"
+                raise InvalidFeatures(f"feature row {first + row} {what}", hint="remove such rows and try again")
+            yield block
+
+    def digest(self) -> str:
+        """SHA-256 of the file, or of the array's dtype, shape and values."""
+        if self._digest is None:
+            if self._path is not None:
+                self._digest = file_to_digest(self._path)
+            else:
+                total = hashlib.sha256(f"{self._array.dtype.str}{self._array.shape}".encode())
+                for first in range(0, self.count(), ROWS):
+                    total.update(self._array[first : first + ROWS].tobytes())
+                self._digest = total.hexdigest()
+        return self._digest
+
+    def describe(self) -> dict[str, Any]:
+        """Type, shape, and the file if there is one."""
+        path = {} if self._path is None else {"path": name_to_label(str(self._path.absolute()))}
+        return {"type": self.kind, **path, "rows": self.count(), "dimension": self.dimension}
+
+    def close(self) -> None:
+        """Let go of the array, and so of a mapped file."""
+        self._array = np.empty((0, self.dimension), np.float32)
+
+
+def npy_to_features(path: Path) -> FeatureSource:
+    """A ``.npy`` file, memory-mapped.
+
+    Raises:
+        InvalidFeatures: it is broken, or holds Python objects or no features.
+    """
+    try:
+        array = npy.open_memmap(path, mode="r")
+    except Exception as exc:  # numpy lets ValueError, EOFError, SyntaxError and OSError through
+        reason = "it holds Python objects, not numbers" if "object" in str(exc).lower() else name_to_label(str(exc))
+        raise InvalidFeatures(f"{name_to_label(path.name)} cannot be read: {reason}") from exc
+    return FeatureSource(array, path=path)
+
+
+def npz_to_source(path: Path, *, max_archive_bytes: int = MAX_ARCHIVE_BYTES) -> FeatureSource | MomentsSource:
+    """A ``.npz`` file: moments if it has ``mu`` and ``sigma``, else the features ``features``, or its only 2-D array.
+
+    Raises:
+        InvalidFeatures: it is broken or holds no features.
+        InvalidStatistics: it holds ``mu`` and ``sigma``, but these are no moments.
+        InvalidInput: which array is meant is unclear, or an array has more than ``max_archive_bytes``.
+    """
+    with open_npz(path, max_bytes=max_archive_bytes, error=InvalidFeatures) as arrays:
+        if {"mu", "sigma"} <= arrays.shapes.keys():
+            return MomentsSource.from_npz(arrays, path)
+        return FeatureSource(arrays.read(_features_key(arrays, path)), path=path)
+
+
+def _features_key(arrays: NpzFile, path: Path) -> str:
+    if "features" in arrays.shapes:
+        return "features"
+    flat = [name for name, shape in arrays.shapes.items() if len(shape) == 2]
+    if len(flat) != 1:
+        raise InvalidInput(
+            f"{name_to_label(path.name)} holds {', '.join(sorted(arrays.shapes)) or 'nothing'}; "
+            "which array the features are is unclear",
+            hint="name the array 'features', or give 'mu' and 'sigma' for moments",
+        )
+    return flat[0]
