@@ -1,0 +1,237 @@
+"""An ONNX decoder: latents, and perhaps class labels, to pictures.
+
+An ONNX graph holds operators from a fixed set and no code, so it runs without trust; libraries of custom operators
+are never loaded. Floating inputs are latents, whole-number inputs are class labels; both have the batch first.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from engine.config import Settings
+from engine.errors import GeneratorError, InvalidManifest, MissingDependency, SourceNotFound
+from engine.samples.folder import file_to_digest
+from engine.samples.generators.options import checked_keys, positive, required_text, resolved, text, whole
+from engine.samples.generators.pixels import Range, checked_range, output_to_images, pixels_to_range
+from engine.samples.labels import name_to_label
+from engine.samples.protocol import Options
+
+BATCH = 32
+THREADS = 2
+"""ONNX Runtime's threads within an operator: the encoder and the decoding threads want cores too."""
+LATENTS = ("normal", "uniform")
+FLOATS = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(double)": np.float64}
+WHOLES = {"tensor(int64)": np.int64, "tensor(int32)": np.int32}
+PROBE = 16
+"""Pictures, drawn with seed 0, from which the range of the output is judged once."""
+RANGE_KEY = "engine.range"
+CLASSES_KEY = "engine.classes"
+"""Metadata properties that a graph may carry: ``[-1, 1]``, and the number of classes."""
+
+
+class OnnxGenerator:
+    """A decoder in an ``.onnx`` file. It is read when it first draws."""
+
+    kind = "onnx"
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        latent: str = "normal",
+        truncation: float | None = None,
+        output_range: Range | None = None,
+        classes: int | None = None,
+        batch: int = BATCH,
+    ) -> None:
+        """Name a decoder.
+
+        Args:
+            latent: ``normal`` (standard normal) or ``uniform`` (in [−1, 1]).
+            truncation: t: normal latents are drawn from within [−t, t] only (the truncation trick of Brock et al.
+                2019), uniform ones in [−t, t].
+            output_range: (lo, hi) of the output; default: what the graph says, else judged from what it draws.
+            classes: class labels are drawn from 0 … classes − 1.
+
+        Raises:
+            SourceNotFound: there is no such file.
+        """
+        if not path.is_file():
+            raise SourceNotFound(f"there is no ONNX file {name_to_label(str(path))}")
+        self._path = path.absolute()
+        self._latent = latent
+        self._truncation = truncation
+        self._range = output_range
+        self._classes = classes
+        self.batch = batch
+        self._session: Any = None
+        self._judged: Range | None = None
+        self._lock = threading.Lock()
+
+    @classmethod
+    def from_options(cls, options: Options, base: Path | None, settings: Settings) -> OnnxGenerator:
+        """Read the options.
+
+        Raises:
+            InvalidManifest: wrong options.
+            SourceNotFound: there is no such file.
+        """
+        checked_keys(options, ("path", "latent", "truncation", "range", "classes"))
+        latent = text(options, "latent") or "normal"
+        if latent not in LATENTS:
+            raise InvalidManifest(f"the option 'latent' must be {' or '.join(LATENTS)}, got {latent!r}")
+        return cls(
+            resolved(required_text(options, "path"), base),
+            latent=latent,
+            truncation=positive(options, "truncation"),
+            output_range=checked_range(options.get("range", "auto")),
+            classes=whole(options, "classes"),
+            batch=whole(options, "batch") or BATCH,
+        )
+
+    def describe(self) -> dict[str, Any]:
+        """Absolute path and how it is drawn from."""
+        return {
+            "type": self.kind,
+            "path": str(self._path),
+            "latent": self._latent,
+            "truncation": self._truncation,
+            "range": "auto" if self._range is None else list(self._range),
+            "classes": self._classes,
+            "batch": self.batch,
+        }
+
+    def digest(self) -> str:
+        """SHA-256 of the file, of weights beside it (``NAME.onnx.data``, ``NAME.onnx_data``), and of the options."""
+        total = hashlib.sha256(json.dumps({**self.describe(), "path": None}, sort_keys=True).encode())
+        beside = [path for path in self._path.parent.iterdir() if path.name.startswith(self._path.name)]
+        for path in sorted(beside):
+            total.update(file_to_digest(path).encode())
+        return total.hexdigest()
+
+    def draw(self, count: int, seed: int) -> list[Image.Image]:
+        """Draw latents from PCG64(seed), and decode them.
+
+        Raises:
+            GeneratorError: the file is no ONNX model that can be run here, or its output is not pictures.
+            InvalidManifest: an input is neither latent nor label, or the number of classes is not known.
+            MissingDependency: ONNX Runtime is not installed.
+        """
+        with self._lock:
+            if self._session is None:
+                self._session = _open_session(self._path)
+            pixels = self._decode(count, seed)
+            if self._judged is None:
+                self._judged = self._range or self._graph_range() or pixels_to_range(self._decode(PROBE, 0))
+        return output_to_images(pixels, self._judged, who=self._path.name)
+
+    def _decode(self, count: int, seed: int) -> NDArray[Any]:
+        """``(count, …)`` raw output."""
+        inputs = self._session.get_inputs()
+        fixed = {item.shape[0] for item in inputs if item.shape and isinstance(item.shape[0], int)}
+        rng = np.random.Generator(np.random.PCG64(seed))
+        values = {item.name: self._input(item, count, rng) for item in inputs}
+        step = min(fixed) if fixed else count
+        outputs = []
+        for first in range(0, count, step):
+            feed = {name: _padded(value[first : first + step], step) for name, value in values.items()}
+            try:
+                output = self._session.run(None, feed)[0]
+            except Exception as exc:  # ONNX Runtime's own exception types share no base
+                raise GeneratorError(f"{self._path.name} failed: {name_to_label(str(exc))[:500]}") from exc
+            if not isinstance(output, np.ndarray) or output.ndim != 4 or len(output) != step:
+                shape = getattr(output, "shape", type(output).__name__)
+                raise GeneratorError(
+                    f"{self._path.name} gave {shape} for {step} latents, not (n, c, h, w) or (n, h, w, c)"
+                )
+            outputs.append(output)
+        return np.concatenate(outputs)[:count]
+
+    def _input(self, item: Any, count: int, rng: np.random.Generator) -> NDArray[Any]:
+        sides = item.shape[1:]
+        if not item.shape or not all(isinstance(side, int) and side > 0 for side in sides):
+            raise InvalidManifest(
+                f"the input {item.name!r} of {self._path.name} has the shape {item.shape}; "
+                "the batch must come first and the rest be fixed",
+                hint="export the decoder with the batch as its only dynamic axis",
+            )
+        shape = (count, *sides)
+        if item.type in FLOATS:
+            return self._latents(shape, rng).astype(FLOATS[item.type])
+        if item.type in WHOLES:
+            return rng.integers(self._class_count(item.name), size=shape).astype(WHOLES[item.type])
+        raise InvalidManifest(f"the input {item.name!r} of {self._path.name} is {item.type}, neither latent nor label")
+
+    def _latents(self, shape: tuple[int, ...], rng: np.random.Generator) -> NDArray[np.float32]:
+        limit = self._truncation
+        if self._latent == "uniform":
+            return np.asarray((rng.random(shape, np.float32) * 2 - 1) * (limit or 1), np.float32)
+        if limit is None:
+            return rng.standard_normal(shape, np.float32)
+        from scipy.special import ndtr, ndtri  # by the inverse of Φ: no redrawing, however small the limit
+
+        low = float(ndtr(-limit))
+        return np.asarray(ndtri(low + rng.random(shape) * (1 - 2 * low)), np.float32)
+
+    def _class_count(self, name: str) -> int:
+        written = self._classes or self._metadata().get(CLASSES_KEY)
+        try:
+            count = int(written or 0)
+        except ValueError:
+            count = 0
+        if count < 1:
+            raise InvalidManifest(
+                f"{self._path.name} takes class labels ({name!r}), but how many classes there are is not known",
+                hint=f"give the option 'classes', or the metadata property {CLASSES_KEY}",
+            )
+        return count
+
+    def _graph_range(self) -> Range | None:
+        written = self._metadata().get(RANGE_KEY)
+        if written is None:
+            return None
+        try:
+            return checked_range(json.loads(written))
+        except (ValueError, RecursionError) as exc:  # InvalidManifest is a ValueError
+            raise GeneratorError(
+                f"{self._path.name} has the metadata {RANGE_KEY} = {written!r:.80}, not [lo, hi]"
+            ) from exc
+
+    def _metadata(self) -> dict[str, str]:
+        return dict(self._session.get_modelmeta().custom_metadata_map)
+
+
+def _open_session(path: Path) -> Any:
+    try:
+        import onnxruntime
+    except ImportError as exc:
+        raise MissingDependency(
+            "drawing from an ONNX decoder needs ONNX Runtime", hint="pip install 'engine[onnx]'"
+        ) from exc
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = THREADS
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 4  # what goes wrong is raised, not printed
+    make: Callable[..., Any] = onnxruntime.InferenceSession
+    try:
+        return make(str(path), options, providers=["CPUExecutionProvider"])
+    except Exception as exc:
+        raise GeneratorError(
+            f"{path.name} is not an ONNX model that can be run here: {name_to_label(str(exc))[:500]}",
+            hint="models with custom operators are not run",
+        ) from exc
+
+
+def _padded(rows: NDArray[Any], length: int) -> NDArray[Any]:
+    if len(rows) == length:
+        return rows
+    return np.concatenate([rows, np.zeros((length - len(rows), *rows.shape[1:]), rows.dtype)])
