@@ -44,7 +44,7 @@ def checked_features(features: NDArray[np.generic], *, dimension: int | None = N
             f"feature row {row} {what} ({bad.size} such rows of {len(array)})",
             hint="remove these rows and try again",
         )
-    return (wide / norms[:, None]).astype(np.float32)
+    return np.asarray(wide / norms[:, None], np.float32)
 
 
 class Moments:

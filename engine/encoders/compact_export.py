@@ -111,7 +111,7 @@ def _export_text() -> bytes:
 def _export(module: Any, example: tuple[Any, ...], inputs: list[str], axes: dict[str, dict[int, str]]) -> bytes:
     import torch
 
-    stream = io.BytesIO()
+    stream: Any = io.BytesIO()  # the tracing exporter takes one, whatever its annotation says
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the tracing exporter is deprecated, but needs no further package
         torch.onnx.export(

@@ -47,8 +47,6 @@ class SnapshotManifest:
 def file_checksum(path: Path) -> str:
     """SHA-256 of a file, hex."""
     with path.open("rb") as stream:
-        if hasattr(hashlib, "file_digest"):
-            return hashlib.file_digest(stream, "sha256").hexdigest()
         digest = hashlib.sha256()
         while block := stream.read(1 << 20):
             digest.update(block)
