@@ -117,4 +117,5 @@ def _export(module: Any, example: tuple[Any, ...], inputs: list[str], axes: dict
         torch.onnx.export(
             module, example, stream, dynamo=False, input_names=inputs, output_names=["features"], dynamic_axes=axes
         )
-    return stream.getvalue()
+    model: bytes = stream.getvalue()
+    return model

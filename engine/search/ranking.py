@@ -124,7 +124,8 @@ def _without_query_models(view: IndexView, parts: Sequence[QueryPart], allowed: 
     named = [part.model_id for part in parts if part.model_id is not None]
     if not named:
         return allowed
-    return np.asarray(np.setdiff1d(view.index.ids if allowed is None else allowed, named), np.int64)
+    rest: Int64 = np.setdiff1d(view.index.ids if allowed is None else allowed, named)
+    return rest
 
 
 def _scales(view: IndexView, parts: Sequence[QueryPart], tempered: bool) -> list[float]:
