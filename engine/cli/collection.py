@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 import click
@@ -9,7 +10,7 @@ import click
 from engine.cli.failures import PARTIAL
 from engine.cli.options import open_collection, shared
 from engine.cli.output import say, show_json
-from engine.cli.table import Column, show_table
+from engine.cli.table import Column, show_facts, show_table
 from engine.config import DEFAULT_ENCODER, Settings
 from engine.errors import Conflict, DatabaseNotFound
 
@@ -58,34 +59,39 @@ def encoders(url: str, as_json: bool) -> None:
     """
     from engine.encoders import known_encoders
 
-    used: dict[str, int] = {}
+    known = [asdict(info) for info in known_encoders()]
+    used: list[dict[str, Any]] = []
     default = None
     try:
         with open_collection(url) as eng:
             default = eng.default_encoder
-            used = {status["encoder"]: status["models"] for status in eng.index_status()}
+            models = {status["encoder"]: status["models"] for status in eng.index_status()}
+            used = [
+                {
+                    "name": identity.name,
+                    "models": models[identity.name],
+                    "dimension": identity.dimension,
+                    "modalities": identity.modalities,
+                    "fingerprint": identity.fingerprint,
+                }
+                for identity in eng.encoders()
+            ]
     except DatabaseNotFound:
-        say("there is no collection yet: these are the encoders that one could use")
-    rows: list[dict[str, Any]] = [
-        {"name": info.name, "modalities": info.modalities, "description": info.description} for info in known_encoders()
-    ]
-    listed = {row["name"] for row in rows}
-    rows += [
-        {"name": name, "modalities": None, "description": "statistics of it are in this collection"}
-        for name in dict.fromkeys([*([default] if default else []), *used])
-        if name not in listed
-    ]
-    rows = [{**row, "models": used.get(row["name"], 0), "default": row["name"] == default} for row in rows]
+        say("there is no collection here yet: these are the encoders that one could use")
     if as_json:
-        show_json({"encoders": rows})
+        show_json({"default": default, "encoders": used, "known": known})
         return
-    columns = [Column("encoder", least=20, keep=True), Column("models", right=True), Column("what it is", least=20)]
-    show_table(
-        columns,
-        [[row["name"] + (" *" if row["default"] else ""), str(row["models"]), row["description"]] for row in rows],
-    )
-    if default:
-        click.echo("* the collection's default")
+    for one in known:
+        click.echo(click.style(one["name"], bold=True))
+        ready = "installed" if one["installed"] else f"not installed: {one['hint']}"
+        show_facts([("  what", one["description"]), ("  weights", one["weights"]), ("  package", ready)])
+    if default is not None:
+        click.echo(f"\nThis collection's default is {default}.")
+    if used:
+        show_table(
+            [Column("used here", least=24, keep=True), Column("models", right=True), Column("dim", right=True)],
+            [[one["name"], str(one["models"]), str(one["dimension"])] for one in used],
+        )
 
 
 @click.command()

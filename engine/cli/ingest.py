@@ -50,9 +50,9 @@ def ingest(
 ) -> None:
     """Add models to the collection, or replace those whose content has changed.
 
-    A SOURCE is a folder or an archive (zip, tar) of images; a .npy or .npz of features, or of moments mu and sigma;
-    a generator: an .onnx decoder, program:COMMAND, python:MODULE:CALLABLE, diffusers:PATH_OR_ID; or a manifest
-    (.yaml, .yml, .jsonl) of many of these.
+    A SOURCE is a folder or an archive (zip, tar, shard-{000..010}.tar) of images; a .npy or .npz of features, or of
+    moments mu and sigma; a generator: an .onnx decoder, program:COMMAND, python:MODULE:CALLABLE,
+    diffusers:PATH_OR_ID; or a manifest (.yaml, .yml, .jsonl, .ndjson) of many of these.
 
     Of several sources, and of a manifest's entries, a bad one is reported and the rest go on; the exit code is then
     3. Interrupted, the same command goes on where it stopped.
@@ -61,7 +61,7 @@ def ingest(
     Example:
       engine ingest foxes/ --name fox-gan --kind gan --tag animal --description "foxes in snow"
       engine ingest zoo.yaml --trust
-      engine ingest "program:node draw.js {out} {count} {seed}" --name faces --samples 300 --trust
+      engine ingest "program:node draw.mjs {seed} {count} {out}" --name faces --samples 300 --trust
     """
     from engine.samples.manifest import is_manifest
 
@@ -124,7 +124,7 @@ def _with_prompts(source: str, prompts: list[str] | None) -> Any:
         return source
     if not source.startswith(DIFFUSERS):
         raise InvalidInput(f"{source!r} takes no prompts", hint=f"--prompt is for {DIFFUSERS}PATH_OR_ID")
-    return {"diffusers": source.removeprefix(DIFFUSERS), "prompts": prompts}
+    return {"generator": {"type": "diffusers", "model": source.removeprefix(DIFFUSERS), "prompts": prompts}}
 
 
 def _complete_neighbours(eng: Engine, progress: IngestProgress) -> None:

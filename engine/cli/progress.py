@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
@@ -20,7 +21,7 @@ class IngestProgress:
     """
 
     def __init__(self) -> None:
-        self._live = sys.stderr.isatty()
+        self._live = _can_show_a_bar()
         self._bar: Any = None
         self._place = ""
         self._first: tuple[int, float] | None = None
@@ -90,3 +91,11 @@ class IngestProgress:
         if self._bar is not None:
             self._bar.close()
             self._bar = None
+
+
+def _can_show_a_bar() -> bool:
+    """Whether stderr is a terminal with a width: some that containers give have none."""
+    try:
+        return sys.stderr.isatty() and os.get_terminal_size(sys.stderr.fileno()).columns > 0
+    except (OSError, ValueError):
+        return False
