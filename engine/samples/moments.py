@@ -16,7 +16,7 @@ from engine.samples.npz import NpzFile
 ASYMMETRY = 1e-4
 """Largest |Σ − Σᵀ| as a share of the largest |Σ|: float16 rounding passes, a matrix that is no covariance does not."""
 INDEFINITE = 1e-4
-"""How far below zero, as a share of the largest variance, an eigenvalue may fall by rounding."""
+"""How far below zero, as a share of the largest variance, an eigenvalue may always fall."""
 COUNT_KEYS = ("n", "samples")
 
 
@@ -47,7 +47,7 @@ class MomentsSource:
         if np.abs(sigma - sigma.T).max() > ASYMMETRY * scale:
             raise InvalidStatistics("sigma is not symmetric")
         self.covariance = (sigma + sigma.T) / 2
-        _check_definite(self.covariance)
+        _check_definite(self.covariance, _rounding(covariance))
         if samples is not None and samples < 1:
             raise InvalidStatistics(f"the sample count must be at least 1, got {samples}")
         self.samples = samples
@@ -98,12 +98,20 @@ def _whole(array: NDArray[Any], name: str) -> int:
     return int(array.item())
 
 
-def _check_definite(covariance: NDArray[np.float64]) -> None:
+def _rounding(covariance: NDArray[Any]) -> float:
+    """How far rounding a ``(d, d)`` matrix to its dtype can move an eigenvalue, as a share of the largest entry.
+
+    The spectral norm of a symmetric matrix of independent errors of size e is about 2 e √d (Wigner's semicircle law).
+    """
+    return float(2 * np.finfo(covariance.dtype).eps * np.sqrt(len(covariance)))
+
+
+def _check_definite(covariance: NDArray[np.float64], rounding: float) -> None:
     """A Cholesky factor of Σ + δI exists just when every eigenvalue of Σ is above −δ; it is the cheapest proof."""
     largest = float(covariance.diagonal().max())
-    lifted = covariance + np.eye(len(covariance)) * max(INDEFINITE * largest, np.finfo(np.float64).tiny)
+    slack = max(max(INDEFINITE, rounding) * largest, np.finfo(np.float64).tiny)
     try:
-        np.linalg.cholesky(lifted)
+        np.linalg.cholesky(covariance + slack * np.eye(len(covariance)))
     except np.linalg.LinAlgError as exc:
         lowest = float(np.linalg.eigvalsh(covariance)[0])
         raise InvalidStatistics(
