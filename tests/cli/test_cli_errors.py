@@ -66,6 +66,10 @@ def test_error_as_json_is_on_stdout(zoo: Any) -> None:
         (["draw", "ant"], "MissingStatistics"),
         (["init", "--encoder", "external:other"], "Conflict"),
         (["ingest", "nowhere"], "SourceNotFound"),
+        (["ingest", "nowhere", "--prompt", "a fox"], "InvalidInput"),
+        (["ingest", "program:draw {seed} {count} {out}"], "InvalidInput"),
+        (["ingest", "program:draw {seed} {count} {out}", "--name", "x"], "NotTrusted"),
+        (["ingest", "diffusers:./nowhere", "--name", "x", "--prompt", "a fox"], "SourceNotFound"),
     ],
 )
 def test_library_errors(zoo: Any, arguments: list[str], kind: str) -> None:
@@ -144,3 +148,9 @@ def test_interrupt(zoo: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     assert result.exit_code == INTERRUPTED
     assert "goes on where it stopped" in result.stderr
     assert error_of(zoo("ingest", "somewhere", "--json"))["type"] == "Interrupted"
+
+
+def test_a_manifest_that_cannot_be_read(zoo: Any, tmp_path: Path) -> None:
+    (tmp_path / "zoo.yaml").write_text("models: {", encoding="utf-8")
+    result = zoo("ingest", str(tmp_path / "zoo.yaml"), "--json")
+    assert (error_of(result)["type"], result.exit_code) == ("InvalidManifest", ERROR)
