@@ -185,15 +185,10 @@ class DiffusersGenerator:
         try:
             _check_components(DiffusionPipeline.load_config(self._model, revision=self._revision))
             make: Callable[..., Any] = DiffusionPipeline.from_pretrained
-            pipeline = make(
-                self._model,
-                revision=self._revision,
-                use_safetensors=True,
-                trust_remote_code=False,
-                torch_dtype=torch.float32 if device == "cpu" else torch.float16,
-            )
+            pipeline = make(self._model, revision=self._revision, use_safetensors=True, trust_remote_code=False)
             pipeline.set_progress_bar_config(disable=True)
-            return pipeline.to(device)
+            # The keyword for the precision has changed its name between releases; to() takes it by position in all.
+            return pipeline.to(device, torch.float32 if device == "cpu" else torch.float16)
         except EngineError:
             raise
         except OSError as exc:  # what diffusers raises for files that are not there, online or offline
