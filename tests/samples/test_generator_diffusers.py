@@ -20,13 +20,18 @@ SETTINGS = Settings(device="cpu")
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _offline() -> Any:
+def _offline_on_one_thread() -> Any:
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # networks this small only wait for each other's threads
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HF_HUB_OFFLINE", "1")
         import huggingface_hub.constants
 
         patch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
         yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")

@@ -11,6 +11,7 @@ import inspect
 import json
 import threading
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -169,6 +170,7 @@ class DiffusersGenerator:
     def _load(self) -> Any:
         try:
             from diffusers import DiffusionPipeline
+            from diffusers.utils import logging
         except ImportError as exc:
             raise MissingDependency(
                 "drawing from a diffusers pipeline needs diffusers", hint="pip install 'engine[diffusers]'"
@@ -184,8 +186,15 @@ class DiffusersGenerator:
         device = _device(self._settings.device)
         try:
             _check_components(DiffusionPipeline.load_config(self._model, revision=self._revision))
+            logging.disable_progress_bar()  # of loading; progress is the caller's to show
             make: Callable[..., Any] = DiffusionPipeline.from_pretrained
-            pipeline = make(self._model, revision=self._revision, use_safetensors=True, trust_remote_code=False)
+            pipeline = make(
+                self._model,
+                revision=self._revision,
+                use_safetensors=True,
+                trust_remote_code=False,
+                low_cpu_mem_usage=find_spec("accelerate") is not None,
+            )
             pipeline.set_progress_bar_config(disable=True)
             # The keyword for the precision has changed its name between releases; to() takes it by position in all.
             return pipeline.to(device, torch.float32 if device == "cpu" else torch.float16)
