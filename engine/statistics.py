@@ -130,36 +130,49 @@ def checked_statistics(
 
     Raises:
         InvalidStatistics: wrong shapes, non-finite values, a zero mean, asymmetry, a negative eigenvalue
-            that ε does not lift above zero, or a sample count below 1.
+            that ε does not lift above zero, or a sample count below 1. What is judged is what will be stored:
+            the moments rounded to float32.
     """
-    mu = np.asarray(mean)
-    if mu.ndim != 1 or mu.dtype.kind != "f" or not np.isfinite(mu).all():
-        raise InvalidStatistics(f"mean must be a finite floating (d,) array, got {mu.dtype} {mu.shape}")
+    given = np.asarray(mean)
+    if given.ndim != 1 or given.dtype.kind != "f":
+        raise InvalidStatistics(f"mean must be a floating (d,) array, got {given.dtype} {given.shape}")
+    mu = _rounded(given)
+    if not np.isfinite(mu).all():
+        raise InvalidStatistics("the mean has a NaN, or a number that is not finite in float32")
     if not np.any(mu):
         raise InvalidStatistics("the mean is zero, so it has no direction to search by")
     if samples < 1:
         raise InvalidStatistics(f"the sample count must be at least 1, got {samples}")
     if covariance is None:
-        return Statistics(mu.astype(np.float32), None, float(epsilon), samples)
+        return Statistics(mu, None, float(epsilon), samples)
     sigma = np.asarray(covariance)
     if sigma.shape != (mu.size, mu.size) or sigma.dtype.kind != "f":
         raise InvalidStatistics(
             f"covariance must be floating of shape {(mu.size, mu.size)}, got {sigma.dtype} {sigma.shape}"
         )
-    if not np.isfinite(sigma).all():
-        raise InvalidStatistics("the covariance has a NaN or an infinity")
     wide = sigma.astype(np.float64)
+    if not np.isfinite(_rounded(wide)).all():
+        raise InvalidStatistics("the covariance has a NaN, an infinity, or a number too large for float32")
     scale = max(float(np.abs(wide).max()), np.finfo(np.float64).tiny)
     if np.abs(wide - wide.T).max() > 1e-4 * scale:
         raise InvalidStatistics("the covariance is not symmetric")
-    wide = (wide + wide.T) / 2
-    lowest = float(np.linalg.eigvalsh(wide)[0])
-    if lowest + epsilon <= 0:
+    rounded = _rounded((wide + wide.T) / 2)
+    lifted = rounded.astype(np.float64)
+    lifted[np.diag_indices_from(lifted)] += epsilon
+    try:
+        np.linalg.cholesky(lifted)  # what every density starts with
+    except np.linalg.LinAlgError as exc:
+        lowest = float(np.linalg.eigvalsh(rounded.astype(np.float64))[0])
         raise InvalidStatistics(
             f"the covariance is indefinite: lowest eigenvalue {lowest:.3g}, epsilon {epsilon:g}",
             hint="check how it was computed",
-        )
-    return Statistics(mu.astype(np.float32), wide.astype(np.float32), float(epsilon), samples)
+        ) from exc
+    return Statistics(mu, rounded, float(epsilon), samples)
+
+
+def _rounded(array: NDArray[np.generic]) -> NDArray[np.float32]:
+    with np.errstate(over="ignore"):
+        return array.astype(np.float32)
 
 
 def pack_symmetric(matrix: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -1,0 +1,119 @@
+"""Small random collections, made without an encoder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from engine.config import Settings
+from engine.records import EncoderIdentity, Ingested, Model, Statistics
+from engine.statistics import Moments
+from engine.storage import Catalog, Database, migrate
+
+DIMENSION = 8
+MakeStatistics = Callable[..., tuple[Statistics, NDArray[np.float32]]]
+Put = Callable[..., Model]
+
+
+def unit_rows(rng: np.random.Generator, rows: int, dimension: int, spread: float = 0.4) -> NDArray[np.float32]:
+    """Features ``(rows, dimension)`` of unit norm around a direction of their own."""
+    wide = rng.normal(size=dimension) + spread * rng.normal(size=(rows, dimension))
+    return (wide / np.linalg.norm(wide, axis=1, keepdims=True)).astype(np.float32)
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    """The same numbers every time."""
+    return np.random.default_rng(20240501)
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    """Settings that give up quickly on a lock."""
+    return Settings(busy_timeout=0.2, index_folder=str(tmp_path / "index"))
+
+
+@pytest.fixture
+def url(tmp_path: Path) -> str:
+    """Where a collection could be."""
+    return f"sqlite:///{tmp_path / 'zoo.db'}"
+
+
+@pytest.fixture
+def database(url: str, settings: Settings) -> Iterator[Database]:
+    """A fresh collection."""
+    database = Database(url, settings, create=True)
+    migrate.upgrade(database)
+    Catalog(database).initialise("external:test")
+    yield database
+    database.close()
+
+
+@pytest.fixture
+def catalog(database: Database) -> Catalog:
+    """Its catalogue."""
+    return Catalog(database)
+
+
+@pytest.fixture
+def identity() -> EncoderIdentity:
+    """An encoder of eight dimensions."""
+    return EncoderIdentity("external:test", "f" * 64, DIMENSION, 10.0, frozenset())
+
+
+@pytest.fixture
+def encoder_id(catalog: Catalog, identity: EncoderIdentity) -> int:
+    """That encoder, registered."""
+    return catalog.register_encoder(identity)
+
+
+@pytest.fixture
+def make_statistics(rng: np.random.Generator) -> MakeStatistics:
+    """Statistics of random features, and the features: ``make_statistics(rows=40, dimension=8)``."""
+
+    def make(rows: int = 40, dimension: int = DIMENSION, epsilon: float = 1e-4) -> Any:
+        features = unit_rows(rng, rows, dimension)
+        return Moments.of(features).to_statistics(epsilon), features
+
+    return make
+
+
+@pytest.fixture
+def put(catalog: Catalog, encoder_id: int, make_statistics: MakeStatistics) -> Put:
+    """Store a model of random features: ``put("fox", tags=["animal"])``.
+
+    ``covariance=False`` and ``kept=False`` leave the covariance or the sample features out.
+    """
+
+    def store(
+        name: str,
+        *,
+        statistics: Statistics | None = None,
+        features: NDArray[np.float32] | None = None,
+        covariance: bool = True,
+        kept: bool = True,
+        rows: int = 40,
+        digest: str = "d",
+        encoder: int | None = None,
+        extra: dict[str, Any] | None = None,
+        **details: Any,
+    ) -> Model:
+        if statistics is None:
+            if features is None:
+                statistics, features = make_statistics(rows)
+            else:
+                statistics = Moments.of(features).to_statistics(1e-4)
+        if not covariance:
+            statistics = Statistics(statistics.mean, None, statistics.epsilon, statistics.samples)
+        sample_features = features.astype(np.float16) if kept and features is not None else None
+        ingested = Ingested(
+            name, details, statistics, {"type": "test"}, digest, sample_features=sample_features, **(extra or {})
+        )
+        return catalog.put(ingested, encoder or encoder_id)
+
+    return store
