@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -11,6 +12,13 @@ from engine.errors import InvalidInput
 
 DEFAULT_DATABASE = "sqlite:///engine.db"
 DEFAULT_ENCODER = "open_clip:ViT-B-32/openai"
+
+_WHOLE = {
+    "shortlist": 1, "batch_size": 1, "decode_workers": 1, "max_pixels": 1, "max_archive_bytes": 1,
+    "thumbnail_size": 1, "checkpoint_samples": 1, "neighbours": 1, "neighbour_candidates": 1,
+    "kept_features": 0, "kept_thumbnails": 0, "factor_cache_bytes": 0,
+}  # fmt: skip
+"""Settings that are whole numbers, each with the least that makes sense."""
 
 
 @dataclass(frozen=True)
@@ -59,18 +67,17 @@ class Settings:
     """Torch device for encoders: ``auto``, ``cpu``, ``cuda``, ``cuda:1`` …"""
 
     def __post_init__(self) -> None:
+        for name, lowest in _WHOLE.items():
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or value < lowest:
+                raise InvalidInput(f"setting {name} must be a whole number, at least {lowest}, got {value!r}")
+        for name in ("epsilon", "busy_timeout", "generator_timeout", "max_bad_share"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+                raise InvalidInput(f"setting {name} must be a finite number, got {value!r}")
         for name in ("epsilon", "busy_timeout", "generator_timeout"):
             if not getattr(self, name) > 0:
                 raise InvalidInput(f"setting {name} must be above 0, got {getattr(self, name)!r}")
-        for name in (
-            "shortlist", "batch_size", "decode_workers", "max_pixels", "max_archive_bytes",
-            "thumbnail_size", "checkpoint_samples", "neighbours", "neighbour_candidates",
-        ):  # fmt: skip
-            if getattr(self, name) < 1:
-                raise InvalidInput(f"setting {name} must be at least 1, got {getattr(self, name)!r}")
-        for name in ("kept_features", "kept_thumbnails", "factor_cache_bytes"):
-            if getattr(self, name) < 0:
-                raise InvalidInput(f"setting {name} cannot be negative, got {getattr(self, name)!r}")
         if not 0 <= self.max_bad_share < 1:
             raise InvalidInput(f"setting max_bad_share must be in [0, 1), got {self.max_bad_share!r}")
 
