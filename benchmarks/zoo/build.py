@@ -1,0 +1,152 @@
+"""Build the zoo's models, its manifest and its judged queries.
+
+    python -m benchmarks.zoo.build --out demo
+
+Writes ``zoo.yaml`` (the manifest), ``decoders/*.onnx``, ``renders/`` (rasterised drawings), ``queries.jsonl`` and
+``queries/*.png``. What is finished is kept: a second run does only what is missing.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+import zlib
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+import yaml
+from tqdm import tqdm
+
+from benchmarks.zoo.artists import ARTISTS
+from benchmarks.zoo.atomic import write_atomically
+from benchmarks.zoo.catalogue import CATALOGUE, TAGS, Entry
+from benchmarks.zoo.decoders.pictures import Variation, glyphs_to_pictures
+from benchmarks.zoo.glyphs import load_glyphs
+from benchmarks.zoo.queries import write_queries
+from engine.errors import MissingDependency
+
+ROOT = Path(__file__).resolve().parents[2]
+NODE = Path(__file__).resolve().parent / "node"
+TRAINING_PICTURES = 600
+RESOLUTIONS = {"procedural": 128, "sampler": 128, "pca": 64, "vae": 64}
+
+
+def check_node() -> None:
+    """Node and the packages that draw must be there.
+
+    Raises:
+        MissingDependency: they are not.
+    """
+    for program in ("node", "npm"):
+        if shutil.which(program) is None:
+            raise MissingDependency(
+                f"{program} is not installed: other people's generators run on Node.js",
+                hint="install Node.js 18 or newer, then run make demo again",
+            )
+    if not (NODE / "node_modules" / ".package-lock.json").is_file():
+        subprocess.run(["npm", "ci", "--no-audit", "--no-fund", "--silent"], cwd=NODE, check=True)
+
+
+def read_credits() -> dict[str, dict[str, str]]:
+    """Author, licence and link of every procedural style, from the packages themselves."""
+    said = subprocess.run(["node", "meta.mjs"], cwd=NODE, check=True, capture_output=True, text=True).stdout
+    found: dict[str, dict[str, str]] = json.loads(said)
+    return found
+
+
+def build_decoder(entry: Entry, out: Path) -> Path:
+    """Fit one decoder, unless it is there."""
+    path = out / "decoders" / f"{entry.name}.onnx"
+    if path.is_file():
+        return path
+    glyphs = load_glyphs(str(out / "renders"), entry.options["style"], entry.options["concept"])
+    seed = zlib.crc32(entry.name.encode())
+    varied = Variation(hue=0.04, mirrored=True, palette="paper")
+    pictures = glyphs_to_pictures(glyphs, TRAINING_PICTURES, varied, np.random.default_rng(seed))
+    if entry.kind == "pca":
+        from benchmarks.zoo.decoders.pca import pictures_to_pca
+
+        write_atomically(path, pictures_to_pca(pictures))
+    else:
+        from benchmarks.zoo.decoders.vae import pictures_to_vae
+
+        write_atomically(path, pictures_to_vae(pictures, seed))
+    return path
+
+
+def entry_to_generator(entry: Entry, out: Path) -> dict[str, Any]:
+    """What the engine needs to draw from a model."""
+    if entry.kind == "procedural":
+        command = ["node", "draw.mjs", "--style", entry.options["style"], "--seed", "{seed}", "--count", "{count}"]
+        return {"type": "program", "command": [*command, "--out", "{out}"], "folder": str(NODE), "batch": 100}
+    if entry.kind == "sampler":
+        options = {**entry.options, "renders": str((out / "renders").resolve())}
+        return {"type": "python", "entry": "benchmarks.zoo.samplers:draw", "path": str(ROOT), "options": options}
+    return {"type": "onnx", "path": f"decoders/{entry.name}.onnx"}
+
+
+def entry_to_manifest(entry: Entry, credit: dict[str, str], out: Path, samples: int) -> dict[str, Any]:
+    """One entry of the manifest."""
+    assert set(entry.tags) <= set(TAGS), f"{entry.name} has a tag outside the vocabulary"
+    return {
+        "name": entry.name,
+        "kind": entry.kind,
+        "description": entry.description,
+        "tags": list(entry.tags),
+        "author": credit.get("author") or "unknown",
+        "license": credit["license"],
+        "links": {"source": credit["link"]} if credit.get("link") else {},
+        "resolution": RESOLUTIONS[entry.kind],
+        "generator": entry_to_generator(entry, out),
+        "samples": samples,
+        "seed": 0,
+    }
+
+
+def entry_to_credit(entry: Entry, procedural: dict[str, dict[str, str]]) -> dict[str, str]:
+    """Who made what a model draws, and on what terms."""
+    if entry.kind == "procedural":
+        return procedural[entry.name]
+    artist = ARTISTS[entry.options["style"]]
+    return {"author": artist.author, "license": artist.license, "link": artist.link}
+
+
+def build(out: Path, *, samples: int = 300, models: int | None = None) -> Path:
+    """Build everything; the manifest's path.
+
+    Raises:
+        MissingDependency: Node.js or npm is missing.
+    """
+    check_node()
+    out = out.resolve()
+    entries = CATALOGUE[:models]
+    procedural = read_credits()
+    made = [entry for entry in entries if entry.kind != "procedural"]
+    for entry in tqdm(made, desc="drawings and decoders", unit="model", file=sys.stderr):
+        if entry.kind == "sampler":
+            load_glyphs(str(out / "renders"), entry.options["style"], entry.options["concept"])
+        else:
+            build_decoder(entry, out)
+    listed = [entry_to_manifest(entry, entry_to_credit(entry, procedural), out, samples) for entry in entries]
+    manifest = out / "zoo.yaml"
+    text = yaml.safe_dump({"models": listed}, sort_keys=False, allow_unicode=True, width=110)
+    write_atomically(manifest, text.encode())
+    write_queries(entries, listed, out)
+    return manifest
+
+
+@click.command(help=__doc__)
+@click.option("--out", type=click.Path(path_type=Path, file_okay=False), default=Path("demo"), show_default=True)
+@click.option("--models", type=int, help="Only the first N models.")
+@click.option("--samples", default=300, show_default=True, help="Samples drawn from each model.")
+def main(out: Path, models: int | None, samples: int) -> None:
+    """Build."""
+    print(build(out, samples=samples, models=models))
+
+
+if __name__ == "__main__":
+    main()

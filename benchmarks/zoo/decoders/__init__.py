@@ -1,0 +1,1 @@
+"""PCA and VAE decoders: fitted on families of drawings, exported to ONNX."""
