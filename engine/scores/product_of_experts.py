@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
 
-SMALLEST_SPREAD = 1e-12
+SMALLEST_SPREAD = 1e-6
+"""A spread below this is rounding: cosines are of float32 vectors, and the spread itself is a difference in float64."""
 
 
 def product_of_experts(parts: Float64, weights: Sequence[float], *, spreads: Sequence[float] | None = None) -> Float64:
