@@ -42,13 +42,15 @@ def parse_url(url: str) -> URL:
     hint = "for example sqlite:///zoo.db or postgresql+psycopg://user@host/name"
     try:
         parsed = make_url(url)
-    except exc.ArgumentError as error:
+    except (exc.ArgumentError, ValueError) as error:  # ValueError: a port that is no number
         raise InvalidInput(f"{url!r} is not a database URL", hint=hint) from error
     backend = parsed.get_backend_name()
     if backend == "postgresql":
         return parsed.set(drivername="postgresql+psycopg")
     if backend != "sqlite":
         raise InvalidInput(f"{backend!r} is not a supported database: SQLite and Postgres are", hint=hint)
+    if parsed.drivername not in ("sqlite", "sqlite+pysqlite"):
+        raise InvalidInput(f"{parsed.drivername!r} is not a supported driver", hint=hint)
     if not parsed.database or parsed.database == ":memory:":
         raise InvalidInput("an in-memory database cannot hold a collection", hint=hint)
     return parsed
@@ -75,7 +77,7 @@ class Database:
                 )
             if not self.path.parent.is_dir():
                 raise DatabaseNotFound(f"the folder {self.path.parent} is not there", hint="create the folder first")
-        self._engine = self._connectable(settings)
+        self._engine = self._connectable(settings, create=create)
 
     @property
     def is_sqlite(self) -> bool:
@@ -87,7 +89,7 @@ class Database:
         """The URL without its password."""
         return self.url.render_as_string(hide_password=True)
 
-    def _connectable(self, settings: Settings) -> Engine:
+    def _connectable(self, settings: Settings, *, create: bool) -> Engine:
         if not self.is_sqlite:
             try:
                 return create_engine(self.url, pool_pre_ping=True)
@@ -100,8 +102,10 @@ class Database:
         @event.listens_for(engine, "connect")
         def on_connect(connection: sqlite3.Connection, _record: Any) -> None:
             connection.isolation_level = None  # we begin transactions ourselves
-            for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON"):
+            for pragma in ("synchronous = FULL", "foreign_keys = ON"):
                 connection.execute(f"PRAGMA {pragma}")
+            if create:  # the mode stays with the file; a file that is somebody else's is not to be changed
+                connection.execute("PRAGMA journal_mode = WAL")
 
         @event.listens_for(engine, "begin")
         def on_begin(connection: Connection) -> None:
@@ -159,7 +163,8 @@ class Database:
             return StorageError(where, hint="make the file and its folder writable")
         if "unable to open" in low:
             return StorageError(where, hint="check that the path is a file that can be read")
-        return StorageError(where, hint="is the database server running and reachable?")
+        hint = "engine doctor examines it" if self.is_sqlite else "is the database server running and reachable?"
+        return StorageError(where, hint=hint)
 
     def close(self) -> None:
         """Close every pooled connection."""

@@ -11,11 +11,9 @@ from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import inspect
 
 from engine.errors import DatabaseNotFound, DatabaseOutdated, DatabaseTooNew
 from engine.storage.database import Database
-from engine.storage.tables import CollectionRow
 
 
 def migrations_folder() -> Path:
@@ -81,9 +79,6 @@ def check(database: Database) -> None:
     """
     revision = current_revision(database)
     if revision is None:
-        with database.connection() as connection:
-            foreign = not inspect(connection).has_table(CollectionRow.__tablename__)
-        assert foreign, "a collection always has a revision"
         raise DatabaseNotFound(
             f"there is no collection in {database.shown_url}",
             hint=f"create one with: engine init --database {database.shown_url}",
