@@ -124,8 +124,8 @@ def _without_query_models(view: IndexView, parts: Sequence[QueryPart], allowed: 
     named = [part.model_id for part in parts if part.model_id is not None]
     if not named:
         return allowed
-    rest: Int64 = np.setdiff1d(view.index.ids if allowed is None else allowed, named)
-    return rest
+    known = view.index.ids if allowed is None else allowed
+    return np.asarray(known[~np.isin(known, named)], np.int64)
 
 
 def _scales(view: IndexView, parts: Sequence[QueryPart], tempered: bool) -> list[float]:
@@ -149,7 +149,7 @@ def _candidates(view: IndexView, query: NDArray[np.float32], width: int, allowed
     if width == 0:
         return np.empty(0, np.int64)
     _, ids = view.index.search(np.ascontiguousarray(query[None]), width, allowed=allowed)
-    return ids[0][ids[0] != MISSING]
+    return np.asarray(ids[0][ids[0] != MISSING], np.int64)
 
 
 def _cosines(view: IndexView, ids: Int64, parts: Sequence[QueryPart], scales: Sequence[float]) -> Float64:
