@@ -11,6 +11,13 @@ from engine.errors import InvalidInput
 TEXT_LIMITS = {"kind": 64, "description": 100_000, "author": 255, "license": 255, "base_model": 255}
 DETAILS = (*TEXT_LIMITS, "tags", "links", "resolution", "metadata")
 NAME_LIMIT = 255
+RESOLUTION_LIMIT = 2**31 - 1
+"""The largest whole number that fits the column on every database."""
+
+
+def is_storable(text: str) -> bool:
+    """Whether every database can hold a text: no NUL (Postgres), no lone surrogate (not UTF-8)."""
+    return "\x00" not in text and not any("\ud800" <= character <= "\udfff" for character in text)
 
 
 def checked_name(name: Any) -> str:
@@ -42,7 +49,8 @@ def checked_details(details: Mapping[str, Any]) -> dict[str, Any]:
         elif key == "tags":
             result[key] = _tags(value)
         elif key == "resolution":
-            if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
+            whole = isinstance(value, int) and not isinstance(value, bool)
+            if value is not None and not (whole and 1 <= value <= RESOLUTION_LIMIT):
                 raise InvalidInput(f"resolution must be a whole number of pixels, got {value!r}")
             result[key] = value
         elif key in ("links", "metadata"):
@@ -57,8 +65,10 @@ def _text(key: str, value: Any) -> str | None:
         return None
     if not isinstance(value, str) or (key == "kind" and not value.strip()):
         raise InvalidInput(f"{key} must be text, got {value!r}")
-    if len(value) > TEXT_LIMITS[key] or "\x00" in value:
-        raise InvalidInput(f"{key} may have {TEXT_LIMITS[key]} characters and no NUL, got {len(value)}")
+    if len(value) > TEXT_LIMITS[key] or not is_storable(value):
+        raise InvalidInput(
+            f"{key} may have {TEXT_LIMITS[key]} characters, no NUL and no lone surrogate, got {len(value)} characters"
+        )
     return value
 
 
@@ -78,6 +88,9 @@ def _mapping(key: str, value: Any) -> dict[str, Any]:
     if key == "links" and not all(isinstance(link, str) for link in value.values()):
         raise InvalidInput(f"links must map names to addresses, got {value!r}")
     try:
-        return dict(json.loads(json.dumps(dict(value), allow_nan=False)))
-    except (TypeError, ValueError) as error:
+        text = json.dumps(dict(value), allow_nan=False, ensure_ascii=False)
+        if not is_storable(text):
+            raise ValueError("it has a lone surrogate in it")
+        return dict(json.loads(text))
+    except (TypeError, ValueError, RecursionError) as error:
         raise InvalidInput(f"{key} must be JSON: {error}") from error

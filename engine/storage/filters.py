@@ -12,6 +12,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, not_, or_, select
 
 from engine.errors import InvalidFilter
+from engine.storage.details import is_storable
 from engine.storage.tables import ModelRow, ModelTagRow, TagRow
 
 Where = Mapping[str, Any] | Sequence[tuple[str, Any]]
@@ -24,6 +25,7 @@ COLUMNS = {
     "base_model": ModelRow.base_model,
 }
 FILTER_KEYS = ("tag", *COLUMNS)
+MOST_VALUES = 1000  # bound parameters of one condition: well below every database's limit
 
 
 def where_to_conditions(where: Where | None) -> list[ColumnElement[bool]]:
@@ -34,6 +36,8 @@ def where_to_conditions(where: Where | None) -> list[ColumnElement[bool]]:
     """
     if where is None:
         return []
+    if not isinstance(where, (Mapping, Sequence)):
+        raise InvalidFilter(f"a filter is a mapping or a list of pairs, got {where!r}")
     pairs: Iterable[Any] = where.items() if isinstance(where, Mapping) else where
     conditions = []
     for pair in pairs:
@@ -61,6 +65,8 @@ def _condition(key: Any, value: Any) -> ColumnElement[bool]:
             f"filter {key} needs a text or a list of texts, got {value!r}",
             hint='for example where={"tag": ["cat", "dog"]}',
         )
+    if len(values) > MOST_VALUES or not all(map(is_storable, values)):
+        raise InvalidFilter(f"filter {key} takes up to {MOST_VALUES} texts without NUL, got {len(values)}")
     if bare == "tag":
         tagged = (
             select(ModelTagRow.model_id).join(TagRow, TagRow.id == ModelTagRow.tag_id).where(TagRow.name.in_(values))

@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 
 from engine.errors import DuplicateName, ModelNotFound
 from engine.records import Model
+from engine.storage.details import is_storable
 from engine.storage.tables import ChangeRow, EncoderRow, ModelRow, StatisticsRow, TagRow
 
 CHUNK = 1000  # ids in one IN (...): well below every database's limit on bound parameters
@@ -48,7 +49,9 @@ def row_of(session: Session, name: str) -> ModelRow:
     Raises:
         ModelNotFound: there is none; the hint names close ones.
     """
-    row = find_row(session, name)
+    if not isinstance(name, str):
+        raise ModelNotFound(f"a model's name is a text, got {name!r}", hint="engine list shows what there is")
+    row = find_row(session, name) if is_storable(name) else None
     if row is not None:
         return row
     from difflib import get_close_matches
