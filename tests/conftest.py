@@ -33,6 +33,16 @@ def rng() -> np.random.Generator:
 
 
 @pytest.fixture
+def cloud() -> Callable[..., NDArray[np.float32]]:
+    """Unit-norm features by a seed: ``cloud(7, rows=12, dimension=8)``."""
+
+    def make(seed: int, rows: int = 12, dimension: int = DIMENSION, spread: float = 0.4) -> NDArray[np.float32]:
+        return unit_rows(np.random.default_rng(seed), rows, dimension, spread)
+
+    return make
+
+
+@pytest.fixture
 def settings(tmp_path: Path) -> Settings:
     """Settings that give up quickly on a lock."""
     return Settings(busy_timeout=0.2, index_folder=str(tmp_path / "index"))
