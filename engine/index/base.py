@@ -24,11 +24,12 @@ class FirstMomentIndex(ABC):
     """Inner-product search over μ̃ ``(n, d)`` float32.
 
     Class attributes say what a kind can do: ``kind`` names it in snapshots and settings; ``exact`` whether every
-    answer equals a full scan's.
+    answer equals a full scan's; ``files`` names what ``save`` writes.
     """
 
     kind: ClassVar[str]
     exact: ClassVar[bool]
+    files: ClassVar[tuple[str, ...]]
 
     @classmethod
     @abstractmethod
@@ -61,13 +62,21 @@ class FirstMomentIndex(ABC):
         """``(mean (d,), second moment (d, d))`` of the stored vectors, float64: the spread of any query's cosines."""
 
     @abstractmethod
-    def save(self, folder: Path) -> list[str]:
-        """Write the index's files into ``folder``; their names."""
+    def save(self, folder: Path) -> None:
+        """Write the index's files into ``folder``.
+
+        Raises:
+            OSError: they could not be written; on a full disk its ``errno`` says so.
+        """
 
     @classmethod
     @abstractmethod
     def load(cls, folder: Path, *, dimension: int) -> FirstMomentIndex:
-        """Read what ``save`` wrote. Checksums have been verified by the caller."""
+        """Read what ``save`` wrote. Checksums have been verified by the caller.
+
+        Raises:
+            OSError, ValueError: it is not what ``save`` writes.
+        """
 
     @property
     @abstractmethod

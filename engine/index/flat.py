@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
+from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from engine.index.base import MISSING, FirstMomentIndex, Float32, Int64
@@ -24,6 +25,7 @@ class FlatIndex(FirstMomentIndex):
 
     kind: ClassVar[str] = "flat"
     exact: ClassVar[bool] = True
+    files: ClassVar[tuple[str, ...]] = (VECTORS, IDS)
 
     def __init__(self, ids: Int64, vectors: Float32, dimension: int) -> None:
         import faiss
@@ -111,17 +113,36 @@ class FlatIndex(FirstMomentIndex):
         """See the base class."""
         return self._moments
 
-    def save(self, folder: Path) -> list[str]:
+    def save(self, folder: Path) -> None:
         """See the base class."""
-        np.save(folder / VECTORS, self._matrix)
-        np.save(folder / IDS, self._ids)
-        return [VECTORS, IDS]
+        _array_to_file(self._matrix, folder / VECTORS)
+        _array_to_file(self._ids, folder / IDS)
 
     @classmethod
     def load(cls, folder: Path, *, dimension: int) -> FlatIndex:
         """See the base class."""
-        return cls(
-            np.load(folder / IDS, allow_pickle=False),
-            np.load(folder / VECTORS, allow_pickle=False),
-            dimension,
-        )
+        vectors = _file_to_array(folder / VECTORS, np.dtype("<f4"))
+        ids = _file_to_array(folder / IDS, np.dtype("<i8"))
+        if ids.ndim != 1 or vectors.shape != (len(ids), dimension):
+            raise ValueError(f"ids of shape {ids.shape} do not go with vectors of shape {vectors.shape}")
+        if len(np.unique(ids)) != len(ids) or (ids < 0).any():
+            raise ValueError("its ids are negative or not distinct")
+        if not np.isfinite(vectors).all():
+            raise ValueError("a vector is not finite")
+        return cls(ids, vectors, dimension)
+
+
+def _array_to_file(array: NDArray[Any], path: Path) -> None:
+    """As ``np.save``, whose ``tofile`` forgets why it could not write."""
+    array = np.ascontiguousarray(array)
+    with path.open("wb") as stream:
+        npy.write_array_header_1_0(stream, npy.header_data_from_array_1_0(array))
+        stream.write(array.reshape(-1).view(np.uint8).data)
+
+
+def _file_to_array(path: Path, dtype: np.dtype[Any]) -> NDArray[Any]:
+    with path.open("rb") as stream:
+        array = npy.read_array(stream, allow_pickle=False)
+    if array.dtype != dtype:
+        raise ValueError(f"{path.name} has dtype {array.dtype}, not {dtype}")
+    return array

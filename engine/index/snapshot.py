@@ -9,39 +9,27 @@ leaves either the old snapshot or the new one. Old generations are removed after
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
 import shutil
+import time
 import uuid
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from engine.errors import CorruptData, DiskFull, StorageError
 from engine.index.base import FirstMomentIndex
 from engine.index.flat import FlatIndex
+from engine.index.manifest import CURRENT, FORMAT, SnapshotManifest, read_manifest
 
-CURRENT = "CURRENT.json"
-FORMAT = 1
+__all__ = ["SnapshotManifest", "file_checksum", "load", "publish", "read_manifest"]
+
 KINDS: Mapping[str, type[FirstMomentIndex]] = {FlatIndex.kind: FlatIndex}
-
-
-@dataclass(frozen=True)
-class SnapshotManifest:
-    """What a snapshot says of itself. ``change`` is the last change it contains."""
-
-    format: int
-    collection: str
-    encoder: str
-    fingerprint: str
-    kind: str
-    dimension: int
-    models: int
-    change: int
-    generation: str
-    files: dict[str, str]
+ABANDONED = 3600.0
+"""Seconds after which what an unfinished publisher wrote is taken to have been left by a killed one."""
 
 
 def file_checksum(path: Path) -> str:
@@ -63,51 +51,33 @@ def publish(
         DiskFull, StorageError: it could not be written; the old snapshot, if any, is untouched.
     """
     generation = f"{change:012d}-{uuid.uuid4().hex[:8]}"
-    folder = root / generation
+    folder, beside = root / generation, root / f".{CURRENT}.{generation}"
     try:
         folder.mkdir(parents=True)
-        names = index.save(folder)
-        for name in names:
+        index.save(folder)
+        for name in index.files:
             _sync(folder / name)
         _sync(folder)
         manifest = SnapshotManifest(
             FORMAT, collection, encoder, fingerprint, index.kind, dimension, len(index), change, generation,
-            {name: file_checksum(folder / name) for name in names},
+            {name: file_checksum(folder / name) for name in index.files},
         )  # fmt: skip
-        beside = root / f".{CURRENT}.{generation}"
         beside.write_text(json.dumps(asdict(manifest), indent=1), encoding="utf-8")
         _sync(beside)
+        superseded = _current_generation(root)
         beside.replace(root / CURRENT)
-        _sync(root)
     except OSError as error:
         shutil.rmtree(folder, ignore_errors=True)
-        kind = DiskFull if error.errno == 28 else StorageError
-        raise kind(f"the index snapshot could not be written to {root}: {error}") from error
-    _remove_others(root, generation)
-    return manifest
-
-
-def read_manifest(root: Path) -> SnapshotManifest | None:
-    """The current snapshot's manifest, or None if there is none.
-
-    Raises:
-        CorruptData: the manifest cannot be understood.
-    """
-    path = root / CURRENT
-    try:
-        fields: Any = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError) as error:
-        raise CorruptData(f"the index manifest {path} cannot be read: {error}") from error
-    try:
-        manifest = SnapshotManifest(**fields)
-    except TypeError as error:
-        raise CorruptData(f"the index manifest {path} is not one of this engine's") from error
-    if manifest.format != FORMAT or manifest.kind not in KINDS:
-        raise CorruptData(f"the index manifest {path} has format {manifest.format}, kind {manifest.kind}")
-    if os.sep in manifest.generation or any(os.sep in name for name in manifest.files):
-        raise CorruptData(f"the index manifest {path} points outside its folder")
+        with contextlib.suppress(OSError):
+            beside.unlink()
+        kind = DiskFull if error.errno in (errno.ENOSPC, errno.EDQUOT) else StorageError
+        raise kind(
+            f"the index snapshot could not be written to {root}: {error}",
+            hint="make room or make the folder writable, then: engine index build (nothing but time is lost)",
+        ) from error
+    with contextlib.suppress(OSError):  # it is published: what a power cut may undo now is only a cache
+        _sync(root)
+    _remove_others(root, generation, superseded)
     return manifest
 
 
@@ -118,6 +88,11 @@ def load(root: Path, manifest: SnapshotManifest) -> FirstMomentIndex:
         CorruptData: a file is missing or does not match.
     """
     folder = root / manifest.generation
+    kind = KINDS.get(manifest.kind)
+    if kind is None:
+        raise CorruptData(f"the index in {folder} is of kind {manifest.kind!r}, known are {', '.join(KINDS)}")
+    if set(manifest.files) != set(kind.files):
+        raise CorruptData(f"the index in {folder} must have the files {', '.join(kind.files)}")
     for name, expected in manifest.files.items():
         try:
             actual = file_checksum(folder / name)
@@ -126,8 +101,8 @@ def load(root: Path, manifest: SnapshotManifest) -> FirstMomentIndex:
         if actual != expected:
             raise CorruptData(f"the index file {folder / name} does not match its checksum")
     try:
-        index = KINDS[manifest.kind].load(folder, dimension=manifest.dimension)
-    except (OSError, ValueError, AssertionError) as error:
+        index = kind.load(folder, dimension=manifest.dimension)
+    except (OSError, ValueError) as error:
         raise CorruptData(f"the index in {folder} cannot be read: {error}") from error
     if len(index) != manifest.models:
         raise CorruptData(f"the index in {folder} has {len(index)} models, its manifest {manifest.models}")
@@ -142,10 +117,25 @@ def _sync(path: Path) -> None:
         os.close(descriptor)
 
 
-def _remove_others(root: Path, generation: str) -> None:
+def _current_generation(root: Path) -> str | None:
+    with contextlib.suppress(CorruptData):
+        manifest = read_manifest(root)
+        return None if manifest is None else manifest.generation
+    return None
+
+
+def _remove_others(root: Path, generation: str, superseded: str | None) -> None:
+    """Remove the generation that this one replaced, and what killed publishers left.
+
+    Whatever else is there may be another process's, about to be published.
+    """
+    before = time.time() - ABANDONED
     with contextlib.suppress(OSError):  # another process may be cleaning up too
         for path in root.iterdir():
-            if path.is_dir() and path.name != generation:
-                shutil.rmtree(path, ignore_errors=True)
-            elif path.name.startswith(f".{CURRENT}.") and not path.name.endswith(generation):
-                path.unlink(missing_ok=True)
+            if generation in path.name or path.name == CURRENT:
+                continue
+            if path.name == superseded or path.stat().st_mtime < before:
+                if path.is_dir():
+                    shutil.rmtree(path, ignore_errors=True)
+                else:
+                    path.unlink(missing_ok=True)

@@ -1,0 +1,66 @@
+"""What a snapshot says of itself, and the reading of it: nothing in the file is believed before it is checked."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from engine.errors import CorruptData
+
+CURRENT = "CURRENT.json"
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class SnapshotManifest:
+    """What a snapshot says of itself. ``change`` is the last change it contains, ``files`` their SHA-256."""
+
+    format: int
+    collection: str
+    encoder: str
+    fingerprint: str
+    kind: str
+    dimension: int
+    models: int
+    change: int
+    generation: str
+    files: dict[str, str]
+
+
+def read_manifest(root: Path) -> SnapshotManifest | None:
+    """The current snapshot's manifest, or None if there is none.
+
+    Raises:
+        CorruptData: the manifest cannot be understood.
+    """
+    path = root / CURRENT
+    try:
+        said: Any = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, RecursionError) as error:
+        raise CorruptData(f"the index manifest {path} cannot be read: {error}") from error
+    expected = {field.name: _TYPES[str(field.type)] for field in fields(SnapshotManifest)}
+    if not isinstance(said, dict) or said.keys() != expected.keys():
+        raise CorruptData(f"the index manifest {path} is not one of this engine's")
+    for name, kind in expected.items():
+        value = said[name]
+        if not isinstance(value, kind) or isinstance(value, bool) or (isinstance(value, int) and value < 0):
+            raise CorruptData(f"the index manifest {path} has {name} = {value!r}")
+    if said["format"] != FORMAT:
+        raise CorruptData(f"the index manifest {path} has format {said['format']}, this engine reads {FORMAT}")
+    if not all(isinstance(digest, str) for digest in said["files"].values()):
+        raise CorruptData(f"the index manifest {path} has files without a checksum")
+    if not all(map(_is_plain, (said["generation"], *said["files"]))):
+        raise CorruptData(f"the index manifest {path} points outside its folder")
+    return SnapshotManifest(**said)
+
+
+_TYPES: dict[str, type] = {"int": int, "str": str, "dict[str, str]": dict}
+
+
+def _is_plain(name: str) -> bool:
+    """Whether it names something directly in a folder, on any system."""
+    return name not in ("", ".", "..") and not any(character in name for character in "/\\:\0")

@@ -1,0 +1,139 @@
+"""The flat index against a NumPy scan, over any history of changes."""
+
+from __future__ import annotations
+
+import gc
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from engine.index import MISSING, FlatIndex
+from engine.scores import unit
+
+D = 5
+FEW = settings(max_examples=80, deadline=None)
+
+
+def vectors(rng: np.random.Generator, n: int) -> np.ndarray:
+    return unit(rng.normal(size=(n, D)).astype(np.float32)).reshape(n, D)
+
+
+def build(contents: dict[int, np.ndarray]) -> FlatIndex:
+    ids = np.array(list(contents), np.int64)
+    rows = np.stack(list(contents.values())) if contents else np.empty((0, D), np.float32)
+    return FlatIndex.build(ids, rows, dimension=D)
+
+
+def assert_is_a_full_scan(
+    index: FlatIndex, contents: dict[int, np.ndarray], queries: np.ndarray, k: int, allowed: np.ndarray | None
+) -> None:
+    scores, ids = index.search(queries, k, allowed=allowed)
+    assert scores.shape == ids.shape == (len(queries), k)
+    assert (scores.dtype, ids.dtype) == (np.float32, np.int64)
+    admitted = [i for i in contents if allowed is None or i in allowed]
+    there = min(k, len(admitted))
+    for query, row, found in zip(queries, scores, ids, strict=True):
+        assert (row[there:] == -np.inf).all()
+        assert (found[there:] == MISSING).all()
+        cosines = {i: float(contents[i].astype(np.float64) @ query) for i in admitted}
+        assert len(set(found[:there])) == there
+        np.testing.assert_allclose(row[:there], [cosines[i] for i in found[:there]], atol=1e-6)
+        np.testing.assert_allclose(row[:there], sorted(cosines.values(), reverse=True)[:there], atol=1e-6)
+
+
+@st.composite
+def histories(draw):
+    """Upserts and removals, in rounds; ids may be anything that fits."""
+    pool = draw(st.lists(st.integers(0, 2**62), min_size=1, max_size=12, unique=True))
+    some = st.lists(st.sampled_from(pool), max_size=8, unique=True)
+    return pool, draw(some), draw(st.lists(st.tuples(some, some), max_size=4))
+
+
+@FEW
+@given(histories(), st.integers(1, 20), st.integers(0, 4), st.integers(0, 2**31), st.data())
+def test_any_history_answers_as_a_full_scan(history, k: int, queries: int, seed: int, data) -> None:
+    pool, first, rounds = history
+    rng = np.random.default_rng(seed)
+    contents = dict(zip(first, vectors(rng, len(first)), strict=True))
+    index = build(contents)
+    for upserts, removals in rounds:
+        fresh = vectors(rng, len(upserts))
+        before, old = index, dict(contents)
+        index = index.updated(np.array(upserts, np.int64), fresh, np.array(removals, np.int64))
+        for gone in removals:
+            contents.pop(gone, None)
+        contents.update(zip(upserts, fresh, strict=True))
+        assert_is_a_full_scan(before, old, vectors(rng, 1), k, None)  # an index in use is never changed
+    allowed = data.draw(st.none() | st.lists(st.sampled_from([*pool, 2**62 + 1]), unique=True))
+    allowed = None if allowed is None else np.array(allowed, np.int64)
+    assert sorted(index.ids) == sorted(contents)
+    assert len(index) == len(contents)
+    assert_is_a_full_scan(index, contents, vectors(rng, queries), k, allowed)
+    for i in pool:
+        stored = index.vectors(np.array([i]))[0]
+        np.testing.assert_array_equal(stored, contents.get(i, np.full(D, np.nan, np.float32)))
+
+
+@FEW
+@given(st.integers(0, 30), st.integers(0, 2**31))
+def test_moments_are_those_of_the_vectors(n: int, seed: int) -> None:
+    rows = vectors(np.random.default_rng(seed), n)
+    mean, second = FlatIndex.build(np.arange(n), rows, dimension=D).moments()
+    wide = rows.astype(np.float64)
+    np.testing.assert_allclose(mean, wide.mean(axis=0) if n else np.zeros(D), atol=1e-12)
+    np.testing.assert_allclose(second, wide.T @ wide / max(n, 1), atol=1e-12)
+
+
+def test_a_filter_finds_the_needle(rng: np.random.Generator) -> None:
+    """k answers whenever k exist, though thousands of forbidden models are nearer."""
+    rows = vectors(rng, 5000)
+    index = FlatIndex.build(np.arange(5000) + 7, rows, dimension=D)
+    query = rows[:1]
+    worst = np.argsort(rows @ query[0])[:3]
+    scores, ids = index.search(query, 3, allowed=worst + 7)
+    assert set(ids[0]) == set(worst + 7)
+    assert (np.diff(scores[0]) <= 0).all()
+
+
+def test_an_empty_index_answers_with_padding() -> None:
+    index = build({})
+    for allowed in (None, np.empty(0, np.int64), np.array([1, 2])):
+        scores, ids = index.search(np.ones((2, D), np.float32), 3, allowed=allowed)
+        assert (scores == -np.inf).all()
+        assert (ids == MISSING).all()
+    assert len(index) == 0
+    assert np.isnan(index.vectors(np.array([1, 2]))).all()
+
+
+def test_vectors_are_a_copy(rng: np.random.Generator) -> None:
+    rows = vectors(rng, 3)
+    index = FlatIndex.build(np.arange(3), rows, dimension=D)
+    index.vectors(np.arange(3))[:] = 0
+    rows_before = rows.copy()
+    rows[:] = 0
+    np.testing.assert_array_equal(index.vectors(np.arange(3)), rows_before)
+    del index
+    gc.collect()
+
+
+def test_saved_and_loaded_it_is_the_same(tmp_path: Path, rng: np.random.Generator) -> None:
+    for n in (0, 4):
+        index = FlatIndex.build(np.arange(n) * 3, vectors(rng, n), dimension=D)
+        folder = tmp_path / str(n)
+        folder.mkdir()
+        index.save(folder)
+        assert sorted(path.name for path in folder.iterdir()) == sorted(index.files)
+        loaded = FlatIndex.load(folder, dimension=D)
+        np.testing.assert_array_equal(loaded.ids, index.ids)
+        np.testing.assert_array_equal(loaded.vectors(loaded.ids), index.vectors(index.ids))
+
+
+@pytest.mark.parametrize("queries", [1, 3])
+def test_ties_and_duplicates_come_back_once_each(rng: np.random.Generator, queries: int) -> None:
+    same = np.repeat(vectors(rng, 1), 6, axis=0)
+    index = FlatIndex.build(np.arange(6), same, dimension=D)
+    _, ids = index.search(np.repeat(same[:1], queries, axis=0), 6)
+    assert all(sorted(row) == list(range(6)) for row in ids.tolist())
