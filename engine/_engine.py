@@ -10,7 +10,7 @@ import numpy as np
 from engine._ingesting import Ingesting
 from engine._searching import Searching
 from engine.config import DEFAULT_ENCODER, Settings
-from engine.errors import MissingStatistics
+from engine.errors import Conflict, MissingStatistics
 from engine.records import EncoderIdentity, Model, Thumbnail
 from engine.storage import Catalog, Database, migrate
 from engine.storage.filters import Where
@@ -47,6 +47,7 @@ class Engine(Ingesting, Searching):
         Raises:
             DatabaseNotFound: there is none and ``create`` is false.
             DatabaseOutdated, DatabaseTooNew: its schema is not this engine's.
+            Conflict: it is there, with another default encoder than the one given.
             StorageError: it cannot be read.
         """
         settings = settings or Settings()
@@ -61,7 +62,13 @@ class Engine(Ingesting, Searching):
             migrate.check(database)
             if create:
                 Catalog(database).initialise(encoder or DEFAULT_ENCODER)
-            return cls(database, settings)
+            opened = cls(database, settings)
+            if create and encoder not in (None, opened.default_encoder):
+                raise Conflict(
+                    f"the collection is there and its default encoder is {opened.default_encoder}, not {encoder}",
+                    hint="name the encoder at each ingest and search, or start another collection",
+                )
+            return opened
         except BaseException:
             database.close()
             raise

@@ -51,8 +51,8 @@ def artist_to_views(artist: str, concepts: list[Concept]) -> Views:
     blocks = []
     with ProcessPoolExecutor(2) as pool:
         work = pool.map(partial(_one, artist=artist, views=views), rendered, chunksize=16)
-        for prepared in tqdm(work, desc=f"{artist}: views", total=len(rendered), file=sys.stderr):
-            blocks.append(session.run(None, {"images": prepared})[0].astype(np.float16))
+        shown = tqdm(work, desc=f"{artist}: views", total=len(rendered), file=sys.stderr)
+        blocks.extend(session.run(None, {"images": prepared})[0].astype(np.float16) for prepared in shown)
     result = Views(np.array([index for index, _ in rendered]), np.stack(blocks))
     path.parent.mkdir(parents=True, exist_ok=True)
     np.savez(path, concepts=result.concepts, features=result.features)

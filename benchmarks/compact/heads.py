@@ -64,7 +64,7 @@ def contrastive(a: Tensor, b: Tensor, scale: Tensor | float) -> Tensor:
 
 @dataclass
 class Pictures:
-    """Frozen features of every training view: ``features`` ``(concept, artist, view, f)`` float16, ``there`` its mask."""
+    """Frozen features of every view: ``features`` ``(concept, artist, view, f)`` float16, ``there`` its mask."""
 
     features: NDArray[np.float16]
     there: NDArray[np.bool_]

@@ -5,8 +5,8 @@
     python -m benchmarks.compact.train --quick    # the chosen recipe alone, one seed
 
 Writes ``engine/encoders/compact_heads.safetensors`` (the seed that is best on validation) and
-``benchmarks/results/compact.json`` and ``.md``. Concepts are split by a hash of their label, so no picture, artist's version
-or caption of a test concept is ever trained on.
+``benchmarks/results/compact.json`` and ``.md``. Concepts are split by a hash of their label, so no picture, artist's
+version or caption of a test concept is ever trained on.
 """
 
 from __future__ import annotations
@@ -117,7 +117,7 @@ def overall(metrics: Metrics) -> float:
 def to_markdown(rows: dict[str, list[tuple[float, float]]], galleries: int, recipe: Recipe) -> str:
     """The table of test figures."""
     lines = [
-        f"Recall in per cent on test concepts that training never saw (about {galleries} in a gallery, one artist each);",
+        f"Recall in per cent on test concepts that training never saw (galleries of about {galleries}, one artist);",
         f"median [lowest–highest] of {len(SEEDS)} seeds.",
         "",
         "| query | recall@1 | recall@10 |",
@@ -184,7 +184,7 @@ def main(quick: bool) -> None:
         "seeds": list(SEEDS),
         "shipped_seed": SEEDS[shipped],
         "logit_scale": runs[shipped][2],
-        "test": {name: values for name, values in rows.items()},
+        "test": rows,
     }
     (RESULTS / "compact.json").write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     print((RESULTS / "compact.md").read_text(encoding="utf-8"))

@@ -12,7 +12,7 @@ from engine.cli.options import open_collection, shared
 from engine.cli.output import say, show_json
 from engine.cli.table import Column, show_facts, show_table
 from engine.config import DEFAULT_ENCODER, Settings
-from engine.errors import Conflict, DatabaseNotFound
+from engine.errors import DatabaseNotFound
 
 
 @click.command()
@@ -31,16 +31,11 @@ def init(url: str, as_json: bool, encoder: str | None) -> None:
 
     created = False
     try:
-        eng = open_collection(url)
+        open_collection(url).close()
     except DatabaseNotFound:
-        eng = Engine.open(url, create=True, encoder=encoder, settings=Settings.from_environment())
         created = True
+    eng = Engine.open(url, create=True, encoder=encoder, settings=Settings.from_environment())
     with eng:
-        if encoder not in (None, eng.default_encoder):
-            raise Conflict(
-                f"the collection is there and its default encoder is {eng.default_encoder}, not {encoder}",
-                hint="name the encoder at each ingest and search, or start another collection with --database",
-            )
         if as_json:
             show_json({"created": created, "default_encoder": eng.default_encoder})
         else:

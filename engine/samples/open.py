@@ -31,7 +31,7 @@ KEYS = ("path", "generator", "samples", "seed", "batch")
 ALLOWED = (
     "a source is a folder of pictures, an archive (.zip, .tar, .tar.gz, shard-{000..010}.tar), features (.npy, .npz), "
     "moments (.npz with mu and sigma), an ONNX decoder (.onnx), or python:MODULE:CALLABLE, program:COMMAND, "
-    "diffusers:MODEL"
+    "diffusers:MODEL; a manifest (.yaml, .jsonl) must be an existing file"
 )
 
 

@@ -66,7 +66,7 @@ class Generator(Protocol):
         ...
 
     def describe(self) -> dict[str, Any]:
-        """The JSON-serialisable record from which ``describe_to_generator`` builds it again."""
+        """The JSON-serialisable record from which ``options_to_generator`` builds it again."""
         ...
 
     def digest(self) -> str:

@@ -92,6 +92,8 @@ def query_to_parts(
 def _text_feature(text: Any, view: IndexView, encoder: Callable[[], Encoder]) -> NDArray[np.float32]:
     if not isinstance(text, str) or not text.strip():
         raise InvalidQuery(f"a text query must be text that is not empty, got {text!r}")
+    if not view.identity.modalities:  # features made elsewhere: loading it says so
+        encoder()
     if "text" not in view.identity.modalities:
         raise InvalidQuery(
             f"the encoder {view.identity.name!r} is image-only and cannot answer a text query",
