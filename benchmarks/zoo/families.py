@@ -72,7 +72,11 @@ FAMILIES = {
         )
     ),
     "moons": Family(("sky-weather",), keywords=("moon",)),
-    "clocks": Family(("time",), keywords=("clock",), without=words("mantelpiece clock, timer clock, alarm clock")),
+    "clocks": Family(
+        ("time",),
+        keywords=("clock",),
+        without=words("mantelpiece clock, timer clock, alarm clock, watch, stopwatch"),
+    ),
     "smileys": Family(
         (
             "face-smiling", "face-affection", "face-tongue", "face-hand", "face-neutral-skeptical", "face-sleepy",

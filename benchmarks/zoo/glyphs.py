@@ -99,7 +99,8 @@ def _drawings(package: str) -> dict[str, str]:
         if target["parent"] in bodies:
             bodies[alias] = bodies[target["parent"]]
     width, height = collection.get("width", 16), collection.get("height", 16)
-    opening = f'<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" viewBox="0 0 {width} {height}">'
+    spaces = 'xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink"'
+    opening = f'<svg {spaces} viewBox="0 0 {width} {height}">'
     return {_slug(name): f"{opening}{body}</svg>" for name, body in bodies.items()}
 
 

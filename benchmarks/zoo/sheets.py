@@ -10,9 +10,11 @@ from PIL import Image, ImageDraw, ImageFont
 Answer = tuple[str, float, str, Sequence[Image.Image]]
 """A model's name, its score, its kind, and pictures that it drew."""
 
-CELL = 72
+CELL = 69
 MOSAIC = 3
-TILE = CELL * MOSAIC
+SEAM = 4
+"""Between the pictures of a mosaic, so that each can be told from its neighbours."""
+TILE = CELL * MOSAIC + SEAM * (MOSAIC - 1)
 MARGIN = 28
 GAP = 20
 QUERY = 240
@@ -40,7 +42,7 @@ def contact_sheet(caption: str, query: Image.Image | None, answers: Sequence[Ans
 def _query(sheet: Image.Image, pen: ImageDraw.ImageDraw, caption: str, query: Image.Image | None) -> None:
     pen.text((MARGIN, MARGIN), "query", font=_font(17), fill=SOFT)
     top = MARGIN + HEADER
-    lines = textwrap.wrap(caption, 22 if query is None else 30)[:5]
+    lines = textwrap.wrap(caption, 22 if query is None else 30, break_on_hyphens=False)[:5]
     if query is None:
         size = 21
         top += max(0, (TILE - len(lines) * (size + 8)) // 2)
@@ -60,9 +62,9 @@ def _answer(sheet: Image.Image, pen: ImageDraw.ImageDraw, x: int, y: int, rank: 
     name, score, kind, pictures = answer
     for place in range(MOSAIC * MOSAIC):
         if place < len(pictures):
-            corner = (x + place % MOSAIC * CELL, y + place // MOSAIC * CELL)
+            corner = (x + place % MOSAIC * (CELL + SEAM), y + place // MOSAIC * (CELL + SEAM))
             sheet.paste(_fit(pictures[place], CELL), corner)
-    pen.rectangle((x, y, x + TILE - 1, y + TILE - 1), outline=LINE)
+            pen.rectangle((*corner, corner[0] + CELL - 1, corner[1] + CELL - 1), outline=LINE)
     shown = name if len(name) <= 24 else name[:23] + "…"
     pen.text((x, y + TILE + 8), f"{rank}  {shown}", font=_font(16), fill=INK)
     pen.text((x, y + TILE + 32), kind, font=_font(14), fill=KINDS.get(kind, SOFT))
