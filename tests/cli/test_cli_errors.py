@@ -52,7 +52,7 @@ def test_error_as_json_is_on_stdout(zoo: Any) -> None:
     [
         (["search"], "InvalidQuery"),
         (["search", "--text", " "], "InvalidQuery"),
-        (["search", "--text", "a bird"], "InvalidQuery"),
+        (["search", "--text", "a bird"], "EncoderNotFound"),
         (["search", "--model", "nobody"], "ModelNotFound"),
         (["search", "--model", "ant", "--method", "magic"], "InvalidQuery"),
         (["search", "--model", "ant", "--method", "gaussian_density"], "InvalidQuery"),
