@@ -42,7 +42,8 @@ def contact_sheet(caption: str, query: Image.Image | None, answers: Sequence[Ans
 def _query(sheet: Image.Image, pen: ImageDraw.ImageDraw, caption: str, query: Image.Image | None) -> None:
     pen.text((MARGIN, MARGIN), "query", font=_font(17), fill=SOFT)
     top = MARGIN + HEADER
-    lines = textwrap.wrap(caption, 22 if query is None else 30, break_on_hyphens=False)[:5]
+    across, down = (20, 6) if query is None else (28, 3)
+    lines = textwrap.wrap(caption, across, break_on_hyphens=False, max_lines=down, placeholder=" …")
     if query is None:
         size = 21
         top += max(0, (TILE - len(lines) * (size + 8)) // 2)
