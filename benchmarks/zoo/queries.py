@@ -80,7 +80,8 @@ def write_queries(entries: Sequence[Entry], manifest: Sequence[dict[str, Any]], 
         tqdm(total=len(manifest), desc="queries", unit="model", file=sys.stderr) as progress,
     ):
         waiting = pool.map(lambda listed: _write_pictures(listed, out), outside)
-        for _ in chain(waiting, (_write_pictures(listed, out) for listed in inside)):
+        for name in chain(waiting, (_write_pictures(listed, out) for listed in inside)):
+            progress.set_postfix_str(name, refresh=False)
             progress.update()
     lines: list[dict[str, str]] = []
     for entry in entries:
@@ -92,15 +93,15 @@ def write_queries(entries: Sequence[Entry], manifest: Sequence[dict[str, Any]], 
     return path
 
 
-def _write_pictures(listed: dict[str, Any], out: Path) -> None:
-    """The pictures and sketches of one model, unless they are there."""
-    name, folder = listed["name"], out / "queries"
+def _write_pictures(listed: dict[str, Any], out: Path) -> str:
+    """The pictures and sketches of one model, unless they are there; its name."""
+    name, folder = str(listed["name"]), out / "queries"
     generator = options_to_generator(listed["generator"], base=out, trust=True)
     drawn = (generator.digest(), listed["samples"], listed["seed"], SEED, IMAGES, CANDIDATES, SKETCHES)
     stamp = parts_to_stamp(drawn, Path(sketches.__file__))
     vouched = folder / f".{name}.stamp"
     if is_current(vouched, stamp):
-        return
+        return name
     for number, image in enumerate(draw_fresh(listed, out)):
         _save(folder / f"{name}-{number}.png", image)
         if number < SKETCHES:
@@ -108,6 +109,7 @@ def _write_pictures(listed: dict[str, Any], out: Path) -> None:
             sketch = (sketches.image_to_canny if number % 2 else sketches.image_to_xdog)(large)
             _save(folder / f"{name}-{number}-sketch.png", sketch)
     set_stamp(vouched, stamp)
+    return name
 
 
 def _save(path: Path, image: Image.Image) -> None:

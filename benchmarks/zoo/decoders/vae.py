@@ -41,7 +41,7 @@ class Decoder(nn.Module):
         )
 
     def forward(self, z: Tensor) -> Tensor:
-        pixels = self.layers(z) @ self.basis + self.mean
+        pixels: Tensor = self.layers(z) @ self.basis + self.mean
         return pixels.clamp(0, 1).reshape(-1, 3, DECODER_SIZE, DECODER_SIZE)
 
 
