@@ -96,17 +96,41 @@ class Neighbours:
             session.execute(delete(NeighbourRow).filter_by(**key, model_id=model_id))
             for other, value in sorted(current, key=lambda pair: pair[1])[:keep]:
                 session.add(NeighbourRow(**key, model_id=model_id, neighbour_id=other, value=value))
+            lists = _lists(session, key, [other for other, _ in current])
             for other, value in current:
-                self._insert(session, key, other, model_id, value, keep)
+                _insert(session, key, lists.get(other, []), other, model_id, value, keep)
             mine.neighbours_change = change
 
-    @staticmethod
-    def _insert(session: Session, key: dict[str, object], owner: int, other: int, value: float, keep: int) -> None:
-        rows = list(session.scalars(select(NeighbourRow).filter_by(**key, model_id=owner).order_by(NeighbourRow.value)))
-        mine = next((row for row in rows if row.neighbour_id == other), None)
-        if mine is not None:
-            mine.value = value
-        elif len(rows) < keep or value < rows[-1].value:
-            session.add(NeighbourRow(**key, model_id=owner, neighbour_id=other, value=value))
-            for row in rows[keep - 1 :]:
-                session.delete(row)
+
+def _lists(session: Session, key: dict[str, object], owners: Sequence[int]) -> dict[int, list[NeighbourRow]]:
+    """The stored lists of several models, each nearest first."""
+    lists: dict[int, list[NeighbourRow]] = {}
+    for block in chunks(owners):
+        query = (
+            select(NeighbourRow)
+            .filter_by(**key)
+            .where(NeighbourRow.model_id.in_(block))
+            .order_by(NeighbourRow.model_id, NeighbourRow.value, NeighbourRow.neighbour_id)
+        )
+        for row in session.scalars(query):
+            lists.setdefault(row.model_id, []).append(row)
+    return lists
+
+
+def _insert(
+    session: Session,
+    key: dict[str, object],
+    rows: list[NeighbourRow],
+    owner: int,
+    other: int,
+    value: float,
+    keep: int,
+) -> None:
+    """Put a model into another's list, dropping what no longer fits."""
+    mine = next((row for row in rows if row.neighbour_id == other), None)
+    if mine is not None:
+        mine.value = value
+    elif len(rows) < keep or value < rows[-1].value:
+        session.add(NeighbourRow(**key, model_id=owner, neighbour_id=other, value=value))
+        for row in rows[keep - 1 :]:
+            session.delete(row)
