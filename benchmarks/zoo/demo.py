@@ -22,7 +22,7 @@ from PIL import Image
 
 from benchmarks.zoo.accuracy import measure, rows_to_markdown, write
 from benchmarks.zoo.sheets import contact_sheet
-from engine import Engine, Hits
+from engine import Engine, EngineError, Hits
 from engine.encoders import load_encoder
 
 
@@ -57,7 +57,7 @@ def questions(queries: Path) -> list[Question]:
     mixed, second = judged(queries, "image", "fruit")
     return [
         Question("text", "a colourful tropical fish", {"text": "a colourful tropical fish"}),
-        Question("text-style", "a cartoon robot face", {"text": "a cartoon robot face"}),
+        Question("text-style", "cars and buses", {"text": "cars and buses"}),
         Question("image", f"a fresh picture by {pictured}", {"image": image}),
         Question("sketch", f"a sketch of a picture by {sketched}", {"sketch": sketch}),
         Question("mixed", f"like this picture by {mixed}, but “flowers”", {"image": second, "text": "flowers"}),
@@ -103,7 +103,10 @@ def main(out: Path, samples: int) -> None:
 
     started = perf_counter()
     out.mkdir(parents=True, exist_ok=True)
-    build(out, samples=samples)
+    try:
+        build(out, samples=samples)
+    except EngineError as error:
+        raise click.ClickException("\n".join(filter(None, (error.message, error.hint)))) from error
     database = f"sqlite:///{out / 'zoo.db'}"
     engine_command("init", "--encoder", "compact", "--database", database)
     engine_command("ingest", str(out / "zoo.yaml"), "--trust", "--database", database)

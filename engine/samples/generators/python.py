@@ -12,6 +12,7 @@ import importlib.metadata
 import inspect
 import json
 import sys
+import threading
 import types
 import uuid
 from collections.abc import Callable
@@ -141,7 +142,7 @@ def entry_to_callable(entry: str, path: Path | None = None) -> Callable[..., Any
         GeneratorError: importing it fails.
     """
     try:
-        with _importing_from(path, entry):
+        with _IMPORTING, _importing_from(path, entry):
             target = _import(entry)
     except EngineError:
         raise
@@ -202,6 +203,10 @@ def _import(entry: str) -> Any:
             raise InvalidManifest(f"{module!r} has no {attributes!r}")
         target = getattr(target, part)
     return target
+
+
+_IMPORTING = threading.RLock()
+"""``sys.path`` and ``sys.modules`` are the whole process's: one import at a time."""
 
 
 @contextmanager
