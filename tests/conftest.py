@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -54,12 +55,22 @@ def url(tmp_path: Path) -> str:
     return f"sqlite:///{tmp_path / 'zoo.db'}"
 
 
-@pytest.fixture
-def database(url: str, settings: Settings) -> Iterator[Database]:
-    """A fresh collection."""
-    database = Database(url, settings, create=True)
+@pytest.fixture(scope="session")
+def empty_collection(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The file of a collection without models, to be copied."""
+    path = tmp_path_factory.mktemp("empty") / "zoo.db"
+    database = Database(f"sqlite:///{path}", Settings(), create=True)
     migrate.upgrade(database)
     Catalog(database).initialise("external:test")
+    database.close()
+    return path
+
+
+@pytest.fixture
+def database(url: str, settings: Settings, empty_collection: Path) -> Iterator[Database]:
+    """A fresh collection."""
+    shutil.copy(empty_collection, url.removeprefix("sqlite:///"))
+    database = Database(url, settings)
     yield database
     database.close()
 
