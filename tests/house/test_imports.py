@@ -1,46 +1,164 @@
-"""Imports run one way, and importing the package loads nothing heavy."""
+"""Imports run one way, no part knows what it must not, nothing heavy is loaded, and nothing is ever unpickled."""
+
+from __future__ import annotations
 
 import ast
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
+
 PACKAGE = Path(__file__).resolve().parents[2] / "engine"
-FORBIDDEN = {
-    "records.py": {"torch", "sqlalchemy", "faiss", "engine.storage", "engine.search"},
-    "scores": {"sqlalchemy", "faiss", "torch", "engine.storage", "engine.search", "engine.ingest", "engine.index"},
-    "storage": {"torch", "faiss", "engine.encoders", "engine.scores", "engine.search", "engine.ingest", "engine.index"},
-    "index": {"torch", "PIL", "sqlalchemy", "engine.storage", "engine.search", "engine.ingest", "engine.cli"},
-    "samples": {"sqlalchemy", "faiss", "engine.encoders", "engine.storage", "engine.search", "engine.ingest"},
-    "encoders": {"sqlalchemy", "faiss", "engine.storage", "engine.search", "engine.ingest", "engine.index"},
-    "ingest": {"click", "faiss", "engine.search", "engine.cli"},
-    "search": {"click", "faiss", "engine.ingest", "engine.cli"},
-    "cli": {"sqlalchemy", "torch", "faiss"},
+FILES = sorted(PACKAGE.rglob("*.py"))
+
+# Each row may import the rows above it and, within the row, itself. `_engine` stands for the class's own modules.
+ORDER = [
+    {"errors"},
+    {"records", "config"},
+    {"samples", "encoders", "statistics", "scores", "storage", "index"},
+    {"learning"},
+    {"ingest", "search"},
+    {"_collection"},
+    {"_ingesting", "_searching"},
+    {"_engine"},
+    {"evaluation"},
+    {"server", "cli"},
+]
+LEVEL = {part: level for level, parts in enumerate(ORDER) for part in parts}
+# Of the parts of one row, who may know whom.
+NEIGHBOURS = {("storage", "statistics")}
+HEAVY = {"torch", "torchvision", "open_clip", "timm", "diffusers", "transformers", "onnxruntime", "faiss"}
+MUST_NOT = {
+    "records": HEAVY | {"sqlalchemy", "alembic", "PIL", "scipy"},
+    "errors": HEAVY | {"sqlalchemy", "alembic", "numpy", "PIL"},
+    "config": HEAVY | {"sqlalchemy", "alembic", "numpy", "PIL"},
+    "statistics": HEAVY | {"sqlalchemy", "alembic", "PIL", "pathlib", "os", "logging"},
+    "scores": HEAVY | {"sqlalchemy", "alembic", "PIL", "pathlib", "os", "logging"},
+    "samples": {"faiss", "sqlalchemy", "alembic", "open_clip", "timm"},
+    "encoders": {"sqlalchemy", "alembic", "faiss"},
+    "storage": HEAVY | {"PIL"},
+    "index": (HEAVY - {"faiss"}) | {"PIL", "sqlalchemy", "alembic"},
+    "ingest": HEAVY | {"sqlalchemy", "alembic", "click"},
+    "search": HEAVY | {"alembic", "click", "PIL"},
+    "cli": {"sqlalchemy", "alembic", "torch", "faiss"},
+    "server": {"sqlalchemy", "alembic", "torch", "faiss"},
 }
 
 
-def imported(path: Path) -> set[str]:
-    names = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+def part_of(path: Path) -> str:
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def imports(path: Path, *, top_only: bool = False) -> Iterator[str]:
+    """Dotted names that a file imports; ``from engine import x`` counts as ``engine.x``."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    for node in tree.body if top_only else ast.walk(tree):
         if isinstance(node, ast.Import):
-            names |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
-            names.add(node.module)
-    return names
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path} imports relatively"
+            assert node.module is not None
+            yield node.module
+            if node.module == "engine":
+                yield from (f"engine.{alias.name}" for alias in node.names)
 
 
-def test_no_part_knows_what_it_must_not():
-    for part, forbidden in FORBIDDEN.items():
-        place = PACKAGE / part
-        files = [place] if place.is_file() else sorted(place.rglob("*.py"))
-        assert files
-        for path in files:
-            for name in imported(path):
-                broken = [f for f in forbidden if name == f or name.startswith(f + ".")]
-                assert not broken, f"{path.relative_to(PACKAGE)} imports {name}"
+def test_every_part_has_its_place() -> None:
+    assert {part_of(path) for path in FILES} - {"__init__", "__main__"} <= LEVEL.keys()
 
 
-def test_importing_the_package_loads_nothing_heavy():
-    script = "import sys, engine; print([m for m in ('torch', 'open_clip', 'faiss', 'sqlalchemy') if m in sys.modules])"
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_imports_run_one_way(path: Path) -> None:
+    part = part_of(path)
+    if part in ("__init__", "__main__"):
+        return
+    for name in imports(path):
+        pieces = name.split(".")
+        if pieces[0] != "engine" or len(pieces) == 1 or pieces[1] not in LEVEL:
+            continue
+        other = pieces[1]
+        allowed = other == part or LEVEL[other] < LEVEL[part] or (part, other) in NEIGHBOURS
+        assert allowed, f"{part} imports {name}"
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_no_part_knows_what_it_must_not(path: Path) -> None:
+    forbidden = MUST_NOT.get(part_of(path), set())
+    known = {name.split(".")[0] for name in imports(path)}
+    assert not known & forbidden
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_what_is_heavy_is_imported_where_it_is_first_used(path: Path) -> None:
+    assert not {name.split(".")[0] for name in imports(path, top_only=True)} & HEAVY
+
+
+@pytest.mark.parametrize(
+    ("module", "unloaded"),
+    [
+        ("engine", {*HEAVY, "sqlalchemy", "alembic", "numpy", "scipy", "PIL", "click"}),
+        ("engine.records", {*HEAVY, "sqlalchemy", "scipy", "PIL"}),
+        ("engine.errors", {*HEAVY, "sqlalchemy", "numpy"}),
+        ("engine.cli", {*HEAVY, "sqlalchemy"}),
+        ("engine.storage", HEAVY),
+        ("engine.encoders", {*HEAVY, "sqlalchemy"}),
+    ],
+)
+def test_importing_loads_nothing_heavy(module: str, unloaded: set[str]) -> None:
+    script = f"import sys, {module}; print(sorted(set(sys.modules) & {unloaded!r}))"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+# --- nothing is unpickled, nothing is evaluated
+
+UNSAFE = {
+    "pickle.load", "pickle.loads", "pickle.Unpickler", "dill.load", "dill.loads", "joblib.load", "cloudpickle.load",
+    "marshal.load", "marshal.loads", "shelve.open", "pandas.read_pickle", "yaml.load", "yaml.unsafe_load",
+    "yaml.full_load", "os.system", "os.popen", "eval", "exec", "compile", "__import__",
+}  # fmt: skip
+
+
+def dotted(node: ast.expr) -> str:
+    """``np.load`` of a call's function."""
+    if isinstance(node, ast.Attribute):
+        return f"{dotted(node.value)}.{node.attr}"
+    return node.id if isinstance(node, ast.Name) else ""
+
+
+def objections(source: str) -> list[str]:
+    """What in a module could run code that its input carries."""
+    found = []
+    for node in ast.walk(ast.parse(source)):
+        if not isinstance(node, ast.Call):
+            continue
+        name = dotted(node.func)
+        given = {keyword.arg: getattr(keyword.value, "value", None) for keyword in node.keywords}
+        if name in UNSAFE:
+            found.append(name)
+        if given.get("allow_pickle") is True or given.get("weights_only") is False or given.get("shell") is True:
+            found.append(f"{name} with {given}")
+        if name == "torch.load" and given.get("weights_only") is not True:
+            found.append("torch.load without weights_only=True")
+        if name in ("np.load", "numpy.load", "npy.read_array") and given.get("allow_pickle") is not False:
+            found.append(f"{name} without allow_pickle=False")
+    return found
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_nothing_is_unpickled_or_evaluated(path: Path) -> None:
+    assert objections(path.read_text(encoding="utf-8")) == []
+    assert "pickle" not in {name.split(".")[0] for name in imports(path)}
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "pickle.load(f)", "np.load(f)", "np.load(f, allow_pickle=True)", "torch.load(f)", "eval('1')",
+        "torch.load(f, weights_only=False)", "subprocess.run('x', shell=True)", "yaml.load(f)",
+    ],
+)  # fmt: skip
+def test_the_objections_are_raised(source: str) -> None:
+    assert objections(source)
