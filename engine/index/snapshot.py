@@ -25,7 +25,7 @@ from engine.index.base import FirstMomentIndex
 from engine.index.flat import FlatIndex
 from engine.index.manifest import CURRENT, FORMAT, SnapshotManifest, read_manifest
 
-__all__ = ["SnapshotManifest", "file_checksum", "load", "publish", "read_manifest"]
+__all__ = ["SnapshotManifest", "file_checksum", "load", "load_current", "publish", "read_manifest"]
 
 KINDS: Mapping[str, type[FirstMomentIndex]] = {FlatIndex.kind: FlatIndex}
 ABANDONED = 3600.0
@@ -107,6 +107,24 @@ def load(root: Path, manifest: SnapshotManifest) -> FirstMomentIndex:
     if len(index) != manifest.models:
         raise CorruptData(f"the index in {folder} has {len(index)} models, its manifest {manifest.models}")
     return index
+
+
+def load_current(root: Path) -> tuple[SnapshotManifest, FirstMomentIndex] | None:
+    """The current snapshot, or None if there is none.
+
+    Raises:
+        CorruptData: the manifest or a file cannot be trusted.
+    """
+    manifest = read_manifest(root)
+    while manifest is not None:
+        try:
+            return manifest, load(root, manifest)
+        except CorruptData:
+            newer = read_manifest(root)
+            if newer is None or newer.generation == manifest.generation:
+                raise
+            manifest = newer  # replaced, and so removed, while it was being read
+    return None
 
 
 def _sync(path: Path) -> None:

@@ -88,15 +88,15 @@ class IndexViews:
     def _opened(self, encoder_id: int, identity: EncoderIdentity) -> IndexView:
         folder = self.folder(identity)
         try:
-            manifest = snapshots.read_manifest(folder)
-            if manifest is None:
+            found = snapshots.load_current(folder)
+            if found is None:
                 return self._built(encoder_id, identity)
+            manifest, index = found
             expected = (self._collection, identity.fingerprint, identity.dimension)
             if (manifest.collection, manifest.fingerprint, manifest.dimension) != expected:
                 raise CorruptData(f"the index in {folder} belongs to another collection")
             if manifest.change > self.catalog.last_change():
                 raise CorruptData(f"the index in {folder} is newer than the database")
-            index = snapshots.load(folder, manifest)
         except CorruptData as error:
             log.warning("%s; rebuilding it from the database", error)
             return self._built(encoder_id, identity)
