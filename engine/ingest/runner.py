@@ -44,17 +44,21 @@ def ingest_source(
     Raises:
         TooManyBadSamples, NotEnoughSamples, InvalidFeatures, InvalidStatistics, GeneratorError: nothing was written.
     """
-    encoder_id = catalog.register_encoder(identity)
+    encoder_id = catalog.encoder_id(identity)
     digest = content_digest(source, identity, settings)
-    if catalog.source_digest(name, encoder_id) == digest:
+    if encoder_id is not None and _is_unchanged(catalog, name, encoder_id, digest):
         model = catalog.update(name, details) if details else catalog.model(name)
         return IngestResult(model, False)
     state = IngestState(Moments(identity.dimension))
     if isinstance(source, MomentsSource):
         statistics = _moments_to_statistics(source, identity, settings)
+    elif isinstance(source, FeatureSource):
+        features_to_state(source, settings, state, dimension=identity.dimension, on_progress=on_progress)
+        statistics = state.moments.to_statistics(settings.epsilon)
     else:
+        encoder_id = catalog.register_encoder(identity)  # only now: a refused source must not settle who the encoder is
         try:
-            state = _source_to_state(
+            state = _images_to_state(
                 catalog, settings, source, encoder, identity, name, encoder_id, digest, on_progress
             )
             statistics = state.moments.to_statistics(settings.epsilon)
@@ -73,7 +77,7 @@ def ingest_source(
         thumbnails=tuple(state.thumbnails),
         quarantine=tuple(state.quarantine),
     )
-    return IngestResult(catalog.put(ingested, encoder_id), True)
+    return IngestResult(catalog.put(ingested, catalog.register_encoder(identity)), True)
 
 
 def content_digest(source: Source, identity: EncoderIdentity, settings: Settings) -> str:
@@ -83,10 +87,15 @@ def content_digest(source: Source, identity: EncoderIdentity, settings: Settings
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _source_to_state(
+def _is_unchanged(catalog: Catalog, name: str, encoder_id: int, digest: str) -> bool:
+    """Whether the stored statistics are those of this content, and undamaged: ingesting again must mend them."""
+    return catalog.source_digest(name, encoder_id) == digest and catalog.is_whole(name, encoder_id)
+
+
+def _images_to_state(
     catalog: Catalog,
     settings: Settings,
-    source: ImageSource | FeatureSource,
+    source: ImageSource,
     encoder: Encoder | None,
     identity: EncoderIdentity,
     name: str,
@@ -95,8 +104,6 @@ def _source_to_state(
     on_progress: OnProgress | None,
 ) -> IngestState:
     state = IngestState(Moments(identity.dimension))
-    if isinstance(source, FeatureSource):
-        return features_to_state(source, settings, state, dimension=identity.dimension, on_progress=on_progress)
     if encoder is None:
         raise InvalidQuery(
             f"{identity.name!r} is known only by statistics from elsewhere and cannot encode images",

@@ -77,7 +77,7 @@ class Catalog:
         Raises:
             EncoderMismatch: that name stands here for other weights or another preprocessing.
         """
-        known = self._encoder_id(identity)
+        known = self.encoder_id(identity)
         if known is not None:
             return known
         with self.database.write() as session:
@@ -95,7 +95,12 @@ class Catalog:
                 session.flush()
             return row.id
 
-    def _encoder_id(self, identity: EncoderIdentity) -> int | None:
+    def encoder_id(self, identity: EncoderIdentity) -> int | None:
+        """The id of an encoder, or None if it is not registered.
+
+        Raises:
+            EncoderMismatch: that name stands here for other weights or another preprocessing.
+        """
         with self.database.read() as session:
             row = session.scalar(select(EncoderRow).where(EncoderRow.name == identity.name))
             if row is None:
@@ -347,6 +352,11 @@ class Catalog:
                 .where(ModelRow.name == name, StatisticsRow.encoder_id == encoder_id)
             )
             return session.scalar(query)
+
+    def is_whole(self, name: str, encoder_id: int) -> bool:
+        """Whether what is stored of a model under an encoder matches its checksums."""
+        model_id = self.model(name).id
+        return not any(read(encoder_id, [model_id])[1] for read in (self.statistics, self.sample_features))
 
     def save_checkpoint(self, name: str, encoder_id: int, digest: str, position: int, state: bytes) -> None:
         """Remember where a running ingest stands."""
