@@ -88,7 +88,7 @@ class Engine(Ingesting, Searching):
 
     def refresh(self) -> None:
         """Let ``search_vectors`` see what other processes have committed (``search`` always does)."""
-        self._fast.clear()
+        self._fast = {}
 
     # --- models
 
@@ -123,7 +123,7 @@ class Engine(Ingesting, Searching):
             ModelNotFound
         """
         self._catalog.remove(name)
-        self._fast.clear()
+        self._fast = {}
 
     def names(self, ids: Any) -> Any:
         """Names of models by their ids, in the shape of ``ids`` (a list, or nested lists); None where there is none."""
@@ -180,7 +180,7 @@ class Engine(Ingesting, Searching):
         for encoder_id, identity in self._catalog.encoders().items():
             self._views.rebuild(encoder_id, identity)
             self._complete(encoder_id, identity)
-        self._fast.clear()
+        self._fast = {}
         return self.index_status()
 
     def doctor(self) -> list[Any]:

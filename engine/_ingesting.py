@@ -93,7 +93,7 @@ class Ingesting(Collection):
             )
         finally:
             opened.close()
-        self._fast.clear()
+        self._fast = {}
         if neighbours and result.changed:
             encoder_id, _ = self._catalog.encoder_by_name(identity.name)
             self._complete(encoder_id, identity, only=result.model.id)

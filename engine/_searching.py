@@ -13,7 +13,7 @@ from engine._collection import Collection
 from engine.errors import InvalidQuery, MissingStatistics
 from engine.records import Hit, Hits, QueryPart
 from engine.search import Ranking, rank, rule_for
-from engine.search.queries import checked_vectors, checked_weights, query_to_parts
+from engine.search.queries import checked_k, checked_vectors, checked_weights, query_to_parts
 from engine.search.similar import DISTANCES, FRECHET
 from engine.storage.filters import Where
 
@@ -59,6 +59,7 @@ class Searching(Collection):
         given = {modality: value for modality, value in given.items() if value is not None}
         if not given:
             raise InvalidQuery("there is no query", hint="give a text, an image, a sketch, a model, or several")
+        k = checked_k(k)
         rule = rule_for(method, list(given))
         weigh = checked_weights(weights, list(given))
         encoder_id, identity = self._searchable(encoder)
@@ -101,12 +102,12 @@ class Searching(Collection):
             InvalidFeatures: a wrong dimension or dtype, a NaN, or a zero vector.
             InvalidQuery, InvalidFilter, MissingStatistics, EncoderNotFound
         """
-        view = self._fast.get(encoder)
+        k = checked_k(k)
+        fast = self._fast  # a change puts another dict in its place: a view opened meanwhile goes with the old one
+        view = fast.get(encoder)
         if view is None:
-            view = self._fast[encoder] = self._views.current(*self._searchable(encoder))
+            view = fast[encoder] = self._views.current(*self._searchable(encoder))
         queries = checked_vectors(q, view.identity.dimension)
-        if k < 1:
-            raise InvalidQuery(f"k must be at least 1, got {k}")
         allowed = None if where is None else self._catalog.matching_ids(where)
         if method == "first_moment":
             scores, ids = view.index.search(queries, k, allowed=allowed)
@@ -136,11 +137,10 @@ class Searching(Collection):
         started = perf_counter()
         if distance not in DISTANCES:
             raise InvalidQuery(f"there is no distance {distance!r}", hint=f"distances are {', '.join(DISTANCES)}")
+        k = checked_k(k)
         if distance == "cosine":
             hits = self.search(model=name, k=k, encoder=encoder)
             return Hits(hits, method="cosine", timings_ms=hits.timings_ms, left_out=hits.left_out)
-        if k < 1:
-            raise InvalidQuery(f"k must be at least 1, got {k}")
         model = self._catalog.model(name)
         encoder_id, identity = self._searchable(encoder)
         self._complete(encoder_id, identity, only=model.id)

@@ -26,6 +26,8 @@ def checked_weights(weights: Mapping[str, float] | None, modalities: Sequence[st
         InvalidQuery: a weight for a part that is not there, or one that is not a finite number above 0.
     """
     result = dict.fromkeys(modalities, 1.0)
+    if weights is not None and not isinstance(weights, Mapping):
+        raise InvalidQuery(f"weights must map parts to numbers, got {weights!r}", hint='for example {"image": 2}')
     for modality, weight in (weights or {}).items():
         if modality not in result:
             raise InvalidQuery(
@@ -38,26 +40,41 @@ def checked_weights(weights: Mapping[str, float] | None, modalities: Sequence[st
     return result
 
 
+def checked_k(k: Any) -> int:
+    """How many answers are wanted.
+
+    Raises:
+        InvalidQuery: not a whole number of at least 1.
+    """
+    if isinstance(k, bool) or not isinstance(k, (int, np.integer)) or k < 1:
+        raise InvalidQuery(f"k must be a whole number of at least 1, got {k!r}")
+    return int(k)
+
+
 def checked_vectors(queries: Any, dimension: int) -> NDArray[np.float32]:
     """Query vectors ``(d,)`` or ``(n, d)`` to C-contiguous ``(n, d)`` float32 of unit norm.
 
     Raises:
         InvalidFeatures: a wrong shape or dtype, a NaN, an infinity, or a zero vector.
     """
-    array = np.asarray(queries)
+    try:
+        array = np.asarray(queries)
+    except ValueError as error:
+        raise InvalidFeatures(f"a query is not an array: {error}") from error
     if array.ndim not in (1, 2) or array.dtype.kind != "f" or array.shape[-1] != dimension:
         raise InvalidFeatures(
             f"a query is a floating array of shape ({dimension},) or (n, {dimension}), "
             f"got {array.dtype} of shape {array.shape}",
             hint="encode it with the collection's encoder",
         )
-    rows = np.atleast_2d(array).astype(np.float32)
-    norms = np.sqrt(np.einsum("ij,ij->i", rows, rows))
-    if not (np.isfinite(norms).all() and norms.all()):
-        bad = int(np.flatnonzero(~np.isfinite(norms) | (norms == 0))[0])
-        raise InvalidFeatures(f"query {bad} is zero, too large, or has a NaN")
-    rows /= norms[:, None]
-    return rows
+    rows = np.atleast_2d(array).astype(np.float64)
+    largest = np.abs(rows).max(axis=1, keepdims=True)  # divided out first: squares must neither overflow nor vanish
+    bad = np.flatnonzero(~np.isfinite(largest) | (largest == 0))
+    if bad.size:
+        raise InvalidFeatures(f"query {bad[0]} is zero, or has a NaN or an infinity")
+    rows /= largest
+    rows /= np.sqrt(np.einsum("ij,ij->i", rows, rows))[:, None]
+    return np.ascontiguousarray(rows, np.float32)
 
 
 def query_to_parts(

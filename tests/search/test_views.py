@@ -142,7 +142,8 @@ def edit(**changes: object) -> Callable[[Path], None]:
 DAMAGES = {
     "deleted": delete_everything, "generation deleted": delete_generation, "flipped": flip_a_byte,
     "garbage": garbage_manifest, "newer than the database": edit(change=10**6),
-    "other collection": edit(collection="x"), "other weights": edit(fingerprint="x"), "other dimension": edit(dimension=9), "wrong count": edit(models=4),
+    "other collection": edit(collection="x"), "other weights": edit(fingerprint="x"),
+    "other dimension": edit(dimension=9), "wrong count": edit(models=4),
     "newer format": edit(format=99),
 }  # fmt: skip
 
