@@ -6,6 +6,7 @@ import ast
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -51,9 +52,14 @@ def part_of(path: Path) -> str:
     return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
 
 
+@cache
+def tree_of(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
 def imports(path: Path, *, top_only: bool = False) -> Iterator[str]:
     """Dotted names that a file imports; ``from engine import x`` counts as ``engine.x``."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
+    tree = tree_of(path)
     for node in tree.body if top_only else ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
@@ -128,10 +134,10 @@ def dotted(node: ast.expr) -> str:
     return node.id if isinstance(node, ast.Name) else ""
 
 
-def objections(source: str) -> list[str]:
+def objections(tree: ast.Module) -> list[str]:
     """What in a module could run code that its input carries."""
     found = []
-    for node in ast.walk(ast.parse(source)):
+    for node in ast.walk(tree):
         if not isinstance(node, ast.Call):
             continue
         name = dotted(node.func)
@@ -149,7 +155,7 @@ def objections(source: str) -> list[str]:
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_nothing_is_unpickled_or_evaluated(path: Path) -> None:
-    assert objections(path.read_text(encoding="utf-8")) == []
+    assert objections(tree_of(path)) == []
     assert "pickle" not in {name.split(".")[0] for name in imports(path)}
 
 
@@ -161,4 +167,4 @@ def test_nothing_is_unpickled_or_evaluated(path: Path) -> None:
     ],
 )  # fmt: skip
 def test_the_objections_are_raised(source: str) -> None:
-    assert objections(source)
+    assert objections(ast.parse(source))
