@@ -1,12 +1,14 @@
 """Train the compact encoder's heads, choose on validation concepts, report on test concepts once.
 
     (cd benchmarks/compact && npm ci)
-    python -m benchmarks.compact.train            # features once (some minutes), then about ten minutes
-    python -m benchmarks.compact.train --quick    # the chosen recipe alone, one seed
+    python -m benchmarks.compact.train            # features once (some minutes), then a quarter of an hour
+    python -m benchmarks.compact.train --quick    # the base recipe alone, one seed
+    python -m benchmarks.compact.train --report   # the table again, of the heads as shipped; five minutes
 
 Writes ``engine/encoders/compact_heads.safetensors`` (the seed that is best on validation) and
-``benchmarks/results/compact.json`` and ``.md``. Concepts are split by a hash of their label, so no picture, artist's
-version or caption of a test concept is ever trained on.
+``benchmarks/results/compact.json`` and ``.md``. Concepts are split by a hash of their label. That alone is not enough:
+held-out concepts that are a trained one in other clothes, or share its picture, are left out (``siblings``), and
+"another artist" means another maker.
 """
 
 from __future__ import annotations
@@ -21,12 +23,13 @@ import click
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import save
+from safetensors.torch import load_file, save
 
 from benchmarks.compact.captions import Concept, read_concepts
 from benchmarks.compact.features import artist_to_views, captions_to_features
 from benchmarks.compact.heads import Head, Pictures, Recipe, train_heads
-from benchmarks.compact.pictures import ARTISTS, GLYPHS, VIEWS
+from benchmarks.compact.pictures import ARTISTS, GLYPHS, MAKERS, VIEWS
+from benchmarks.compact.siblings import drop_siblings
 from engine.encoders import compact_prepare
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -78,7 +81,10 @@ def evaluate(
     glyphs: NDArray[np.float16],
     chosen: NDArray[np.int64],
 ) -> Metrics:
-    """Recall at 1 and 10 on the chosen concepts, each averaged over artists (galleries are of one artist)."""
+    """Recall at 1 and 10 on the chosen concepts, each averaged over galleries of one artist.
+
+    Queries by a gallery's own maker are left out; a text has no maker.
+    """
     encode = lambda x: image_head(torch.from_numpy(np.asarray(x, np.float32)))  # noqa: E731
     gathered: dict[str, list[tuple[float, float]]] = {}
     galleries = {}
@@ -91,16 +97,19 @@ def evaluate(
         places = {int(c): i for i, c in enumerate(own)}
         shared = np.array([i for i, c in enumerate(glyph_concepts) if int(c) in places])
         target = torch.tensor([places[int(glyph_concepts[i])] for i in shared])
-        gathered.setdefault("line glyph → image", []).append(recall(encode(glyphs[shared]), gallery, target))
+        maker = MAKERS[ARTISTS[artist]]
+        if maker != MAKERS[GLYPHS]:
+            found = recall(encode(glyphs[shared]), gallery, target)
+            gathered.setdefault("line glyph → image by another maker", []).append(found)
         for other, (theirs, _) in galleries.items():
-            if other == artist:
+            if MAKERS[ARTISTS[other]] == maker:
                 continue
             both = np.array([c for c in theirs if int(c) in places])
             target = torch.tensor([places[int(c)] for c in both])
             for name, view in (
-                ("image → other artist", PLAIN),
-                ("Canny → other artist", CANNY),
-                ("XDoG → other artist", XDOG),
+                ("image → image by another maker", PLAIN),
+                ("Canny → image by another maker", CANNY),
+                ("XDoG → image by another maker", XDOG),
             ):
                 queries = encode(pictures.features[both, other, view])
                 gathered.setdefault(name, []).append(recall(queries, gallery, target))
@@ -117,7 +126,8 @@ def overall(metrics: Metrics) -> float:
 def to_markdown(rows: dict[str, list[tuple[float, float]]], galleries: int, recipe: Recipe) -> str:
     """The table of test figures."""
     lines = [
-        f"Recall in per cent on test concepts that training never saw (galleries of about {galleries}, one artist);",
+        "Recall in per cent on test concepts of which training saw neither a picture nor a variant",
+        f"(galleries of about {galleries}, one artist; queries by the gallery's own maker left out);",
         f"median [lowest–highest] of {len(SEEDS)} seeds.",
         "",
         "| query | recall@1 | recall@10 |",
@@ -132,17 +142,30 @@ def to_markdown(rows: dict[str, list[tuple[float, float]]], galleries: int, reci
     return "\n".join([*lines, "", f"Recipe, chosen on validation concepts: `{recipe}`", ""])
 
 
+def heads_to_tensors(image_head: Head, text_head: Head) -> dict[str, torch.Tensor]:
+    """Both heads' weights as they are shipped, float16."""
+    sides = {"image": image_head.folded(), "text": text_head.folded()}
+    return {f"{side}.{name}": tensor.half() for side, tensors in sides.items() for name, tensor in tensors.items()}
+
+
 def save_heads(image_head: Head, text_head: Head, scale: float) -> None:
     """Write the shipped heads, float16, with the temperature in the metadata."""
-    tensors = {f"image.{name}": tensor for name, tensor in image_head.folded().items()}
-    tensors |= {f"text.{name}": tensor for name, tensor in text_head.folded().items()}
     metadata = {"logit_scale": f"{scale:.6f}", "preparation": compact_prepare.VERSION, "format": "1"}
-    HEADS.write_bytes(save({name: tensor.half() for name, tensor in tensors.items()}, metadata))
+    HEADS.write_bytes(save(heads_to_tensors(image_head, text_head), metadata))
+
+
+def check_shipped(image_head: Head, text_head: Head) -> None:
+    """Stop unless the shipped heads are these, to the bit: a table must be of what is shipped."""
+    shipped = load_file(HEADS)
+    made = heads_to_tensors(image_head, text_head)
+    if shipped.keys() != made.keys() or not all(torch.equal(shipped[name], made[name]) for name in made):
+        raise click.ClickException(f"{HEADS.name} does not hold what this recipe and seed give here: nothing written")
 
 
 @click.command(help=__doc__)
 @click.option("--quick", is_flag=True, help="The base recipe and one seed; writes nothing but the heads.")
-def main(quick: bool) -> None:
+@click.option("--report", "again", is_flag=True, help="Measure the recorded recipe again; leaves the heads alone.")
+def main(quick: bool, again: bool) -> None:
     """Choose, train, report, ship."""
     torch.set_num_threads(2)
     started = perf_counter()
@@ -152,6 +175,11 @@ def main(quick: bool) -> None:
         split: np.array([i for i, c in enumerate(concepts) if c.split == split and pictures.there[i].any()])
         for split in ("train", "validation", "test")
     }
+
+    for split in ("validation", "test"):
+        splits[split] = drop_siblings(
+            concepts, pictures.features[:, :, PLAIN], pictures.there, splits[split], splits["train"]
+        )
 
     def run(recipe: Recipe, seed: int) -> tuple[Head, Head, float, Metrics]:
         image_head, text_head, scale = train_heads(
@@ -164,23 +192,32 @@ def main(quick: bool) -> None:
     if quick:
         save_heads(*run(BASE, 0)[:3])
         return
-    tried = {recipe: overall(run(recipe, 0)[3]) for recipe in GRID}
-    best = max(tried, key=lambda recipe: tried[recipe])
+    if again:
+        known = json.loads((RESULTS / "compact.json").read_text(encoding="utf-8"))
+        best, choice = Recipe(**known["recipe"]), known["validation"]
+    else:
+        tried = {recipe: overall(run(recipe, 0)[3]) for recipe in GRID}
+        best = max(tried, key=lambda recipe: tried[recipe])
+        choice = [{"recipe": asdict(recipe), "overall": value} for recipe, value in tried.items()]
     runs = [run(best, seed) for seed in SEEDS]
     tested = [
         evaluate(image, text, pictures, captions, glyph_concepts, glyphs, splits["test"]) for image, text, _, _ in runs
     ]
     rows = {name: [metrics[name] for metrics in tested] for name in tested[0]}
     galleries = round(float(np.mean([pictures.there[splits["test"], a].sum() for a in range(len(ARTISTS))])))
-    shipped = max(range(len(SEEDS)), key=lambda i: overall(runs[i][3]))
-    save_heads(*runs[shipped][:3])
+    if again:
+        shipped = SEEDS.index(known["shipped_seed"])
+        check_shipped(*runs[shipped][:2])
+    else:
+        shipped = max(range(len(SEEDS)), key=lambda i: overall(runs[i][3]))
+        save_heads(*runs[shipped][:3])
     RESULTS.mkdir(parents=True, exist_ok=True)
     (RESULTS / "compact.md").write_text(to_markdown(rows, galleries, best), encoding="utf-8")
     report = {
         "concepts": {split: len(members) for split, members in splits.items()},
         "gallery": galleries,
         "recipe": asdict(best),
-        "validation": [{"recipe": asdict(recipe), "overall": value} for recipe, value in tried.items()],
+        "validation": choice,
         "seeds": list(SEEDS),
         "shipped_seed": SEEDS[shipped],
         "logit_scale": runs[shipped][2],
