@@ -11,6 +11,7 @@ from collections.abc import Callable
 import numpy as np
 
 from engine.config import Settings
+from engine.index import MISSING
 from engine.scores import frechet_distance
 from engine.search.evidence import Evidence
 from engine.search.views import IndexView
@@ -29,10 +30,14 @@ def complete_neighbours(
     only: int | None = None,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> int:
-    """Compute the lists that are missing or stale (of one model, or of all); how many there were."""
+    """Compute the lists that are missing or stale, of one model or of all; how many there were.
+
+    One model's list is stale, too, while a model near it is pending: that one has not entered it yet.
+    """
     pending = neighbours.pending(view.encoder_id)
-    if only is not None:
-        pending = [model_id for model_id in pending if model_id == only]
+    if only is not None and pending:
+        stale = only in pending or not set(pending).isdisjoint(_candidates(view, settings, only) or ())
+        pending = [only] if stale else []
     known: dict[frozenset[int], float] = {}  # two pending models need their distance once
     for done, model_id in enumerate(pending):
         _complete(view, evidence, neighbours, settings, model_id, known)
@@ -50,12 +55,9 @@ def _complete(
     known: dict[frozenset[int], float],
 ) -> None:
     versions = evidence.catalog.changes_of(view.encoder_id, [model_id])
-    query = view.index.vectors(np.array([model_id]))
-    if model_id not in versions or not np.isfinite(query).all():
+    candidates = _candidates(view, settings, model_id)
+    if model_id not in versions or candidates is None:
         return
-    width = min(settings.neighbour_candidates + 1, len(view.index))
-    _, found = view.index.search(query, width)
-    candidates = [int(i) for i in found[0] if i not in (-1, model_id)]
     moments = evidence.moments(view.encoder_id, [model_id, *candidates])
     factors = evidence.choleskys(view.encoder_id, [model_id, *candidates])
     if model_id not in factors or model_id not in moments:
@@ -70,3 +72,12 @@ def _complete(
                 )
             values.append((other, known[pair]))
     neighbours.put(view.encoder_id, FRECHET, model_id, versions[model_id], values, keep=settings.neighbours)
+
+
+def _candidates(view: IndexView, settings: Settings, model_id: int) -> list[int] | None:
+    """The nearest models by cosine of means, among which Fréchet distances are computed; None if it has no mean."""
+    query = view.index.vectors(np.array([model_id]))
+    if not np.isfinite(query).all():
+        return None
+    _, found = view.index.search(query, min(settings.neighbour_candidates + 1, len(view.index)))
+    return [int(i) for i in found[0] if i not in (MISSING, model_id)]

@@ -560,3 +560,12 @@ def test_a_manifest_goes_on_past_bad_entries(eng: Engine, cloud, tmp_path: Path)
     assert [model.name for model in eng.models()] == ["ant", "bee"]
     again = eng.ingest_manifest(path)
     assert [outcome.status for outcome in again.outcomes] == ["unchanged", *["failed"] * 4, "unchanged"]
+
+
+def test_similar_finds_a_model_whose_own_list_is_still_pending(url: str, settings: Settings) -> None:
+    clouds = [np.random.default_rng(n).normal(size=8) + np.random.default_rng(n).normal(size=(40, 8)) for n in range(5)]
+    with Engine.open(url, create=True, settings=settings) as eng:
+        for number, features in enumerate(clouds):
+            eng.ingest(features, name=f"m{number}", encoder="external:test")
+        eng.ingest_outcome(clouds[0] + 1e-3, name="twin", encoder="external:test")  # its lists are left for later
+        assert eng.similar("m0", k=1)[0].name == "twin"
