@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine._collection import Collection
-from engine.errors import InvalidQuery, MissingStatistics
+from engine.errors import CorruptData, InvalidQuery, MissingStatistics
 from engine.records import Hit, Hits, QueryPart
 from engine.search import Ranking, rank, rule_for
 from engine.search.queries import checked_k, checked_vectors, checked_weights, query_to_parts
@@ -133,6 +133,7 @@ class Searching(Collection):
 
         Raises:
             ModelNotFound, InvalidQuery, MissingStatistics, EncoderNotFound
+            CorruptData: what is stored of the model does not match its checksum.
         """
         started = perf_counter()
         if distance not in DISTANCES:
@@ -146,6 +147,10 @@ class Searching(Collection):
         self._complete(encoder_id, identity, only=model.id)
         found = self._neighbours.nearest(encoder_id, FRECHET, model.id, k)
         if not found and model.id not in self._evidence.moments(encoder_id, [model.id]):
+            damaged = self._catalog.statistics(encoder_id, [model.id])[1]
+            if damaged:
+                reason = damaged[model.id]
+                raise CorruptData(f"{name!r} under {identity.name}: {reason}", hint="ingest this model again")
             raise MissingStatistics(f"{name!r} has no covariance under {identity.name}", hint="use distance cosine")
         ids = np.array([model_id for model_id, _ in found], np.int64)
         values = np.array([value for _, value in found])

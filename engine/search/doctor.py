@@ -82,8 +82,10 @@ def _snapshot(catalog: Catalog, views: IndexViews, encoder_id: int, identity: En
         index = snapshots.load(folder, manifest)
     except CorruptData as error:
         return [Finding("damage", error.message, repair)]
-    if manifest.change != catalog.last_change():
-        behind = catalog.last_change() - manifest.change
+    if manifest.change > catalog.last_change():
+        return [Finding("damage", f"{identity.name}: the index snapshot is newer than the database", repair)]
+    behind = catalog.changes_behind(encoder_id, manifest.change)
+    if behind:
         return [Finding("stale", f"{identity.name}: the index snapshot is {behind} changes behind", repair)]
     ids, means, _, damaged, _ = catalog.means_since(encoder_id, 0)
     findings: list[Finding] = []

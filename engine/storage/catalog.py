@@ -10,10 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import delete, func, select, update
 
-from engine.errors import CorruptData, EncoderMismatch, EncoderNotFound
-from engine.records import EncoderIdentity, Ingested, Model, Quarantined, StoredStatistics, Thumbnail
+from engine.errors import EncoderMismatch, EncoderNotFound
+from engine.records import EncoderIdentity, Ingested, Model
 from engine.storage import blobs
-from engine.storage.database import Database
 from engine.storage.details import checked_details, checked_name
 from engine.storage.filters import Where, where_to_conditions
 from engine.storage.model_rows import (
@@ -29,8 +28,8 @@ from engine.storage.model_rows import (
     rows_to_models,
 )
 from engine.storage.neighbours import forget_neighbours
+from engine.storage.statistics_reads import StatisticsReads
 from engine.storage.tables import (
-    ChangeRow,
     CheckpointRow,
     CollectionRow,
     EncoderRow,
@@ -41,11 +40,8 @@ from engine.storage.tables import (
 )
 
 
-class Catalog:
+class Catalog(StatisticsReads):
     """Questions and changes to one database whose schema is current."""
-
-    def __init__(self, database: Database) -> None:
-        self.database = database
 
     # --- the collection and its encoders
 
@@ -240,107 +236,6 @@ class Catalog:
         with self.database.read() as session:
             return session.scalar(select(func.count()).select_from(ModelRow)) or 0
 
-    # --- what search reads
-
-    def statistics_count(self, encoder_id: int) -> int:
-        """How many models have statistics of an encoder."""
-        with self.database.read() as session:
-            query = select(func.count()).select_from(StatisticsRow).filter_by(encoder_id=encoder_id)
-            return session.scalar(query) or 0
-
-    def last_change(self) -> int:
-        """The newest change's number, 0 before the first."""
-        with self.database.read() as session:
-            return session.scalar(select(func.max(ChangeRow.seq))) or 0
-
-    def means_since(
-        self, encoder_id: int, change: int
-    ) -> tuple[NDArray[np.int64], NDArray[np.float32], list[int], list[int], int]:
-        """What happened after ``change``: ``(ids, means (n, d), removed ids, damaged ids, newest change)``."""
-        with self.database.read() as session:
-            newest = session.scalar(select(func.max(ChangeRow.seq))) or 0
-            dimension = session.get_one(EncoderRow, encoder_id).dimension
-            query = (
-                select(StatisticsRow.model_id, StatisticsRow.mean, StatisticsRow.mean_checksum)
-                .where(StatisticsRow.encoder_id == encoder_id, StatisticsRow.change > change)
-                .order_by(StatisticsRow.model_id)
-                .execution_options(yield_per=CHUNK_ROWS)
-            )
-            ids, means, damaged = [], [], []
-            for model_id, mean, expected in session.execute(query):
-                if blobs.checksum(mean) != expected or len(mean) != 4 * dimension:
-                    damaged.append(model_id)
-                    continue
-                ids.append(model_id)
-                means.append(np.frombuffer(mean, blobs.FLOAT32))
-            removed = select(ChangeRow.model_id).where(ChangeRow.seq > change, ChangeRow.op == "remove")
-            stacked = np.stack(means) if means else np.empty((0, dimension), np.float32)
-            return np.array(ids, np.int64), stacked, list(session.scalars(removed)), damaged, newest
-
-    def changes_of(self, encoder_id: int, ids: Iterable[int]) -> dict[int, int]:
-        """For each model, the change that wrote its statistics: a cache's version tag."""
-        with self.database.read() as session:
-            found: dict[int, int] = {}
-            for block in chunks(ids):
-                query = select(StatisticsRow.model_id, StatisticsRow.change).where(
-                    StatisticsRow.encoder_id == encoder_id, StatisticsRow.model_id.in_(block)
-                )
-                found.update((row.model_id, row.change) for row in session.execute(query))
-            return found
-
-    def statistics(self, encoder_id: int, ids: Iterable[int]) -> tuple[dict[int, StoredStatistics], dict[int, str]]:
-        """Moments by id, and the reason for each whose checksum does not hold."""
-        good: dict[int, StoredStatistics] = {}
-        damaged: dict[int, str] = {}
-        with self.database.read() as session:
-            dimension = session.get_one(EncoderRow, encoder_id).dimension
-            for block in chunks(ids):
-                query = select(StatisticsRow).where(
-                    StatisticsRow.encoder_id == encoder_id, StatisticsRow.model_id.in_(block)
-                )
-                for row in session.scalars(query):
-                    try:
-                        moments = blobs.blobs_to_statistics(
-                            row.mean, row.covariance, row.checksum,
-                            dimension=dimension, epsilon=row.epsilon, samples=row.samples,
-                        )  # fmt: skip
-                    except CorruptData as error:
-                        damaged[row.model_id] = error.message
-                        continue
-                    good[row.model_id] = StoredStatistics(row.model_id, moments, row.change)
-        return good, damaged
-
-    def sample_features(
-        self, encoder_id: int, ids: Iterable[int]
-    ) -> tuple[dict[int, NDArray[np.float32]], dict[int, str]]:
-        """Stored sample features ``(n, d)`` float32 by id, and the reason for each that is damaged."""
-        good: dict[int, NDArray[np.float32]] = {}
-        damaged: dict[int, str] = {}
-        with self.database.read() as session:
-            dimension = session.get_one(EncoderRow, encoder_id).dimension
-            for block in chunks(ids):
-                query = select(SampleFeaturesRow).where(
-                    SampleFeaturesRow.encoder_id == encoder_id, SampleFeaturesRow.model_id.in_(block)
-                )
-                for row in session.scalars(query):
-                    try:
-                        good[row.model_id] = blobs.blob_to_features(row.data, row.checksum, dimension=dimension)
-                    except CorruptData as error:
-                        damaged[row.model_id] = error.message
-        return good, damaged
-
-    def thumbnails(self, model_id: int) -> list[Thumbnail]:
-        """A model's previews, in order."""
-        with self.database.read() as session:
-            query = select(ThumbnailRow).filter_by(model_id=model_id).order_by(ThumbnailRow.position)
-            return [Thumbnail(row.data, row.media_type) for row in session.scalars(query)]
-
-    def quarantine(self, model_id: int) -> list[Quarantined]:
-        """The samples that were left out (the first hundred of each encoder)."""
-        with self.database.read() as session:
-            query = select(StatisticsRow.quarantine).where(StatisticsRow.model_id == model_id)
-            return [Quarantined(label, reason) for rows in session.scalars(query) for label, reason in rows]
-
     # --- what ingest asks
 
     def source_digest(self, name: str, encoder_id: int) -> str | None:
@@ -403,9 +298,6 @@ class Catalog:
                 .filter_by(model_id=model_id, encoder_id=encoder_id, change=change)
                 .values(neighbours_change=change)
             )
-
-
-CHUNK_ROWS = 4096
 
 
 def _identity(row: EncoderRow) -> EncoderIdentity:

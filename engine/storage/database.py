@@ -142,6 +142,11 @@ class Database:
             yield
         except EngineError:
             raise
+        except exc.TimeoutError as error:  # every pooled connection is in use
+            said = f"{self.shown_url}: {str(error).split(' (Background')[0]}"
+            raise DatabaseLocked(
+                said, hint="use fewer threads at once, or open the collection more than once"
+            ) from error
         except exc.DBAPIError as error:
             raise self._ours(error) from error
         except sqlite3.Error as error:  # raised by the connect hook, before SQLAlchemy can wrap it

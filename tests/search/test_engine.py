@@ -16,6 +16,7 @@ from sqlalchemy import text
 from engine import Engine
 from engine.config import Settings
 from engine.errors import (
+    CorruptData,
     DuplicateName,
     EncoderMismatch,
     EncoderNotFound,
@@ -494,6 +495,28 @@ def test_the_doctor_finds_a_stale_snapshot(eng: Engine, zoo, cloud) -> None:
     eng.ingest(cloud(40), name="gnu")
     ((severity, what),) = findings(eng)
     assert (severity, "1 changes behind" in what) == ("stale", True)
+
+
+def test_another_encoders_models_do_not_make_a_snapshot_stale(eng: Engine, zoo, cloud) -> None:
+    eng.ingest(cloud(41), name="gnu", encoder="external:other")
+    eng.build_index()
+    eng.ingest(cloud(42), name="yak", encoder="external:other")
+    found = [what for _, what in findings(eng)]
+    assert [what for what in found if "snapshot" in what] == ["external:other: the index snapshot is 1 changes behind"]
+    eng.remove("ant")  # concerns whoever had it: every snapshot may
+    assert sum("snapshot" in what for _, what in findings(eng)) == 2
+
+
+def test_similar_names_a_damaged_covariance(eng: Engine, zoo) -> None:
+    with eng._database.write() as session:
+        session.execute(
+            text("UPDATE statistics SET covariance = zeroblob(144), neighbours_change = NULL WHERE model_id = :i"),
+            {"i": eng.get("cat").id},
+        )
+        session.execute(text("DELETE FROM neighbours"))
+    with pytest.raises(CorruptData, match="cat") as caught:
+        eng.similar("cat")
+    assert "again" in str(caught.value.hint)
 
 
 def test_the_doctor_finds_a_missing_and_a_damaged_snapshot(eng: Engine, zoo, settings: Settings) -> None:

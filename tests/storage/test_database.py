@@ -10,8 +10,9 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -235,6 +236,19 @@ def test_a_transaction_that_fails_leaves_nothing(database: Database, catalog: Ca
 
 
 # --- no room
+
+
+def test_running_out_of_connections_is_said(url: str, settings: Settings) -> None:
+    database = Database(url, settings, create=True)
+    pool: Any = database._engine.pool
+    pool._timeout, pool._max_overflow = 0.05, 0
+    with ExitStack() as held:
+        for _ in range(pool.size()):
+            held.enter_context(database.connection())
+        with pytest.raises(DatabaseLocked, match="limit") as caught, database.connection():
+            pass
+    assert "threads" in str(caught.value.hint)
+    database.close()
 
 
 def fill(put, catalog: Catalog) -> tuple[EngineError, list[str]]:
