@@ -7,13 +7,16 @@ NODE   := benchmarks/zoo/node
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lint format types docs install npm constraints accuracy-demo speed clean
+.PHONY: help demo zoo test check lint format types docs install npm constraints accuracy-demo speed clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
 
 demo: install npm  ## build a zoo of real generative models, search it, and write contact sheets to demo/
 	@$(PY) -m benchmarks.zoo.demo --out demo
+
+zoo: install npm  ## build the full zoo of 276 models in zoo/: under an hour on two cores (QUICK=1: 60 models in zoo-quick/)
+	@$(PY) -m benchmarks.zoo.zoo $(if $(QUICK),--quick --out zoo-quick,--out zoo)
 
 test: install $(if $(shell command -v npm),npm)  ## the whole test suite
 	@$(PY) -m pytest
@@ -57,5 +60,5 @@ constraints: install  ## fix the versions that are installed now
 	   $(PY) -m pip freeze --exclude-editable | grep -vE '^(-e|#)|^engine=| @ ' \
 	   | sed 's/$$/ ; python_version >= "3.11"/'; } > constraints.txt
 
-clean:  ## remove what was built (not demo/)
+clean:  ## remove what was built (not demo/ and zoo/)
 	rm -rf $(VENV) $(NODE)/node_modules build dist *.egg-info

@@ -99,6 +99,49 @@ FAMILIES = {
     "instruments": Family(("musical-instrument",), labels=words("microphone, headphone, radio, postal horn, bell")),
     "tools": Family(("tool",), without=words("bomb, white cane, balance scale, link, broken chain, chains")),
     "clothes": Family(("clothing",), without=words("gem stone, ring, lipstick, hair pick, prayer beads")),
+    "mammals": Family(
+        labels=words(
+            "monkey, gorilla, orangutan, tiger, leopard, horse, zebra, deer, bison, ox, water buffalo, cow, pig, boar, "
+            "ram, ewe, goat, camel, two-hump camel, llama, giraffe, elephant, mammoth, rhinoceros, hippopotamus, "
+            "mouse, rat, rabbit, chipmunk, beaver, hedgehog, bat, sloth, otter, skunk, kangaroo, badger"
+        )
+    ),
+    "reptiles": Family(("animal-reptile", "animal-amphibian")),
+    "asian-food": Family(("food-asian",)),
+    "leaves": Family(("plant-other",), without=words("empty nest, nest with eggs, mushroom")),
+    "trains": Family(
+        labels=words(
+            "locomotive, railway car, high-speed train, bullet train, train, metro, light rail, station, tram, "
+            "monorail, mountain railway, tram car"
+        )
+    ),
+    "ships-planes": Family(
+        ("transport-water", "transport-air"),
+        without=words("anchor, ring buoy, seat, suspension railway, mountain cableway, aerial tramway"),
+    ),
+    "two-wheelers": Family(
+        labels=words("bicycle, motor scooter, motorcycle, kick scooter, auto rickshaw, skateboard, roller skate")
+    ),
+    "scenery": Family(
+        ("place-geographic",),
+        labels=words(
+            "sunrise, sunset, cityscape, cityscape at dusk, bridge at night, night with stars, foggy, milky way, "
+            "sunrise over mountains"
+        ),
+    ),
+    "costumes": Family(("face-costume",), without=words("pile of poo")),
+    "fantasy": Family(("person-fantasy",)),
+    "athletes": Family(("person-sport",)),
+    "household": Family(("household",)),
+    "office": Family(("office", "writing")),
+    "books": Family(("book-paper",)),
+    "screens": Family(("light-video", "computer", "phone"), without=words("candle, diya lamp, red paper lantern")),
+    "games": Family(("game",)),
+    "festive": Family(("event",)),
+    "zodiac": Family(("zodiac",)),
+    "arrows": Family(("arrow",)),
+    "science": Family(("science", "medical")),
+    "money": Family(("money", "lock")),
 }  # fmt: skip
 
 # The tone after the colon in emojibase's English labels.

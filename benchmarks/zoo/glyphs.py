@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import re
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from benchmarks.zoo.artists import ARTISTS
+from benchmarks.zoo.artists import ARTISTS, UNSEEN
 from benchmarks.zoo.atomic import write_atomically
 from benchmarks.zoo.families import family, family_to_labels
 from engine.errors import InvalidInput, MissingDependency
@@ -61,8 +62,17 @@ def draw_glyphs(style: str, concept: str) -> NDArray[np.uint8]:
     """Rasterise one family by one artist: ``(n, 144, 144, 4)`` uint8 RGBA."""
     emoji = _read_json(NODE_MODULES / "emojibase-data" / "en" / "data.json")
     groups = _read_json(NODE_MODULES / "emojibase-data" / "meta" / "groups.json")
+    return draw_labels(style, family_to_labels(family(concept), emoji, groups["subgroups"]), concept)
+
+
+def draw_labels(style: str, labels: list[str], concept: str) -> NDArray[np.uint8]:
+    """Rasterise the drawings of these labels that an artist made: ``(n, 144, 144, 4)`` uint8 RGBA.
+
+    Raises:
+        InvalidInput: there is none; ``concept`` names what was wanted.
+    """
     drawings = _drawings(ARTISTS[style].package)
-    slugs = (_slug(label) for label in family_to_labels(family(concept), emoji, groups["subgroups"]))
+    slugs = (_slug(label) for label in labels)
     rasters = [svg_to_raster(drawings[slug]) for slug in slugs if slug in drawings]
     rasters = [raster for raster in rasters if raster[..., 3].mean() > LEAST_INK * 255]
     if not rasters:
@@ -101,7 +111,19 @@ def _drawings(package: str) -> dict[str, str]:
     width, height = collection.get("width", 16), collection.get("height", 16)
     spaces = 'xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink"'
     opening = f'<svg {spaces} viewBox="0 0 {width} {height}">'
-    return {_slug(name): f"{opening}{body}</svg>" for name, body in bodies.items()}
+    found: dict[str, str] = {}
+    for name, body in bodies.items():
+        for slug in _slugs(name, package):
+            found.setdefault(slug, f"{opening}{body}</svg>")
+    return found
+
+
+def _slugs(name: str, package: str) -> tuple[str, ...]:
+    """The labels that a drawing's name stands for. Streamline numbers its variants and calls a fox a ``fox-face-1``."""
+    if package != ARTISTS[UNSEEN].package:
+        return (_slug(name),)
+    plain = re.sub(r"-\d+$", "", name)
+    return tuple(dict.fromkeys((_slug(plain), _slug(plain.removesuffix("-face")))))
 
 
 def _slug(name: str) -> str:

@@ -15,7 +15,7 @@ from benchmarks.zoo import build as builder
 from benchmarks.zoo import glyphs as drawings
 from benchmarks.zoo.catalogue import CATALOGUE, PROCEDURAL, Entry
 from benchmarks.zoo.glyphs import GLYPH_SIZE, load_glyphs
-from benchmarks.zoo.queries import IMAGES, SKETCHES, draw_fresh, picture_to_mark, seen_marks
+from benchmarks.zoo.queries import DEMO, draw_fresh, picture_to_mark, seen_marks
 from benchmarks.zoo.samplers import draw
 from engine.errors import GeneratorError, InvalidInput, MissingDependency
 from engine.samples import path_to_image
@@ -131,9 +131,9 @@ def test_a_zoo_is_built_once_and_its_queries_are_fresh(tmp_path: Path, monkeypat
         own = [line for line in lines if line["model"] == model["name"]]
         shown = [path_to_image(tmp_path / line["image"]) for line in own if "image" in line]
         traced = [path_to_image(tmp_path / line["sketch"]) for line in own if "sketch" in line]
-        assert (len(shown), len(traced), sum("text" in line for line in own)) == (IMAGES, SKETCHES, 1)
+        assert (len(shown), len(traced), sum("text" in line for line in own)) == (DEMO.images, DEMO.sketches, 1)
         asked = {picture_to_mark(image) for image in shown}
-        assert len(asked) == IMAGES
+        assert len(asked) == DEMO.images
         assert asked.isdisjoint(seen_marks(model, tmp_path))
 
     before = {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in tmp_path.rglob("*.png")}
@@ -161,7 +161,7 @@ def test_a_generator_that_has_nothing_new_is_an_error(tmp_path: Path) -> None:
         "seed": 0,
     }
     with pytest.raises(GeneratorError, match="only 0 pictures that are new"):
-        draw_fresh(listed, tmp_path)
+        draw_fresh(listed, tmp_path, DEMO)
 
 
 def test_a_missing_node_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,107 @@
+"""``make zoo``: build the full zoo, draw its queries and ingest it. Resumable: what is finished is kept.
+
+    python -m benchmarks.zoo.zoo --out zoo            # 276 models, under an hour on two cores
+    python -m benchmarks.zoo.zoo --out zoo --quick    # 60 of them, in some minutes
+
+Writes into the folder: ``zoo.yaml`` (the manifest), ``decoders/*.onnx``, ``queries.jsonl`` and ``queries/`` (fresh
+pictures of each model, their sketches, a searcher's words), ``unseen.jsonl`` and ``unseen/`` (pictures of the same
+concepts by an artist in no model), and ``zoo.db``.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import click
+import yaml
+from tqdm import tqdm
+
+from benchmarks.zoo.atomic import write_atomically
+from benchmarks.zoo.build import build_decoder, check_node, entry_to_credit, entry_to_manifest, read_credits
+from benchmarks.zoo.catalogue import Entry
+from benchmarks.zoo.full import MANY, SAMPLES, entry_to_part, full_catalogue, many_samples, quick_catalogue
+from benchmarks.zoo.glyphs import load_glyphs
+from benchmarks.zoo.queries import Plan, write_queries
+from benchmarks.zoo.unseen import entry_to_concept, write_unseen
+from engine.errors import EngineError
+
+PLAN = Plan(images=20, sketches=20, both=True, candidates=80)
+DRAWN = frozenset({"sampler", "procedural"})
+"""Kinds that need no fitting."""
+
+
+def build(entries: Sequence[Entry], out: Path, *, many: frozenset[str]) -> Path:
+    """Decoders, manifest and queries; the manifest's path."""
+    check_node()
+    procedural = read_credits()
+    # One artist after another: opening an artist's drawings (up to 100 MB of JSON) costs more than rasterising them.
+    made = sorted((e for e in entries if e.kind != "procedural"), key=lambda e: str(e.options["style"]))
+    for entry in tqdm(made, desc="drawings", unit="model", file=sys.stderr):
+        load_glyphs(str(out / "renders"), entry.options["style"], entry.options["concept"])
+    fitted = [entry for entry in made if entry.kind not in DRAWN]
+    with ProcessPoolExecutor(os.cpu_count(), mp_context=multiprocessing.get_context("spawn")) as pool:
+        work = pool.map(partial(build_decoder, out=out), fitted)
+        for _ in tqdm(work, desc="decoders", unit="model", total=len(fitted), file=sys.stderr):
+            pass
+    listed = [_listed(entry, procedural, out, MANY if entry.name in many else SAMPLES) for entry in entries]
+    manifest = out / "zoo.yaml"
+    text = yaml.safe_dump({"models": listed}, sort_keys=False, allow_unicode=True, width=110)
+    write_atomically(manifest, text.encode())
+    write_queries(entries, listed, out, PLAN)
+    write_unseen(entries, out)
+    return manifest
+
+
+def _listed(entry: Entry, procedural: dict[str, dict[str, str]], out: Path, samples: int) -> dict[str, Any]:
+    listed = entry_to_manifest(entry, entry_to_credit(entry, procedural), out, samples)
+    facts = {"part": entry_to_part(entry), "style": entry.options["style"], "concept": entry_to_concept(entry)}
+    return {**listed, "metadata": {key: value for key, value in facts.items() if value is not None}}
+
+
+def ingest(manifest: Path, out: Path) -> None:
+    """Run the command line as a user would. Every sample's feature is kept, for Monte-Carlo with all of them."""
+    database = f"sqlite:///{out / 'zoo.db'}"
+    environment = {**os.environ, "ENGINE_KEPT_FEATURES": str(MANY)}
+    for command in (
+        ["init", "--database", database, "--encoder", "compact"],
+        ["ingest", "--database", database, str(manifest), "--trust"],
+        ["index", "build", "--database", database],
+    ):
+        if command[0] == "init" and (out / "zoo.db").is_file():
+            continue
+        subprocess.run([sys.executable, "-m", "engine", *command], check=True, env=environment)
+
+
+@click.command(help=__doc__)
+@click.option("--out", type=click.Path(path_type=Path, file_okay=False), default=Path("zoo"), show_default=True)
+@click.option("--quick", is_flag=True, help="60 models instead of all.")
+@click.option("--no-ingest", is_flag=True, help="Stop before the statistics are taken.")
+def main(out: Path, quick: bool, no_ingest: bool) -> None:
+    """Build and ingest."""
+    started = perf_counter()
+    out = out.resolve()
+    entries = quick_catalogue() if quick else full_catalogue()
+    many = frozenset[str]() if quick else many_samples(entries)
+    try:
+        manifest = build(entries, out, many=many)
+    except EngineError as exc:
+        raise click.ClickException(f"{exc}\n{exc.hint or ''}".rstrip()) from exc
+    built = perf_counter()
+    print(f"built {len(entries)} models and their queries in {built - started:.0f} s", file=sys.stderr)
+    if not no_ingest:
+        ingest(manifest, out)
+        print(f"ingested them in {perf_counter() - built:.0f} s", file=sys.stderr)
+    print(out)
+
+
+if __name__ == "__main__":
+    main()
