@@ -1,0 +1,152 @@
+"""What goes beyond the papers: whitening, shrinkage, a density for sketches, calibration, stacking.
+
+Whatever is learned is learned on other models than it is tested on: callers pass the training models' arrays.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.linalg import solve_triangular
+
+from benchmarks.accuracy.load import Bool, Float32, unit
+from benchmarks.accuracy.methods import EPSILON, Float64, Moments, gaussian_density, with_epsilon
+
+# --- whitened first moment
+
+
+@dataclass(frozen=True)
+class Whitening:
+    """x → W(x − m), with W ``(d, d)`` the inverse Cholesky factor of the regularised within-model covariance."""
+
+    transform: Float64
+    centre: Float64
+
+    def __call__(self, rows: NDArray[np.floating]) -> Float64:
+        """Rows ``(n, d)`` into the whitened space."""
+        return np.asarray((rows - self.centre) @ self.transform.T)
+
+
+def fit_whitening(moments: Moments, shrinkage: float, extra: Float64 | None = None) -> Whitening:
+    """From the collection's own statistics: S_w shrunk toward its mean eigenvalue, centred on the mean of means.
+
+    ``extra`` ``(d, d)`` is added to S_w: what a query varies by that samples do not (a sketch's domain shift).
+    """
+    pooled = moments.pooled + (0 if extra is None else extra)
+    size = len(pooled)
+    pooled = (1 - shrinkage) * pooled + shrinkage * np.trace(pooled) / size * np.eye(size)
+    inverse = solve_triangular(np.linalg.cholesky(pooled), np.eye(size), lower=True)
+    return Whitening(inverse, moments.mean.mean(axis=0))
+
+
+def whitened_first_moment(
+    queries: Float32, moments: Moments, whitening: Whitening, shift: Float64 | None = None
+) -> Float32:
+    """The cosine of W(h̃ − δ − m) and W(μ − m): one inner product a model. δ is the queries' domain shift."""
+    asked = queries if shift is None else queries - shift
+    return unit(whitening(asked)) @ unit(whitening(moments.mean)).T
+
+
+def linear_discriminant(queries: Float32, moments: Moments, whitening: Whitening) -> Float32:
+    """LDA's own rule, aᵀb − ‖b‖²/2 with a = W(h̃ − m), b = W(μ − m): also one inner product, of d + 1 numbers."""
+    asked, means = whitening(queries), whitening(moments.mean)
+    return np.asarray(asked @ means.T - 0.5 * np.einsum("nd,nd->n", means, means), np.float32)
+
+
+# --- covariance shrinkage
+
+
+def ledoit_wolf(rows: Float32) -> Float64:
+    """(1 − ρ)S + ρ·tr(S)/d·I, ρ by Ledoit and Wolf (2004), of one model's samples ``(n, d)``."""
+    x = rows.astype(np.float64) - rows.mean(axis=0, dtype=np.float64)
+    n, d = x.shape
+    s = x.T @ x / n
+    mu = np.trace(s) / d
+    distance = ((s - mu * np.eye(d)) ** 2).sum() / d
+    beta = ((np.einsum("nd,nd->n", x, x) ** 2).sum() / n - (s**2).sum()) / (n * d)
+    rho = min(beta, distance) / distance if distance > 0 else 1.0
+    return np.asarray((1 - rho) * s + rho * mu * np.eye(d))
+
+
+def oracle_approximating(rows: Float32) -> Float64:
+    """The same shape, ρ by Chen, Wiesel, Eldar and Hero (2010), Eq. 23."""
+    x = rows.astype(np.float64) - rows.mean(axis=0, dtype=np.float64)
+    n, d = x.shape
+    s = x.T @ x / n
+    mu, square = np.trace(s) / d, (s**2).sum()
+    numerator = (1 - 2 / d) * square + np.trace(s) ** 2
+    denominator = (n + 1 - 2 / d) * (square - np.trace(s) ** 2 / d)
+    rho = 1.0 if denominator <= 0 else min(1.0, numerator / denominator)
+    return np.asarray((1 - rho) * s + rho * mu * np.eye(d))
+
+
+def toward_pooled(moments: Moments, weight: float | NDArray[np.float64], epsilon: float = EPSILON) -> Float64:
+    """(1 − w)S_n + w·S_w + εI ``(n, d, d)``; ``weight`` is one number or one a model."""
+    w = np.broadcast_to(np.asarray(weight, np.float64), (len(moments.mean),))[:, None, None]
+    return with_epsilon((1 - w) * moments.covariance + w * moments.pooled, epsilon)
+
+
+# --- a density for sketches
+
+
+@dataclass(frozen=True)
+class DomainShift:
+    """What a sketch differs from its picture by: mean ``(d,)`` and low-rank covariance ``(d, d)``."""
+
+    mean: Float64
+    covariance: Float64
+
+
+def fit_shift(pictures: Float32, sketches: Float32, rank: int) -> DomainShift:
+    """From pairs ``(q, d)``: the mean of sketch − picture, and the ``rank`` largest components of its covariance."""
+    difference = sketches.astype(np.float64) - pictures
+    covariance = np.cov(difference, rowvar=False)
+    values, vectors = np.linalg.eigh(covariance)
+    values, vectors = values[-rank:], vectors[:, -rank:]
+    return DomainShift(difference.mean(axis=0), (vectors * values) @ vectors.T)
+
+
+def shifted_density(queries: Float32, mean: Float64, covariance: Float64, shift: DomainShift, weight: float) -> Float32:
+    """log N(h̃; μ + δ, Σ + wΔ)."""
+    return gaussian_density(queries, mean + shift.mean, covariance + weight * shift.covariance)
+
+
+# --- calibration and stacking
+
+
+def standardised(scores: Float32) -> Float32:
+    """Each query's scores to zero mean and unit spread over the models: methods become comparable."""
+    return np.asarray((scores - scores.mean(axis=1, keepdims=True)) / (scores.std(axis=1, keepdims=True) + 1e-9))
+
+
+def calibrated(scores: Float32, background: Float32) -> Float32:
+    """Less each model's mean over background queries ``(b, n)``, in units of its spread there: hubs lose their lead."""
+    return np.asarray((scores - background.mean(axis=0)) / (background.std(axis=0) + 1e-9), np.float32)
+
+
+def fit_stack(scores: Sequence[Float32], targets: Bool, *, penalty: float = 1e-3) -> NDArray[np.float64]:
+    """Weights ``(methods,)`` of standardised scores in a softmax over models, by maximum likelihood (L-BFGS)."""
+    x = torch.from_numpy(np.stack([standardised(s) for s in scores], axis=-1).astype(np.float64))
+    right = torch.from_numpy(targets)
+    weights = torch.zeros(x.shape[-1], dtype=torch.float64, requires_grad=True)
+    optimiser = torch.optim.LBFGS([weights], max_iter=200, line_search_fn="strong_wolfe")
+
+    def loss() -> torch.Tensor:
+        optimiser.zero_grad()
+        logits = x @ weights
+        inside = logits.masked_fill(~right, -torch.inf)
+        value = (logits.logsumexp(1) - inside.logsumexp(1)).mean() + penalty * weights.square().sum()
+        value.backward()
+        return value
+
+    optimiser.step(loss)
+    return np.asarray(weights.detach().numpy())
+
+
+def stacked(scores: Sequence[Float32], weights: NDArray[np.float64]) -> Float32:
+    """The weighted sum of standardised scores."""
+    return np.asarray(sum(w * standardised(s) for w, s in zip(weights, scores, strict=True)), np.float32)
