@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import sklearn.covariance
 import torch
 from numpy.typing import NDArray
 from scipy.linalg import solve_triangular
@@ -62,26 +63,12 @@ def linear_discriminant(queries: Float32, moments: Moments, whitening: Whitening
 
 def ledoit_wolf(rows: Float32) -> Float64:
     """(1 − ρ)S + ρ·tr(S)/d·I, ρ by Ledoit and Wolf (2004), of one model's samples ``(n, d)``."""
-    x = rows.astype(np.float64) - rows.mean(axis=0, dtype=np.float64)
-    n, d = x.shape
-    s = x.T @ x / n
-    mu = np.trace(s) / d
-    distance = ((s - mu * np.eye(d)) ** 2).sum() / d
-    beta = ((np.einsum("nd,nd->n", x, x) ** 2).sum() / n - (s**2).sum()) / (n * d)
-    rho = min(beta, distance) / distance if distance > 0 else 1.0
-    return np.asarray((1 - rho) * s + rho * mu * np.eye(d))
+    return np.asarray(sklearn.covariance.ledoit_wolf(rows.astype(np.float64))[0])
 
 
 def oracle_approximating(rows: Float32) -> Float64:
-    """The same shape, ρ by Chen, Wiesel, Eldar and Hero (2010), Eq. 23."""
-    x = rows.astype(np.float64) - rows.mean(axis=0, dtype=np.float64)
-    n, d = x.shape
-    s = x.T @ x / n
-    mu, square = np.trace(s) / d, (s**2).sum()
-    numerator = (1 - 2 / d) * square + np.trace(s) ** 2
-    denominator = (n + 1 - 2 / d) * (square - np.trace(s) ** 2 / d)
-    rho = 1.0 if denominator <= 0 else min(1.0, numerator / denominator)
-    return np.asarray((1 - rho) * s + rho * mu * np.eye(d))
+    """The same shape, ρ by Chen, Wiesel, Eldar and Hero (2010)."""
+    return np.asarray(sklearn.covariance.oas(rows.astype(np.float64))[0])
 
 
 def toward_pooled(moments: Moments, weight: float | NDArray[np.float64], epsilon: float = EPSILON) -> Float64:

@@ -17,7 +17,7 @@ DIMENSION = 256
 class Recipe:
     """What is chosen on the validation concepts."""
 
-    image_hidden: int = 384
+    image_hidden: int = 768
     text_hidden: int = 384
     dropout: float = 0.2
     weight_decay: float = 0.05
@@ -26,6 +26,7 @@ class Recipe:
     batch: int = 512
     sketch_share: float = 0.35
     text_weight: float = 1.0
+    image_scale: float = 30.0
 
 
 class Head(nn.Module):
@@ -122,7 +123,8 @@ def train_heads(
         words = torch.from_numpy(np.stack([captions[c][random.integers(len(captions[c]))] for c in batch]))
         a, b, t = image_head(one), image_head(two), text_head(words)
         scale = log_scale.exp().clamp(max=100.0)
-        loss = contrastive(a, b, 14.0) + recipe.text_weight * (contrastive(t, a, scale) + contrastive(t, b, scale)) / 2
+        pictured = contrastive(a, b, recipe.image_scale)
+        loss = pictured + recipe.text_weight * (contrastive(t, a, scale) + contrastive(t, b, scale)) / 2
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
