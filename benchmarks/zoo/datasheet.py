@@ -71,7 +71,7 @@ def datasheet() -> str:
         f"  never saw, {PLAN.sketches} of them as sketches by Canny edges and by XDoG lines, and a searcher's phrase.",
         f"- **unseen** (`unseen.jsonl`): {PICTURES} pictures of each concept ({FINETUNE_PICTURES} of a fine-tune's",
         f"  drawing) by {ARTISTS[UNSEEN].author}, whose work is in no model and in no training set; concepts of which",
-        f"  there are fewer than {FEWEST_DRAWINGS} drawings are left out. Every model of the concept is a right answer.",
+        f"  there are fewer than {FEWEST_DRAWINGS} drawings are left out. Every model of the concept is right.",
         "",
         "## Tags",
         "",
