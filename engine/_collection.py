@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 from engine.config import Settings, cache_folder
 from engine.errors import DatabaseNotFound, EncoderMismatch, EncoderNotFound
 from engine.records import EncoderIdentity
-from engine.search import Evidence, IndexView, IndexViews
+from engine.search import Evidence, IndexViews, Maps, Plan
 from engine.search.similar import complete_neighbours
-from engine.storage import Catalog, Database, Neighbours
+from engine.storage import Catalog, Database, Neighbours, Transforms
 
 if TYPE_CHECKING:
     from engine.encoders.protocol import Encoder
@@ -35,9 +35,11 @@ class Collection:
         self.default_encoder = facts["default_encoder"]
         self._neighbours = Neighbours(database)
         self._views = IndexViews(self._catalog, _index_root(database, settings, facts["id"]))
+        self._transforms = Transforms(database)
+        self._maps = Maps(self._catalog, self._transforms)
         self._evidence = Evidence(self._catalog, settings.factor_cache_bytes)
         self._encoders: dict[str, Encoder] = {}
-        self._fast: dict[str | None, IndexView] = {}
+        self._fast: dict[tuple[str | None, ...], Plan] = {}
         self._loading = threading.Lock()
 
     def _complete(

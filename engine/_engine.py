@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -167,18 +168,26 @@ class Engine(Ingesting, Searching):
         return list(self._catalog.encoders().values())
 
     def index_status(self) -> list[dict[str, Any]]:
-        """For each encoder: what its index holds, how fresh it is, and where its snapshot lies."""
+        """For each encoder and each of its spaces: what the index holds, how fresh it is, where its snapshot lies."""
         from engine.search.status import view_to_status
 
         return [
-            view_to_status(self._views, self._catalog, encoder_id, identity)
+            view_to_status(self._views, self._catalog, encoder_id, identity, transform)
             for encoder_id, identity in self._catalog.encoders().items()
+            for transform in (None, *self._maps.indexed(encoder_id))
         ]
 
     def build_index(self) -> list[dict[str, Any]]:
-        """Rebuild every index from the database, publish it, and complete the lists of similar models."""
+        """Rebuild every index from the database and publish it, and complete the lists of similar models.
+
+        Whitenings are fitted again where statistics have changed.
+        """
         for encoder_id, identity in self._catalog.encoders().items():
             self._views.rebuild(encoder_id, identity)
+            with contextlib.suppress(MissingStatistics):  # one model, or no covariances: the other indexes do
+                self._maps.whitened(encoder_id, identity, exactly=True)
+            for transform in self._maps.indexed(encoder_id):
+                self._views.rebuild(encoder_id, identity, self._maps.space(transform))
             self._complete(encoder_id, identity)
         self._fast = {}
         return self.index_status()
@@ -187,4 +196,4 @@ class Engine(Ingesting, Searching):
         """Compare database and index, id by id and by checksum: a list of ``Finding``."""
         from engine.search.doctor import examine
 
-        return examine(self._database, self._catalog, self._views, self._neighbours)
+        return examine(self._database, self._catalog, self._views, self._neighbours, self._maps)

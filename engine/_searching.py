@@ -11,11 +11,14 @@ from numpy.typing import NDArray
 
 from engine._collection import Collection
 from engine.errors import CorruptData, InvalidQuery, MissingStatistics
-from engine.records import Hit, Hits, QueryPart
-from engine.search import Ranking, rank, rule_for
+from engine.records import EncoderIdentity, Hit, Hits, QueryPart
+from engine.search import Plan, Ranking, query_to_plan, rank
 from engine.search.queries import checked_k, checked_vectors, checked_weights, query_to_parts
 from engine.search.similar import DISTANCES, FRECHET
 from engine.storage.filters import Where
+
+ENCODED = ("image", "sketch", "text")
+"""Modalities whose features can be given ready-made."""
 
 
 class Searching(Collection):
@@ -35,6 +38,8 @@ class Searching(Collection):
         encoder: str | None = None,
         shortlist: int | None = None,
         tempered: bool = True,
+        transform: str | None = "auto",
+        shortlist_space: str | None = None,
     ) -> Hits:
         """The models that most likely produce what is asked for; any combination of queries.
 
@@ -50,9 +55,15 @@ class Searching(Collection):
             encoder: whose statistics to search (default: the collection's).
             shortlist: first-moment candidates that the exact stage looks at (default ``settings.shortlist``).
             tempered: divide each part by its spread over the collection before weighing (several parts only).
+            transform: ``auto`` (the active learned transform of the method and modality, if there is one; of several
+                parts, only one that is the same for all), None, or a transform's name.
+            shortlist_space: where those candidates come from: ``first_moment``, or ``whitened_first_moment`` where
+                that can be had (default ``settings.shortlist_space``).
 
         Raises:
-            InvalidQuery, InvalidFilter, InvalidImage, ModelNotFound, EncoderNotFound, MissingStatistics
+            InvalidQuery, InvalidFilter, InvalidImage, ModelNotFound, EncoderNotFound, TransformNotFound,
+            MissingStatistics
+            CorruptData: the transform's stored arrays do not match their checksum.
         """
         started = perf_counter()
         given = {"text": text, "image": image, "sketch": sketch, "model": model}
@@ -60,22 +71,24 @@ class Searching(Collection):
         if not given:
             raise InvalidQuery("there is no query", hint="give a text, an image, a sketch, a model, or several")
         k = checked_k(k)
-        rule = rule_for(method, list(given))
         weigh = checked_weights(weights, list(given))
         encoder_id, identity = self._searchable(encoder)
-        view = self._views.current(encoder_id, identity)
+        plan = self._plan(encoder_id, identity, list(given), method, transform, shortlist_space)
         opened = perf_counter()
         parts = query_to_parts(
-            given, weigh, view, self._catalog, lambda: self._matching_encoder(identity), self.settings.max_pixels
-        )
+            given, weigh, identity, lambda name: self._mean_of(name, encoder_id, identity),
+            lambda: self._matching_encoder(identity), self.settings.max_pixels,
+        )  # fmt: skip
         encoded = perf_counter()
         allowed = None if where is None else self._catalog.matching_ids(where)
         ranking = rank(
-            view, self._evidence, rule, parts, k,
-            shortlist=shortlist or self.settings.shortlist, allowed=allowed, tempered=tempered,
+            plan.view, self._evidence, plan.rule, parts, k, shortlist=shortlist or self.settings.shortlist,
+            allowed=allowed, tempered=tempered, covariance_map=plan.covariance_map,
         )  # fmt: skip
         timings = {"open": 1e3 * (opened - started), "encode": 1e3 * (encoded - opened), **ranking.timings_ms}
-        return self._hits(ranking, rule.name, timings, started, [part.modality for part in parts])
+        return self._hits(
+            ranking, plan.rule.name, timings, started, [part.modality for part in parts], plan.transform
+        )  # fmt: skip
 
     def search_vectors(
         self,
@@ -86,13 +99,19 @@ class Searching(Collection):
         encoder: str | None = None,
         where: Where | None = None,
         shortlist: int | None = None,
+        modality: str = "image",
+        transform: str | None = None,
+        shortlist_space: str | None = None,
     ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         """Search by ready features: the fast path, array work alone once the index is in memory.
 
         Args:
             q: ``(d,)`` or ``(n, d)`` floating; each row is normalised.
             k: answers a query.
-            method: any rule for images, e.g. ``first_moment`` or ``gaussian_density``.
+            method: any rule that scores the modality, e.g. ``first_moment`` or ``gaussian_density``.
+            modality: what the features are of, ``image``, ``sketch`` or ``text``: it decides which rules can score
+                them, and which transform is the active one.
+            transform, shortlist_space: as for ``search``, except that no transform is used unless asked for.
 
         Returns:
             ``(scores, ids)`` of shape ``(k,)`` or ``(n, k)``, float32 and int64, best first; missing answers have
@@ -104,21 +123,28 @@ class Searching(Collection):
         """
         k = checked_k(k)
         fast = self._fast  # a change puts another dict in its place: a view opened meanwhile goes with the old one
-        view = fast.get(encoder)
-        if view is None:
-            view = fast[encoder] = self._views.current(*self._searchable(encoder))
+        key = (encoder, modality, method, transform, shortlist_space)
+        plan = fast.get(key)
+        if plan is None:
+            if modality not in ENCODED:
+                raise InvalidQuery(
+                    f"vectors are of no modality {modality!r}", hint=f"it is one of {', '.join(ENCODED)}"
+                )
+            plan = self._plan(*self._searchable(encoder), [modality], method, transform, shortlist_space)
+            fast[key] = plan
+        view = plan.view
         queries = checked_vectors(q, view.identity.dimension)
         allowed = None if where is None else self._catalog.matching_ids(where)
-        if method == "first_moment":
-            scores, ids = view.index.search(queries, k, allowed=allowed)
+        if plan.rule.needs == "mean":
+            scores, ids = view.index.search(view.space.queries_to_vectors(queries), k, allowed=allowed)
         else:
-            rule = rule_for(method, ["image"])
             scores = np.full((len(queries), k), -np.inf, np.float32)
             ids = np.full((len(queries), k), -1, np.int64)
             for row, query in enumerate(queries):
                 found = rank(
-                    view, self._evidence, rule, [QueryPart("image", query)], k,
+                    view, self._evidence, plan.rule, [QueryPart(modality, query)], k,
                     shortlist=shortlist or self.settings.shortlist, allowed=allowed,
+                    covariance_map=plan.covariance_map,
                 )  # fmt: skip
                 scores[row, : len(found.ids)] = found.scores
                 ids[row, : len(found.ids)] = found.ids
@@ -156,8 +182,33 @@ class Searching(Collection):
         values = np.array([value for _, value in found])
         return self._hits(Ranking(ids, values, values[None]), FRECHET, {}, started, ["model"])
 
+    def _plan(
+        self,
+        encoder_id: int,
+        identity: EncoderIdentity,
+        modalities: list[str],
+        method: str,
+        transform: str | None,
+        shortlist_space: str | None,
+    ) -> Plan:
+        wanted = self.settings.shortlist_space if shortlist_space is None else shortlist_space
+        return query_to_plan(
+            self._views, self._maps, encoder_id, identity, modalities,
+            method=method, transform=transform, shortlist_space=wanted,
+        )  # fmt: skip
+
+    def _mean_of(self, name: str, encoder_id: int, identity: EncoderIdentity) -> tuple[int, NDArray[np.float32]]:
+        model_id = self._catalog.model(name).id
+        return model_id, self._views.current(encoder_id, identity).index.vectors(np.array([model_id]))[0]
+
     def _hits(
-        self, ranking: Ranking, method: str, timings: dict[str, float], started: float, modalities: list[str]
+        self,
+        ranking: Ranking,
+        method: str,
+        timings: dict[str, float],
+        started: float,
+        modalities: list[str],
+        transform: str | None = None,
     ) -> Hits:
         fetching = perf_counter()
         models = self._catalog.models_by_id(ranking.ids.tolist())
@@ -171,4 +222,7 @@ class Searching(Collection):
             hits.append(Hit(len(hits) + 1, model.name, float(ranking.scores[place]), model, shares))
         ended = perf_counter()
         timings = {**timings, "records": 1e3 * (ended - fetching), "total": 1e3 * (ended - started)}
-        return Hits(hits, method=method, timings_ms=timings, shortlist=ranking.shortlist, left_out=ranking.left_out)
+        return Hits(
+            hits, method=method, timings_ms=timings, shortlist=ranking.shortlist, left_out=ranking.left_out,
+            transform=transform,
+        )  # fmt: skip

@@ -12,6 +12,8 @@ from engine.errors import InvalidInput
 
 DEFAULT_DATABASE = "sqlite:///engine.db"
 DEFAULT_ENCODER = "open_clip:ViT-B-32/openai"
+SHORTLIST_SPACES = ("first_moment", "whitened_first_moment")
+"""The spaces that the exact rules' candidates can come from."""
 
 _WHOLE = {
     "shortlist": 1, "batch_size": 1, "decode_workers": 1, "max_pixels": 1, "max_archive_bytes": 1,
@@ -33,6 +35,8 @@ class Settings:
     """ε added to every covariance's diagonal (the papers' value; stored with the statistics)."""
     shortlist: int = 200
     """First-moment candidates that the exact stage re-ranks."""
+    shortlist_space: str = "first_moment"
+    """Where they come from: `first_moment`, or `whitened_first_moment` (the former where the latter cannot be had)."""
     batch_size: int = 64
     """Images per encoder call."""
     decode_workers: int = 2
@@ -78,6 +82,9 @@ class Settings:
         for name in ("epsilon", "busy_timeout", "generator_timeout"):
             if not getattr(self, name) > 0:
                 raise InvalidInput(f"setting {name} must be above 0, got {getattr(self, name)!r}")
+        if self.shortlist_space not in SHORTLIST_SPACES:
+            allowed = ", ".join(SHORTLIST_SPACES)
+            raise InvalidInput(f"setting shortlist_space must be one of {allowed}, got {self.shortlist_space!r}")
         if not 0 <= self.max_bad_share < 1:
             raise InvalidInput(f"setting max_bad_share must be in [0, 1), got {self.max_bad_share!r}")
 

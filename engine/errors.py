@@ -12,7 +12,8 @@
      │    ├── ModelNotFound
      │    ├── EncoderNotFound
      │    ├── DatabaseNotFound
-     │    └── SourceNotFound
+     │    ├── SourceNotFound
+     │    └── TransformNotFound
      ├── Conflict                       a name that is taken, statistics of another encoder
      │    ├── DuplicateName
      │    └── EncoderMismatch
@@ -68,6 +69,7 @@ __all__ = [
     "SourceNotFound",
     "StorageError",
     "TooManyBadSamples",
+    "TransformNotFound",
 ]
 
 
@@ -129,6 +131,10 @@ class DatabaseNotFound(NotFound):
 
 class SourceNotFound(NotFound):
     """The folder, archive or file of samples is not there."""
+
+
+class TransformNotFound(NotFound):
+    """No transform of that name is in the collection."""
 
 
 class Conflict(EngineError):

@@ -70,6 +70,35 @@ class StoredStatistics:
 
 
 @dataclass(frozen=True)
+class Transform:
+    """A linear map in which search can score, as the catalogue knows it; its arrays are read by themselves.
+
+    Attributes:
+        name: unique in the collection, e.g. ``sketch-first_moment-triangular-1``.
+        encoder_id: whose features it maps.
+        method: the rule that it is for: ``first_moment``, ``gaussian_density`` or ``whitened_first_moment``.
+        modality: the queries that it is for: ``image``, ``sketch``, ``text``, or ``any``.
+        parameterisation: ``diagonal``, ``triangular``, ``full`` or ``whitening``.
+        version: counts transforms of the same modality, method and parameterisation.
+        checksum: SHA-256 of its stored arrays.
+        report: how it was made and how well it does; JSON.
+        active: whether searches use it by themselves; at most one of an encoder, method and modality is.
+    """
+
+    id: int
+    name: str
+    encoder_id: int
+    method: str
+    modality: str
+    parameterisation: str
+    version: int
+    checksum: str
+    report: Mapping[str, Any]
+    active: bool
+    created_at: datetime
+
+
+@dataclass(frozen=True)
 class EncoderIdentity:
     """Who made a feature. Statistics with different identities never meet.
 
@@ -156,13 +185,14 @@ class Hits(tuple[Hit, ...]):
 
     ``method`` is the rule that scored it, ``timings_ms`` the wall time of each stage, ``shortlist`` how many
     candidates the exact stage looked at (None when there was none), ``left_out`` how many models had no finite
-    score or lacked what the method needs.
+    score or lacked what the method needs, ``transform`` the name of the stored transform that scored it, if one did.
     """
 
     method: str
     timings_ms: dict[str, float]
     shortlist: int | None
     left_out: int
+    transform: str | None
 
     def __new__(
         cls,
@@ -172,10 +202,12 @@ class Hits(tuple[Hit, ...]):
         timings_ms: dict[str, float] | None = None,
         shortlist: int | None = None,
         left_out: int = 0,
+        transform: str | None = None,
     ) -> Hits:
         self = super().__new__(cls, hits)
         self.method = method
         self.timings_ms = timings_ms or {}
         self.shortlist = shortlist
         self.left_out = left_out
+        self.transform = transform
         return self

@@ -25,7 +25,7 @@ def index() -> None:
 @index.command()
 @shared
 def status(url: str, as_json: bool) -> None:
-    """Show, for each encoder, what the index's snapshot on disk holds and whether it is current.
+    """Show, for each encoder and space, what the index's snapshot on disk holds and whether it is current.
 
     A snapshot that is behind or missing does no harm: the next search brings it up.
 
@@ -42,6 +42,8 @@ def status(url: str, as_json: bool) -> None:
 def build(url: str, as_json: bool) -> None:
     """Rebuild every index from the database, and complete the lists of similar models.
 
+    Whitenings are fitted again where statistics have changed since.
+
     \b
     Example:
       engine index build
@@ -56,6 +58,7 @@ def _show(statuses: list[dict[str, Any]], as_json: bool) -> None:
         return
     columns = [
         Column("encoder", least=16, keep=True),
+        Column("space", least=12),
         Column("models", right=True),
         Column("dim", right=True),
         Column("snapshot"),
@@ -68,6 +71,7 @@ def _show(statuses: list[dict[str, Any]], as_json: bool) -> None:
         [
             [
                 one["encoder"],
+                one["space"],
                 str(one["models"]),
                 str(one["dimension"]),
                 one["snapshot"],

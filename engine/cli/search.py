@@ -37,8 +37,8 @@ timings_option = click.option("--timings", is_flag=True, help="Print the time of
     metavar="METHOD",
     default="auto",
     show_default=True,
-    help="How models are scored: auto, first_moment, first_second_moment, gaussian_density, monte_carlo, best_k "
-    "(or best_10 for the ten nearest samples).",
+    help="How models are scored: auto, first_moment, whitened_first_moment, first_second_moment, gaussian_density, "
+    "monte_carlo, best_k (or best_10 for the ten nearest samples).",
 )
 @where_option
 @click.option(
@@ -149,7 +149,8 @@ def show_hits(hits: Hits, as_json: bool, *, timings: bool) -> None:
             ],
         )
         shortlist = f" over a shortlist of {hits.shortlist}" if hits.shortlist else ""
-        click.echo(f"by {hits.method}{shortlist}")
+        by = f", transformed by {hits.transform}" if hits.transform else ""
+        click.echo(f"by {hits.method}{shortlist}{by}")
     else:
         say("no model fits")
     if hits.left_out:

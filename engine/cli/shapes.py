@@ -56,6 +56,7 @@ def hits_to_json(hits: Hits) -> dict[str, Any]:
         "timings_ms": hits.timings_ms,
         "shortlist": hits.shortlist,
         "left_out": hits.left_out,
+        "transform": hits.transform,
     }
 
 

@@ -10,17 +10,22 @@ from typing import Any
 from engine.errors import CorruptData
 
 CURRENT = "CURRENT.json"
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass(frozen=True)
 class SnapshotManifest:
-    """What a snapshot says of itself. ``change`` is the last change it contains, ``files`` their SHA-256."""
+    """What a snapshot says of itself. ``change`` is the last change it contains, ``files`` their SHA-256.
+
+    ``space`` names what was done to the means before they were indexed, ``version`` the arrays that did it.
+    """
 
     format: int
     collection: str
     encoder: str
     fingerprint: str
+    space: str
+    version: str
     kind: str
     dimension: int
     models: int
@@ -42,6 +47,8 @@ def read_manifest(root: Path) -> SnapshotManifest | None:
         return None
     except (OSError, ValueError, RecursionError) as error:
         raise CorruptData(f"the index manifest {path} cannot be read: {error}") from error
+    if isinstance(said, dict) and isinstance(said.get("format"), int) and said["format"] != FORMAT:
+        raise CorruptData(f"the index manifest {path} has format {said['format']}, this engine reads {FORMAT}")
     expected = {field.name: _TYPES[str(field.type)] for field in fields(SnapshotManifest)}
     if not isinstance(said, dict) or said.keys() != expected.keys():
         raise CorruptData(f"the index manifest {path} is not one of this engine's")
@@ -49,8 +56,6 @@ def read_manifest(root: Path) -> SnapshotManifest | None:
         value = said[name]
         if not isinstance(value, kind) or isinstance(value, bool) or (isinstance(value, int) and value < 0):
             raise CorruptData(f"the index manifest {path} has {name} = {value!r}")
-    if said["format"] != FORMAT:
-        raise CorruptData(f"the index manifest {path} has format {said['format']}, this engine reads {FORMAT}")
     if not all(isinstance(digest, str) for digest in said["files"].values()):
         raise CorruptData(f"the index manifest {path} has files without a checksum")
     if not all(map(_is_plain, (said["generation"], *said["files"]))):

@@ -42,8 +42,8 @@ def file_checksum(path: Path) -> str:
 
 
 def publish(
-    root: Path, index: FirstMomentIndex, *, collection: str, encoder: str, fingerprint: str, change: int,
-    dimension: int,
+    root: Path, index: FirstMomentIndex, *, collection: str, encoder: str, fingerprint: str, space: str, version: str,
+    change: int, dimension: int,
 ) -> SnapshotManifest:  # fmt: skip
     """Write ``index`` as the current snapshot under ``root``.
 
@@ -59,7 +59,8 @@ def publish(
             _sync(folder / name)
         _sync(folder)
         manifest = SnapshotManifest(
-            FORMAT, collection, encoder, fingerprint, index.kind, dimension, len(index), change, generation,
+            FORMAT, collection, encoder, fingerprint, space, version, index.kind, dimension, len(index), change,
+            generation,
             {name: file_checksum(folder / name) for name in index.files},
         )  # fmt: skip
         beside.write_text(json.dumps(asdict(manifest), indent=1), encoding="utf-8")

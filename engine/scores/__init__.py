@@ -5,18 +5,32 @@ from engine.scores.first_moment import first_moment, unit
 from engine.scores.first_second_moment import first_second_moment
 from engine.scores.frechet import frechet_distance
 from engine.scores.gaussian_density import GaussianFactor, gaussian_density, statistics_to_factor
+from engine.scores.learned_first_moment import learned_first_moment, transformed
+from engine.scores.learned_gaussian_density import (
+    CovarianceMap,
+    learned_gaussian_density,
+    matrix_to_covariance_map,
+)
 from engine.scores.monte_carlo import monte_carlo
 from engine.scores.product_of_experts import product_of_experts
+from engine.scores.whitened_first_moment import Whitening, fit_whitening
 
 __all__ = [
+    "CovarianceMap",
     "GaussianFactor",
+    "Whitening",
     "best_k",
     "first_moment",
     "first_second_moment",
+    "fit_whitening",
     "frechet_distance",
     "gaussian_density",
+    "learned_first_moment",
+    "learned_gaussian_density",
+    "matrix_to_covariance_map",
     "monte_carlo",
     "product_of_experts",
     "statistics_to_factor",
+    "transformed",
     "unit",
 ]

@@ -1,8 +1,21 @@
 """Query → shortlist → re-rank → ranked ids. How anything is printed is not known here."""
 
 from engine.search.evidence import Evidence
+from engine.search.plan import Plan, query_to_plan
 from engine.search.ranking import Ranking, rank
 from engine.search.rules import METHODS, rule_for
+from engine.search.transforms import Maps
 from engine.search.views import IndexView, IndexViews
 
-__all__ = ["METHODS", "Evidence", "IndexView", "IndexViews", "Ranking", "rank", "rule_for"]
+__all__ = [
+    "METHODS",
+    "Evidence",
+    "IndexView",
+    "IndexViews",
+    "Maps",
+    "Plan",
+    "Ranking",
+    "query_to_plan",
+    "rank",
+    "rule_for",
+]

@@ -1,4 +1,4 @@
-"""Comparing what is stored with what is derived: database, index snapshot, lists of similar models."""
+"""Comparing what is stored with what is derived: database, transforms, index snapshots, lists of similar models."""
 
 from __future__ import annotations
 
@@ -11,10 +11,13 @@ from engine.errors import CorruptData
 from engine.index import snapshot as snapshots
 from engine.records import EncoderIdentity
 from engine.scores import unit
-from engine.search.views import IndexViews
+from engine.search.spaces import IDENTITY, WHITENED, Space, arrays_to_space
+from engine.search.transforms import Maps
+from engine.search.views import IndexViews, means_to_vectors
 from engine.storage import Catalog, Database, Neighbours
 
 BLOCK = 256  # models whose statistics are read at a time
+SAME = 1e-5  # matrix products of other sizes round otherwise: float32 vectors of unit norm agree to 1e-6
 
 
 @dataclass(frozen=True)
@@ -30,12 +33,15 @@ class Finding:
     repair: str
 
 
-def examine(database: Database, catalog: Catalog, views: IndexViews, neighbours: Neighbours) -> list[Finding]:
+def examine(
+    database: Database, catalog: Catalog, views: IndexViews, neighbours: Neighbours, maps: Maps
+) -> list[Finding]:
     """Every finding; an empty list means that all is well."""
     findings = _database(database)
     for encoder_id, identity in catalog.encoders().items():
         findings += _statistics(catalog, encoder_id, identity)
-        findings += _snapshot(catalog, views, encoder_id, identity)
+        findings += _snapshot(catalog, views, encoder_id, identity, IDENTITY)
+        findings += _transforms(catalog, views, maps, encoder_id, identity)
         pending = len(neighbours.pending(encoder_id))
         if pending:
             findings.append(
@@ -72,33 +78,57 @@ def _statistics(catalog: Catalog, encoder_id: int, identity: EncoderIdentity) ->
     return findings
 
 
-def _snapshot(catalog: Catalog, views: IndexViews, encoder_id: int, identity: EncoderIdentity) -> list[Finding]:
+def _transforms(
+    catalog: Catalog, views: IndexViews, maps: Maps, encoder_id: int, identity: EncoderIdentity
+) -> list[Finding]:
+    findings: list[Finding] = []
+    for transform in maps.transforms.all():
+        if transform.encoder_id != encoder_id:
+            continue
+        try:
+            arrays = maps.transforms.arrays(transform)
+        except CorruptData as error:
+            repair = error.hint if transform.method != WHITENED else "engine index build"
+            findings.append(Finding("damage", error.message, repair or ""))
+            continue
+        if transform.active and transform in maps.indexed(encoder_id):
+            findings += _snapshot(catalog, views, encoder_id, identity, arrays_to_space(transform, arrays))
+    return findings
+
+
+def _snapshot(
+    catalog: Catalog, views: IndexViews, encoder_id: int, identity: EncoderIdentity, space: Space
+) -> list[Finding]:
     repair = "engine index build"
-    folder = views.folder(identity)
+    folder = views.folder(identity, space.key)
+    name = identity.name if space is IDENTITY else f"{identity.name}, {space.key}"
     try:
         manifest = snapshots.read_manifest(folder)
         if manifest is None:
-            return [Finding("stale", f"{identity.name}: there is no index snapshot in {folder}", repair)]
+            return [Finding("stale", f"{name}: there is no index snapshot in {folder}", repair)]
         index = snapshots.load(folder, manifest)
     except CorruptData as error:
         return [Finding("damage", error.message, repair)]
     if manifest.change > catalog.last_change():
-        return [Finding("damage", f"{identity.name}: the index snapshot is newer than the database", repair)]
+        return [Finding("damage", f"{name}: the index snapshot is newer than the database", repair)]
+    if manifest.version != space.version:
+        return [Finding("stale", f"{name}: the index snapshot is of another transform", repair)]
     behind = catalog.changes_behind(encoder_id, manifest.change)
     if behind:
-        return [Finding("stale", f"{identity.name}: the index snapshot is {behind} changes behind", repair)]
+        return [Finding("stale", f"{name}: the index snapshot is {behind} changes behind", repair)]
     ids, means, _, damaged, _ = catalog.means_since(encoder_id, 0)
     findings: list[Finding] = []
     surplus = np.setdiff1d(index.ids, ids)
     findings += [
-        Finding("damage", f"{identity.name}: index and database disagree about model id {model_id}", repair)
+        Finding("damage", f"{name}: index and database disagree about model id {model_id}", repair)
         for model_id in (*surplus.tolist(), *np.setdiff1d(ids, index.ids).tolist())
         if model_id not in damaged
     ]
     there = np.isin(ids, index.ids)
-    wrong = ids[there][np.any(index.vectors(ids[there]) != unit(means[there]), axis=1)]
+    expected = means_to_vectors(space, means[there])
+    wrong = ids[there][np.any(np.abs(index.vectors(ids[there]) - expected) > SAME, axis=1)]
     findings += [
-        Finding("damage", f"{identity.name}: the index has another mean for model id {model_id}", repair)
+        Finding("damage", f"{name}: the index has another mean for model id {model_id}", repair)
         for model_id in wrong.tolist()
     ]
     return findings

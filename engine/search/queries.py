@@ -11,12 +11,10 @@ from numpy.typing import NDArray
 
 from engine.encoders.protocol import Encoder, images_to_features
 from engine.errors import InvalidFeatures, InvalidQuery, MissingStatistics
-from engine.records import QueryPart
+from engine.records import EncoderIdentity, QueryPart
 from engine.samples import any_to_image
 from engine.search.rules import MODALITIES
-from engine.search.views import IndexView
 from engine.statistics import checked_features
-from engine.storage import Catalog
 
 
 def checked_weights(weights: Mapping[str, float] | None, modalities: Sequence[str]) -> dict[str, float]:
@@ -80,12 +78,14 @@ def checked_vectors(queries: Any, dimension: int) -> NDArray[np.float32]:
 def query_to_parts(
     given: Mapping[str, Any],
     weights: Mapping[str, float],
-    view: IndexView,
-    catalog: Catalog,
+    identity: EncoderIdentity,
+    mean_of: Callable[[str], tuple[int, NDArray[np.float32]]],
     encoder: Callable[[], Encoder],
     max_pixels: int,
 ) -> list[QueryPart]:
     """Encode each part of a query. The encoder is loaded only if a part needs it.
+
+    ``mean_of`` gives a model's id and its unit-norm mean ``(d,)``, NaN if it has none.
 
     Raises:
         InvalidQuery: an empty text, or a modality that the encoder does not have.
@@ -94,38 +94,42 @@ def query_to_parts(
     parts = []
     for modality, value in given.items():
         if modality == "model":
-            parts.append(_model_part(value, weights[modality], view, catalog))
+            parts.append(_model_part(value, weights[modality], identity, mean_of))
             continue
         if modality == "text":
-            feature = _text_feature(value, view, encoder)
+            feature = _text_feature(value, identity, encoder)
         else:
             picture = any_to_image(value, max_pixels=max_pixels)
             feature = images_to_features(encoder(), [picture])
-        feature = checked_features(feature, dimension=view.identity.dimension)
+        feature = checked_features(feature, dimension=identity.dimension)
         parts.append(QueryPart(modality, feature[0], weights[modality]))
     return parts
 
 
-def _text_feature(text: Any, view: IndexView, encoder: Callable[[], Encoder]) -> NDArray[np.float32]:
+def _text_feature(text: Any, identity: EncoderIdentity, encoder: Callable[[], Encoder]) -> NDArray[np.float32]:
     if not isinstance(text, str) or not text.strip():
         raise InvalidQuery(f"a text query must be text that is not empty, got {text!r}")
-    if not view.identity.modalities:  # features made elsewhere: loading it says so
+    if not identity.modalities:  # features made elsewhere: loading it says so
         encoder()
-    if "text" not in view.identity.modalities:
+    if "text" not in identity.modalities:
         raise InvalidQuery(
-            f"the encoder {view.identity.name!r} is image-only and cannot answer a text query",
+            f"the encoder {identity.name!r} is image-only and cannot answer a text query",
             hint="search by image, sketch or model, or ingest with an image-text encoder",
         )
     return encoder().texts_to_features([text])
 
 
-def _model_part(name: Any, weight: float, view: IndexView, catalog: Catalog) -> QueryPart:
+def _model_part(
+    name: Any,
+    weight: float,
+    identity: EncoderIdentity,
+    mean_of: Callable[[str], tuple[int, NDArray[np.float32]]],
+) -> QueryPart:
     if not isinstance(name, str):
         raise InvalidQuery(f"a model query is a model's name, got {name!r}")
-    model_id = catalog.model(name).id
-    vector = view.index.vectors(np.array([model_id]))[0]
-    if not np.isfinite(vector).all():
+    model_id, mean = mean_of(name)
+    if not np.isfinite(mean).all():
         raise MissingStatistics(
-            f"{name!r} has no usable statistics of {view.identity.name}", hint="ingest it with that encoder"
+            f"{name!r} has no usable statistics of {identity.name}", hint="ingest it with that encoder"
         )
-    return QueryPart("model", vector, weight, model_id)
+    return QueryPart("model", mean, weight, model_id)

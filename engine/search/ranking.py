@@ -2,7 +2,7 @@
 
 First moment alone is one inner-product search, also for several parts: Σ_p w_p cos(μ̃, h_p) / σ_p is the inner
 product of μ̃ with Σ_p w_p h_p / σ_p, and σ_p, the spread of a part's cosines over the collection, follows from the
-collection's first two moments without reading it.
+collection's first two moments without reading it. The view's space says what stands for μ̃ and h_p.
 """
 
 from __future__ import annotations
@@ -17,7 +17,15 @@ from numpy.typing import NDArray
 from engine.errors import InvalidQuery, MissingStatistics
 from engine.index import MISSING
 from engine.records import QueryPart
-from engine.scores import best_k, first_second_moment, gaussian_density, monte_carlo, product_of_experts
+from engine.scores import (
+    CovarianceMap,
+    best_k,
+    first_second_moment,
+    gaussian_density,
+    learned_gaussian_density,
+    monte_carlo,
+    product_of_experts,
+)
 from engine.scores.product_of_experts import SMALLEST_SPREAD, cosine_spread
 from engine.search.evidence import Evidence
 from engine.search.rules import Rule
@@ -25,6 +33,7 @@ from engine.search.views import IndexView
 
 Float64 = NDArray[np.float64]
 Int64 = NDArray[np.int64]
+Scorer = Callable[[Sequence[QueryPart], Int64], Float64]
 
 
 @dataclass
@@ -49,8 +58,12 @@ def rank(
     shortlist: int,
     allowed: Int64 | None = None,
     tempered: bool = True,
+    covariance_map: CovarianceMap | None = None,
 ) -> Ranking:
     """The k best models for the parts under a rule.
+
+    Rules that need only the mean are answered in the view's space; the others take their candidates from it.
+    ``covariance_map`` is a learned transform of densities.
 
     ``allowed`` restricts the answers; models named by a part are left out. When candidates turn out to lack what
     the rule needs, the shortlist grows until k models could be scored or none is left.
@@ -62,14 +75,17 @@ def rank(
     if k < 1 or shortlist < 1:
         raise InvalidQuery(f"k and the shortlist must be at least 1, got k={k}, shortlist={shortlist}")
     allowed = _without_query_models(view, parts, allowed)
-    scales = _scales(view, parts, tempered)
-    combined = _combined(parts, scales)
+    queries = view.space.queries_to_vectors(np.stack([part.feature for part in parts]))
+    scales = _scales(view, parts, queries, tempered)
+    combined = _combined(queries, scales)
     available = len(view.index) if allowed is None else int(np.isin(allowed, view.index.ids).sum())
     if rule.needs != "mean":
-        return _rerank(view, evidence, rule, parts, k, max(shortlist, k), available, allowed, tempered, combined)
+        width = max(shortlist, k)
+        score = _scorer(view, evidence, rule, covariance_map)
+        return _rerank(view, score, rule, parts, k, width, available, allowed, tempered, combined)
     started = perf_counter()
     ids = _candidates(view, combined, min(k, available), allowed)
-    shares = _cosines(view, ids, parts, scales)
+    shares = _cosines(view, ids, queries, scales)
     scores = shares.sum(axis=0)
     order = np.lexsort((ids, -scores))
     timings = {"shortlist": 1e3 * (perf_counter() - started)}
@@ -78,7 +94,7 @@ def rank(
 
 def _rerank(
     view: IndexView,
-    evidence: Evidence,
+    score: Scorer,
     rule: Rule,
     parts: Sequence[QueryPart],
     k: int,
@@ -94,7 +110,7 @@ def _rerank(
         started = perf_counter()
         ids = _candidates(view, combined, width, allowed)
         searched = perf_counter()
-        raw = _exact_scores(view, evidence, rule, parts, ids)
+        raw = score(parts, ids)
         timings["shortlist"] += 1e3 * (searched - started)
         timings["rerank"] += 1e3 * (perf_counter() - searched)
         usable = np.isfinite(raw).all(axis=0)
@@ -128,21 +144,20 @@ def _without_query_models(view: IndexView, parts: Sequence[QueryPart], allowed: 
     return np.asarray(known[~np.isin(known, named)], np.int64)
 
 
-def _scales(view: IndexView, parts: Sequence[QueryPart], tempered: bool) -> list[float]:
+def _scales(view: IndexView, parts: Sequence[QueryPart], queries: NDArray[np.float32], tempered: bool) -> list[float]:
     """What each part's cosine is multiplied by: 1 for one part, w/σ for several, w/τ for a plain sum of several."""
     if len(parts) == 1:
         return [1.0]
     if not tempered:
         return [part.weight * view.identity.logit_scale for part in parts]
     centre, second = view.index.moments()
-    spreads = [cosine_spread(second, centre, part.feature) for part in parts]
+    spreads = [cosine_spread(second, centre, query) for query in queries]
     return [p.weight / s if s > SMALLEST_SPREAD else 0.0 for p, s in zip(parts, spreads, strict=True)]
 
 
-def _combined(parts: Sequence[QueryPart], scales: Sequence[float]) -> NDArray[np.float32]:
+def _combined(queries: NDArray[np.float32], scales: Sequence[float]) -> NDArray[np.float32]:
     """Σ_p scale_p h_p ``(d,)``: the query whose inner product is the scaled sum of the parts' cosines."""
-    total = sum(scale * part.feature.astype(np.float64) for scale, part in zip(scales, parts, strict=True))
-    return np.asarray(total, np.float32)
+    return np.asarray(np.asarray(scales) @ queries.astype(np.float64), np.float32)
 
 
 def _candidates(view: IndexView, query: NDArray[np.float32], width: int, allowed: Int64 | None) -> Int64:
@@ -152,32 +167,39 @@ def _candidates(view: IndexView, query: NDArray[np.float32], width: int, allowed
     return np.asarray(ids[0][ids[0] != MISSING], np.int64)
 
 
-def _cosines(view: IndexView, ids: Int64, parts: Sequence[QueryPart], scales: Sequence[float]) -> Float64:
+def _cosines(view: IndexView, ids: Int64, queries: NDArray[np.float32], scales: Sequence[float]) -> Float64:
     vectors = view.index.vectors(ids).astype(np.float64)
-    rows = [scale * (vectors @ part.feature) for scale, part in zip(scales, parts, strict=True)]
-    return np.stack(rows) if len(ids) else np.empty((len(parts), 0))
+    rows = [scale * (vectors @ query) for scale, query in zip(scales, queries, strict=True)]
+    return np.stack(rows) if len(ids) else np.empty((len(queries), 0))
 
 
-def _exact_scores(view: IndexView, evidence: Evidence, rule: Rule, parts: Sequence[QueryPart], ids: Int64) -> Float64:
+def _scorer(view: IndexView, evidence: Evidence, rule: Rule, covariance_map: CovarianceMap | None) -> Scorer:
     """Each part's log-likelihood of each candidate, ``(parts, n)``; NaN where the model cannot be scored."""
-    wanted = ids.tolist()
     scale = view.identity.logit_scale
-    score: Callable[[int, NDArray[np.float32]], float]
-    if rule.name == "gaussian_density":
-        factors = evidence.factors(view.encoder_id, wanted)
-        known: set[int] = set(factors)
-        score = lambda i, h: gaussian_density(factors[i], h)  # noqa: E731
-    elif rule.needs == "covariance":
-        moments = evidence.moments(view.encoder_id, wanted)
-        known = set(moments)
-        score = lambda i, h: first_second_moment(moments[i], h, scale)  # noqa: E731
-    else:
-        samples = evidence.features(view.encoder_id, wanted)
-        known = set(samples)
-        if rule.name == "monte_carlo":
-            score = lambda i, h: monte_carlo(samples[i], h, scale)  # noqa: E731
+
+    def scores(parts: Sequence[QueryPart], ids: Int64) -> Float64:
+        wanted = ids.tolist()
+        score: Callable[[int, NDArray[np.float32]], float]
+        if rule.name == "gaussian_density":
+            factors = evidence.factors(view.encoder_id, wanted)
+            known: set[int] = set(factors)
+            if covariance_map is None:
+                score = lambda i, h: gaussian_density(factors[i], h)  # noqa: E731
+            else:
+                score = lambda i, h: learned_gaussian_density(factors[i], covariance_map, h)  # noqa: E731
+        elif rule.needs == "covariance":
+            moments = evidence.moments(view.encoder_id, wanted)
+            known = set(moments)
+            score = lambda i, h: first_second_moment(moments[i], h, scale)  # noqa: E731
         else:
-            score = lambda i, h: best_k(samples[i], h, rule.k)  # noqa: E731
-    return np.array(
-        [[score(i, part.feature) if i in known else np.nan for i in wanted] for part in parts], np.float64
-    ).reshape(len(parts), len(wanted))
+            samples = evidence.features(view.encoder_id, wanted)
+            known = set(samples)
+            if rule.name == "monte_carlo":
+                score = lambda i, h: monte_carlo(samples[i], h, scale)  # noqa: E731
+            else:
+                score = lambda i, h: best_k(samples[i], h, rule.k)  # noqa: E731
+        return np.array(
+            [[score(i, part.feature) if i in known else np.nan for i in wanted] for part in parts], np.float64
+        ).reshape(len(parts), len(wanted))
+
+    return scores

@@ -29,6 +29,7 @@ RULES = {
     rule.name: rule
     for rule in (
         Rule("first_moment", frozenset(MODALITIES), "mean"),
+        Rule("whitened_first_moment", frozenset(MODALITIES), "mean"),
         Rule("first_second_moment", frozenset({"text"}) | PICTURES, "covariance"),
         Rule("gaussian_density", PICTURES, "covariance"),
         Rule("monte_carlo", frozenset({"text"}) | PICTURES, "features"),

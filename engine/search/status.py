@@ -6,16 +6,25 @@ from typing import Any
 
 from engine.errors import CorruptData
 from engine.index import snapshot as snapshots
-from engine.records import EncoderIdentity
+from engine.records import EncoderIdentity, Transform
+from engine.search.spaces import FIRST_MOMENT, transform_to_key
 from engine.search.views import IndexViews
 from engine.storage import Catalog
 
 
-def view_to_status(views: IndexViews, catalog: Catalog, encoder_id: int, identity: EncoderIdentity) -> dict[str, Any]:
-    """One encoder's index: JSON-serialisable."""
-    folder = views.folder(identity)
+def view_to_status(
+    views: IndexViews,
+    catalog: Catalog,
+    encoder_id: int,
+    identity: EncoderIdentity,
+    transform: Transform | None = None,
+) -> dict[str, Any]:
+    """One encoder's index, of first moments or of a transform's: JSON-serialisable."""
+    key, version = (FIRST_MOMENT, "") if transform is None else (transform_to_key(transform), transform.checksum)
+    folder = views.folder(identity, key)
     status: dict[str, Any] = {
         "encoder": identity.name,
+        "space": key,
         "fingerprint": identity.fingerprint,
         "dimension": identity.dimension,
         "models": catalog.statistics_count(encoder_id),
@@ -31,7 +40,7 @@ def view_to_status(views: IndexViews, catalog: Catalog, encoder_id: int, identit
     size = sum(path.stat().st_size for path in folder.glob("*/*") if path.is_file())
     return {
         **status,
-        "snapshot": "current" if manifest.change == status["change"] else "behind",
+        "snapshot": "current" if (manifest.version, manifest.change) == (version, status["change"]) else "behind",
         "kind": manifest.kind,
         "snapshot_models": manifest.models,
         "snapshot_change": manifest.change,

@@ -1,126 +1,139 @@
 """The index as one process sees it: loaded from its snapshot, brought up to the database, rebuilt when in doubt.
 
 The database is the truth. A view is an immutable index together with the last change it contains; refreshing
-replays what was committed since and swaps the view, so that searches in flight keep the one they began with.
+replays what was committed since and swaps the view, so that searches in flight keep the one they began with. There is
+one view an encoder and space, and each has its own snapshots.
 """
 
 from __future__ import annotations
 
 import logging
+import shutil
 import threading
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from engine.errors import CorruptData, StorageError
 from engine.index import FirstMomentIndex, FlatIndex
 from engine.index import snapshot as snapshots
 from engine.records import EncoderIdentity
 from engine.scores import unit
+from engine.search.spaces import FIRST_MOMENT, IDENTITY, Space
 from engine.storage import Catalog
 
 log = logging.getLogger("engine.index")
+BLOCK = 65_536  # means that are mapped at a time
 
 
 @dataclass(frozen=True, eq=False)
 class IndexView:
-    """One encoder's index, the last change it contains, and the models left out because their mean is damaged."""
+    """One encoder's index in one space, the last change it contains, and the models left out: their mean is damaged."""
 
     encoder_id: int
     identity: EncoderIdentity
     index: FirstMomentIndex
     change: int
     damaged: frozenset[int]
+    space: Space = IDENTITY
 
 
 class IndexViews:
-    """The views of one collection, one an encoder. Threads may share it."""
+    """The views of one collection, one an encoder and space. Threads may share it."""
 
     def __init__(self, catalog: Catalog, root: Path) -> None:
         self.catalog = catalog
         self.root = root
-        self._views: dict[int, IndexView] = {}
-        self._published: dict[int, int] = {}
+        self._views: dict[tuple[int, str], IndexView] = {}
+        self._published: dict[tuple[int, str], tuple[str, int]] = {}
         self._lock = threading.Lock()
         self._collection = catalog.facts()["id"]
 
-    def folder(self, identity: EncoderIdentity) -> Path:
-        """Where that encoder's snapshots live."""
-        safe = "".join(c if c.isalnum() or c in "-_" else "-" for c in identity.name)[:80]
-        return self.root / f"{safe}-{identity.fingerprint[:12]}"
+    def folder(self, identity: EncoderIdentity, key: str = FIRST_MOMENT) -> Path:
+        """Where the snapshots of that encoder and space live."""
+        encoder = f"{_plain(identity.name)}-{identity.fingerprint[:12]}"
+        return self.root / (encoder if key == FIRST_MOMENT else f"{encoder}.{_plain(key)}")
 
-    def current(self, encoder_id: int, identity: EncoderIdentity) -> IndexView:
+    def current(self, encoder_id: int, identity: EncoderIdentity, space: Space = IDENTITY) -> IndexView:
         """The view as of the last change committed by anybody."""
         newest = self.catalog.last_change()
-        view = self._views.get(encoder_id)
-        if view is not None and view.change == newest:
+        view = self._views.get((encoder_id, space.key))
+        if view is not None and view.change == newest and view.space.version == space.version:
             return view
         with self._lock:
-            view = self._views.get(encoder_id)
-            view = self._opened(encoder_id, identity) if view is None else self._replayed(view)
-            self._views[encoder_id] = view
+            view = self._views.get((encoder_id, space.key))
+            known = view is not None and view.space.version == space.version
+            view = self._replayed(view) if view and known else self._opened(encoder_id, identity, space)
+            self._views[encoder_id, space.key] = view
             return view
 
-    def loaded(self, encoder_id: int) -> IndexView | None:
-        """The view as it stands in memory, if any: no SQL."""
-        return self._views.get(encoder_id)
-
-    def rebuild(self, encoder_id: int, identity: EncoderIdentity) -> IndexView:
+    def rebuild(self, encoder_id: int, identity: EncoderIdentity, space: Space = IDENTITY) -> IndexView:
         """Build the index from SQL and publish it."""
         with self._lock:
-            view = self._built(encoder_id, identity)
-            self._views[encoder_id] = view
+            view = self._built(encoder_id, identity, space)
+            self._views[encoder_id, space.key] = view
             self._publish(view)
             return view
+
+    def forget(self, encoder_id: int, identity: EncoderIdentity, key: str) -> None:
+        """Drop a space's view and its snapshots."""
+        assert key != FIRST_MOMENT, "every collection has that one"
+        with self._lock:
+            self._views.pop((encoder_id, key), None)
+            self._published.pop((encoder_id, key), None)
+            shutil.rmtree(self.folder(identity, key), ignore_errors=True)
 
     def publish_stale(self) -> None:
         """Publish every view that is newer than its snapshot; a failure is logged, for a snapshot is only a cache."""
         with self._lock:
-            for view in self._views.values():
-                if self._published.get(view.encoder_id) == view.change:
+            for key, view in self._views.items():
+                if self._published.get(key) == (view.space.version, view.change):
                     continue
                 try:
                     self._publish(view)
                 except StorageError as error:
                     log.warning("%s", error)
 
-    def _opened(self, encoder_id: int, identity: EncoderIdentity) -> IndexView:
-        folder = self.folder(identity)
+    def _opened(self, encoder_id: int, identity: EncoderIdentity, space: Space) -> IndexView:
+        folder = self.folder(identity, space.key)
         try:
             found = snapshots.load_current(folder)
             if found is None:
-                return self._built(encoder_id, identity)
+                return self._built(encoder_id, identity, space)
             manifest, index = found
-            expected = (self._collection, identity.fingerprint, identity.dimension)
-            if (manifest.collection, manifest.fingerprint, manifest.dimension) != expected:
+            expected = (self._collection, identity.fingerprint, identity.dimension + space.extra, space.key)
+            if (manifest.collection, manifest.fingerprint, manifest.dimension, manifest.space) != expected:
                 raise CorruptData(f"the index in {folder} belongs to another collection")
             if manifest.change > self.catalog.last_change():
                 raise CorruptData(f"the index in {folder} is newer than the database")
         except CorruptData as error:
             log.warning("%s; rebuilding it from the database", error)
-            return self._built(encoder_id, identity)
-        self._published[encoder_id] = manifest.change
-        view = self._replayed(IndexView(encoder_id, identity, index, manifest.change, frozenset()))
+            return self._built(encoder_id, identity, space)
+        if manifest.version != space.version:
+            log.info("the index in %s is of another transform; rebuilding it from the database", folder)
+            return self._built(encoder_id, identity, space)
+        self._published[encoder_id, space.key] = (manifest.version, manifest.change)
+        view = self._replayed(IndexView(encoder_id, identity, index, manifest.change, frozenset(), space))
         stored = self.catalog.statistics_count(encoder_id)
         if len(view.index) + len(view.damaged) != stored:
             log.warning(
                 "the index in %s has %d models, the database %d; rebuilding it", folder, len(view.index), stored
             )
-            return self._built(encoder_id, identity)
+            return self._built(encoder_id, identity, space)
         return view
 
-    def _built(self, encoder_id: int, identity: EncoderIdentity) -> IndexView:
-        empty = FlatIndex.build(
-            np.empty(0, np.int64), np.empty((0, identity.dimension), np.float32), dimension=identity.dimension
-        )
-        return self._replayed(IndexView(encoder_id, identity, empty, 0, frozenset()))
+    def _built(self, encoder_id: int, identity: EncoderIdentity, space: Space) -> IndexView:
+        dimension = identity.dimension + space.extra
+        empty = FlatIndex.build(np.empty(0, np.int64), np.empty((0, dimension), np.float32), dimension=dimension)
+        return self._replayed(IndexView(encoder_id, identity, empty, 0, frozenset(), space))
 
     def _replayed(self, view: IndexView) -> IndexView:
         ids, means, removed, damaged, newest = self.catalog.means_since(view.encoder_id, view.change)
         if newest == view.change:
             return view
-        vectors = unit(means)
+        vectors = means_to_vectors(view.space, means)
         finite = np.isfinite(vectors).all(axis=1)
         broken = {*damaged, *ids[~finite].tolist()}
         for model_id in broken - view.damaged:
@@ -130,16 +143,29 @@ class IndexViews:
         if len(ids) or len(gone):
             index = index.updated(ids[finite], vectors[finite], gone)
         still = (view.damaged - set(ids.tolist()) - set(removed)) | broken
-        return IndexView(view.encoder_id, view.identity, index, newest, frozenset(still))
+        return IndexView(view.encoder_id, view.identity, index, newest, frozenset(still), view.space)
 
     def _publish(self, view: IndexView) -> None:
         snapshots.publish(
-            self.folder(view.identity),
+            self.folder(view.identity, view.space.key),
             view.index,
             collection=self._collection,
             encoder=view.identity.name,
             fingerprint=view.identity.fingerprint,
+            space=view.space.key,
+            version=view.space.version,
             change=view.change,
-            dimension=view.identity.dimension,
+            dimension=view.identity.dimension + view.space.extra,
         )
-        self._published[view.encoder_id] = view.change
+        self._published[view.encoder_id, view.space.key] = (view.space.version, view.change)
+
+
+def means_to_vectors(space: Space, means: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Stored means ``(n, d)`` to a space's vectors, a block at a time: the arithmetic is in float64."""
+    starts = range(0, max(len(means), 1), BLOCK)
+    return np.concatenate([space.means_to_vectors(unit(means[start : start + BLOCK])) for start in starts])
+
+
+def _plain(name: str) -> str:
+    """A name as part of a folder's, on any system."""
+    return "".join(c if c.isalnum() or c in "-_" else "-" for c in name)[:80]

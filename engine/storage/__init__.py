@@ -3,5 +3,6 @@
 from engine.storage.catalog import Catalog
 from engine.storage.database import Database
 from engine.storage.neighbours import Neighbours
+from engine.storage.transforms import Transforms
 
-__all__ = ["Catalog", "Database", "Neighbours"]
+__all__ = ["Catalog", "Database", "Neighbours", "Transforms"]

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors import numpy as safetensors
 
 from engine.errors import CorruptData
 from engine.records import Statistics
@@ -66,3 +69,30 @@ def blob_to_features(data: bytes, expected: str, *, dimension: int) -> NDArray[n
     if checksum(data) != expected or len(data) % (2 * dimension):
         raise CorruptData("stored sample features do not match their checksum")
     return np.frombuffer(data, FLOAT16).reshape(-1, dimension).astype(np.float32)
+
+
+def arrays_to_blob(arrays: Mapping[str, NDArray[np.float32]]) -> bytes:
+    """Named float32 arrays to one safetensors file's bytes."""
+    return safetensors.save({name: np.ascontiguousarray(array, FLOAT32) for name, array in arrays.items()})
+
+
+def blob_to_arrays(
+    data: bytes, expected: str, *, axes: Mapping[str, int], dimension: int
+) -> dict[str, NDArray[np.float32]]:
+    """What ``arrays_to_blob`` made: ``axes`` names the arrays and says how many axes of ``dimension`` each has.
+
+    Raises:
+        CorruptData: the checksum, a name, a shape or a dtype does not hold, or a number is not finite.
+    """
+    if checksum(data) != expected:
+        raise CorruptData("stored arrays do not match their checksum")
+    try:
+        arrays: dict[str, NDArray[np.float32]] = safetensors.load(data)
+    except SafetensorError as error:
+        raise CorruptData(f"stored arrays cannot be read: {error}") from error
+    shapes = {name: (dimension,) * count for name, count in axes.items()}
+    if {name: array.shape for name, array in arrays.items()} != shapes:
+        raise CorruptData(f"stored arrays must be {shapes}")
+    if any(array.dtype != FLOAT32 or not np.isfinite(array).all() for array in arrays.values()):
+        raise CorruptData("stored arrays are not finite float32 numbers")
+    return arrays

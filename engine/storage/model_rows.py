@@ -151,10 +151,11 @@ def _record(row: ModelRow, measured: list[tuple[str, int, int, int]]) -> Model:
         encoders=tuple(sorted(name for name, *_ in measured)),
         samples=measured[-1][1] if measured else 0,
         quarantined=measured[-1][2] if measured else 0,
-        created_at=_aware(row.created_at),
-        updated_at=_aware(row.updated_at),
+        created_at=aware(row.created_at),
+        updated_at=aware(row.updated_at),
     )
 
 
-def _aware(at: datetime) -> datetime:
+def aware(at: datetime) -> datetime:
+    """A stored time with its zone, UTC."""
     return at if at.tzinfo else at.replace(tzinfo=timezone.utc)  # SQLite drops the zone

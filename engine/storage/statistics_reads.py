@@ -76,6 +76,16 @@ class StatisticsReads:
                 found.update((row.model_id, row.change) for row in session.execute(query))
             return found
 
+    def all_changes(self, encoder_id: int) -> dict[int, int]:
+        """As ``changes_of`` of every model, by id: what the collection is made of."""
+        with self.database.read() as session:
+            query = (
+                select(StatisticsRow.model_id, StatisticsRow.change)
+                .filter_by(encoder_id=encoder_id)
+                .order_by(StatisticsRow.model_id)
+            )
+            return {row.model_id: row.change for row in session.execute(query)}
+
     def statistics(self, encoder_id: int, ids: Iterable[int]) -> tuple[dict[int, StoredStatistics], dict[int, str]]:
         """Moments by id, and the reason for each whose checksum does not hold."""
         good: dict[int, StoredStatistics] = {}

@@ -1,7 +1,7 @@
 """The tables: the truth of the schema. Migrations follow it, and a test compares the two.
 
 Blobs are little-endian: means ``(d,)`` float32, covariances packed lower triangles float32 without ε, sample
-features ``(n, d)`` float16. Each blob's SHA-256 stands beside it.
+features ``(n, d)`` float16; a transform's arrays are one safetensors file. Each blob's SHA-256 stands beside it.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from sqlalchemy import (
     String,
     Text,
     UniqueConstraint,
+    text,
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
@@ -156,6 +157,30 @@ class NeighbourRow(Base):
     model_id: Mapped[int] = mapped_column(ForeignKey("models.id", ondelete="CASCADE"), primary_key=True)
     neighbour_id: Mapped[int] = mapped_column(ForeignKey("models.id", ondelete="CASCADE"), primary_key=True, index=True)
     value: Mapped[float] = mapped_column(Float)
+
+
+class TransformRow(Base):
+    """A linear map in which search can score. At most one of an encoder, method and modality is active."""
+
+    __tablename__ = "transforms"
+    __table_args__ = (
+        Index(
+            "uq_transforms_active", "encoder_id", "method", "modality", unique=True,
+            sqlite_where=text("active"), postgresql_where=text("active"),
+        ),
+    )  # fmt: skip
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(String(255), unique=True)
+    encoder_id: Mapped[int] = mapped_column(ForeignKey("encoders.id"))
+    method: Mapped[str] = mapped_column(String(64))
+    modality: Mapped[str] = mapped_column(String(16))
+    parameterisation: Mapped[str] = mapped_column(String(16))
+    version: Mapped[int]
+    data: Mapped[bytes] = mapped_column(LargeBinary, deferred=True)
+    checksum: Mapped[str] = mapped_column(String(64))
+    report: Mapped[dict[str, Any]]
+    active: Mapped[bool]
+    created_at: Mapped[datetime]
 
 
 class ChangeRow(Base):

@@ -166,7 +166,9 @@ def test_cli_agrees_with_python(zoo: Any, zoo_url: str) -> None:
 
 def test_index_and_db(zoo: Any) -> None:
     built = json.loads(zoo("index", "build", "--json").stdout)["indexes"]
-    assert [(one["encoder"], one["models"], one["snapshot"]) for one in built] == [("external:mine", 4, "current")]
+    assert [(one["encoder"], one["space"], one["models"], one["snapshot"]) for one in built] == [
+        ("external:mine", space, 4, "current") for space in ("first_moment", "whitened_first_moment")
+    ]
     assert json.loads(zoo("index", "status", "--json").stdout) == {"indexes": built}
     now = json.loads(zoo("db", "current", "--json").stdout)
     assert now["current"] is True

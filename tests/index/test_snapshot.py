@@ -31,7 +31,8 @@ def index_of(n: int, seed: int = 0) -> FlatIndex:
 
 def publish(root: Path, index: FlatIndex, change: int = 1) -> snapshots.SnapshotManifest:
     return snapshots.publish(
-        root, index, collection="c", encoder="external:a", fingerprint="f", change=change, dimension=D
+        root, index, collection="c", encoder="external:a", fingerprint="f", space="first_moment", version="",
+        change=change, dimension=D,
     )  # fmt: skip
 
 
@@ -173,7 +174,8 @@ def test_a_manifest_that_is_a_folder(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "changes",
     [
-        {"format": 2}, {"format": "1"}, {"format": None}, {"kind": "other"}, {"kind": []}, {"kind": None},
+        {"format": 1}, {"format": "2"}, {"format": None}, {"space": 1}, {"version": None},
+        {"kind": "other"}, {"kind": []}, {"kind": None},
         {"dimension": "16"}, {"dimension": -1}, {"dimension": 17}, {"dimension": True}, {"models": 8}, {"models": "9"},
         {"change": "1"}, {"change": None}, {"change": -1}, {"generation": 5}, {"generation": None},
         {"generation": ""}, {"generation": "."}, {"generation": ".."}, {"generation": "../other"},
@@ -311,7 +313,9 @@ def wrap(owner, name):
     setattr(owner, name, step)
 wrap(snapshots, "_sync"); wrap(snapshots, "file_checksum"); wrap(snapshots, "_remove_others"); wrap(Path, "replace")
 index = FlatIndex.build(np.arange(2), np.eye(2, 16, dtype=np.float32), dimension=16)
-named = dict(collection="c", encoder="external:a", fingerprint="f", change=2, dimension=16)
+named = dict(
+    collection="c", encoder="external:a", fingerprint="f", space="first_moment", version="", change=2, dimension=16
+)
 snapshots.publish(Path(sys.argv[1]), index, **named)
 """
 

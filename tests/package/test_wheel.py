@@ -95,6 +95,6 @@ def test_the_main_path_runs(clean):
     assert image["method"] == "gaussian_density"
     assert image["hits"][0]["name"] == "blue"
     assert json.loads(clean("similar", "red", "--json"))["hits"][0]["name"] == "blue"
-    assert "0001" in clean("db", "current")
+    assert "(current)" in clean("db", "current")
     clean("db", "upgrade")
     assert json.loads(clean("list", "--json"))["models"][0]["samples"] == 8

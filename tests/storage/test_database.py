@@ -197,7 +197,7 @@ def test_another_schema_is_refused(database: Database, url: str, error: type[Eng
         with pytest.raises(error, match="9999"):
             migrate.upgrade(database)
     else:
-        monkeypatch.setattr(migrate, "head_revision", lambda: "0002")  # as if the code had moved on
+        monkeypatch.setattr(migrate, "head_revision", lambda: "9998")  # as if the code had moved on
     with pytest.raises(error) as caught:
         Engine.open(url)
     assert "engine db upgrade" in str(caught.value.hint) or error is DatabaseTooNew

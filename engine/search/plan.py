@@ -1,0 +1,75 @@
+"""What a search will do, decided before it is done: the rule, the index of its first stage, the transform."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from engine.config import SHORTLIST_SPACES
+from engine.errors import InvalidQuery, MissingStatistics
+from engine.records import EncoderIdentity
+from engine.scores import CovarianceMap
+from engine.search.rules import Rule, rule_for
+from engine.search.spaces import FIRST_MOMENT, IDENTITY, WHITENED, Space
+from engine.search.transforms import AUTO, Maps
+from engine.search.views import IndexView, IndexViews
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """``view`` is what the first stage searches; ``transform`` names the stored transform that the scores are of."""
+
+    rule: Rule
+    view: IndexView
+    transform: str | None = None
+    covariance_map: CovarianceMap | None = None
+
+
+def query_to_plan(
+    views: IndexViews,
+    maps: Maps,
+    encoder_id: int,
+    identity: EncoderIdentity,
+    modalities: Sequence[str],
+    *,
+    method: str,
+    transform: str | None,
+    shortlist_space: str,
+) -> Plan:
+    """Decide how a query of these parts is answered.
+
+    With method ``auto``, a transform that is named brings its own method.
+
+    Raises:
+        InvalidQuery: the method, transform or space is unknown or cannot serve such a query.
+        TransformNotFound, MissingStatistics, CorruptData
+    """
+    if shortlist_space not in SHORTLIST_SPACES:
+        raise InvalidQuery(f"there is no space {shortlist_space!r}", hint=f"spaces are {', '.join(SHORTLIST_SPACES)}")
+    if transform is not None and not isinstance(transform, str):
+        raise InvalidQuery(f"a transform is named by a text, got {transform!r}", hint="auto, None, or a name")
+    if method == "auto" and transform not in (None, AUTO):
+        method = maps.transforms.get(transform).method
+    rule = rule_for(method, modalities)
+    learned = maps.chosen(transform, encoder_id, rule, modalities)
+    covariance_map = None
+    space = IDENTITY
+    if rule.name == WHITENED:
+        space = maps.whitened(encoder_id, identity)
+    elif rule.name == FIRST_MOMENT and learned is not None:
+        space = maps.space(learned)
+    elif rule.needs != "mean":
+        space = _candidates_from(maps, encoder_id, identity, shortlist_space)
+        covariance_map = None if learned is None else maps.covariance_map(learned)
+    name = learned.name if learned is not None else space.transform if rule.name == WHITENED else None
+    return Plan(rule, views.current(encoder_id, identity, space), name, covariance_map)
+
+
+def _candidates_from(maps: Maps, encoder_id: int, identity: EncoderIdentity, wanted: str) -> Space:
+    """The space of the shortlist. Where whitening cannot be had (one model), candidates still can."""
+    if wanted == FIRST_MOMENT:
+        return IDENTITY
+    try:
+        return maps.whitened(encoder_id, identity)
+    except MissingStatistics:
+        return IDENTITY

@@ -1,0 +1,110 @@
+"""Which transform a search uses, and the spaces and maps that stored transforms are: read once, kept by checksum."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Sequence
+
+from engine.errors import CorruptData, InvalidQuery
+from engine.records import EncoderIdentity, Transform
+from engine.scores import CovarianceMap, matrix_to_covariance_map
+from engine.search.rules import Rule
+from engine.search.spaces import FIRST_MOMENT, GAUSSIAN, WHITENED, Space, arrays_to_matrix, arrays_to_space
+from engine.search.whitening import active_whitening, collection_to_whitening, is_fitted_to, is_outgrown
+from engine.storage import Catalog, Transforms
+
+log = logging.getLogger("engine.search")
+AUTO = "auto"
+ANY = "any"
+LEARNED = (FIRST_MOMENT, GAUSSIAN)
+"""The rules that a learned transform can serve."""
+
+
+class Maps:
+    """The transforms of one collection, ready to be searched by. Threads may share it."""
+
+    def __init__(self, catalog: Catalog, transforms: Transforms) -> None:
+        self.catalog = catalog
+        self.transforms = transforms
+        self._spaces: dict[str, Space] = {}
+        self._covariance_maps: dict[str, CovarianceMap] = {}
+        self._lock = threading.Lock()
+
+    def chosen(self, given: str | None, encoder_id: int, rule: Rule, modalities: Sequence[str]) -> Transform | None:
+        """The learned transform for a query of these parts, or None for none.
+
+        ``auto`` takes the active one of the rule and modality, else that of ``any`` modality. A query of several
+        parts has one only if it is the same for each part; a model's own mean is never transformed.
+
+        Raises:
+            TransformNotFound: ``given`` names none.
+            InvalidQuery: it is of another encoder, method or modality.
+        """
+        if given is None or (given == AUTO and rule.name not in LEARNED):
+            return None
+        if given == AUTO:
+            active = {one.modality: one for one in self.transforms.active(encoder_id) if one.method == rule.name}
+            found = [None if part == "model" else active.get(part, active.get(ANY)) for part in modalities]
+            return found[0] if len({one and one.id for one in found}) == 1 else None
+        transform = self.transforms.get(given)
+        if transform.encoder_id != encoder_id:
+            raise InvalidQuery(f"the transform {given} is of another encoder", hint="engine transforms list")
+        if transform.method != rule.name or transform.method not in LEARNED:
+            raise InvalidQuery(
+                f"the transform {given} cannot serve {rule.name}", hint=f"search with method {transform.method}"
+            )
+        fitting = {*modalities} if transform.modality == ANY else {transform.modality}
+        if {*modalities} != fitting or "model" in modalities:
+            raise InvalidQuery(
+                f"the transform {given} is for {transform.modality} queries, and this one has {', '.join(modalities)}",
+                hint="leave the transform out",
+            )
+        return transform
+
+    def space(self, transform: Transform) -> Space:
+        """The space of a transform of first moments.
+
+        Raises:
+            CorruptData: what is stored does not match its checksum.
+        """
+        space = self._spaces.get(transform.checksum)
+        if space is None or space.transform != transform.name:
+            space = arrays_to_space(transform, self.transforms.arrays(transform))
+            self._spaces[transform.checksum] = space
+        return space
+
+    def covariance_map(self, transform: Transform) -> CovarianceMap:
+        """The map of a transform of densities.
+
+        Raises:
+            CorruptData: what is stored does not match its checksum.
+        """
+        found = self._covariance_maps.get(transform.checksum)
+        if found is None:
+            found = matrix_to_covariance_map(arrays_to_matrix(self.transforms.arrays(transform)))
+            self._covariance_maps[transform.checksum] = found
+        return found
+
+    def whitened(self, encoder_id: int, identity: EncoderIdentity, *, exactly: bool = False) -> Space:
+        """The whitened space of a collection, fitted when there is none or the collection has outgrown it.
+
+        ``exactly`` fits it again as soon as any statistics have changed.
+
+        Raises:
+            MissingStatistics: there are fewer than two models, or none with a covariance.
+        """
+        with self._lock:
+            whitening = active_whitening(self.transforms, encoder_id)
+            if whitening is not None:
+                stale = not is_fitted_to(whitening, self.catalog) if exactly else is_outgrown(whitening, self.catalog)
+                try:
+                    if not stale:
+                        return self.space(whitening)
+                except CorruptData as error:
+                    log.warning("%s; fitting it again", error)
+            return self.space(collection_to_whitening(self.catalog, self.transforms, encoder_id, identity))
+
+    def indexed(self, encoder_id: int) -> list[Transform]:
+        """The active transforms that have an index of their own."""
+        return [one for one in self.transforms.active(encoder_id) if one.method in (FIRST_MOMENT, WHITENED)]
