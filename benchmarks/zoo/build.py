@@ -12,19 +12,17 @@ import json
 import shutil
 import subprocess
 import sys
-import zlib
 from pathlib import Path
 from typing import Any
 
 import click
-import numpy as np
 import yaml
 from tqdm import tqdm
 
 from benchmarks.zoo.artists import ARTISTS
 from benchmarks.zoo.atomic import write_atomically
 from benchmarks.zoo.catalogue import CATALOGUE, TAGS, Entry
-from benchmarks.zoo.decoders.pictures import Variation, glyphs_to_pictures
+from benchmarks.zoo.decoders.pictures import DECODER_SIZE
 from benchmarks.zoo.glyphs import load_glyphs
 from benchmarks.zoo.queries import write_queries
 from benchmarks.zoo.stamps import is_current, parts_to_stamp, set_stamp
@@ -32,8 +30,6 @@ from engine.errors import EngineError, MissingDependency
 
 ROOT = Path(__file__).resolve().parents[2]
 NODE = Path(__file__).resolve().parent / "node"
-TRAINING_PICTURES = 600
-VARIATION = Variation(hue=0.04, mirrored=True, palette="paper")
 RECIPE = (*sorted((Path(__file__).parent / "decoders").glob("*.py")), Path(__file__).parent / "glyphs.py")
 """The source that a decoder is made by: when it changes, decoders are fitted again."""
 SPDX = {"CC BY 4.0": "CC-BY-4.0", "CC0 1.0": "CC0-1.0"}
@@ -42,7 +38,8 @@ AUTHORS = {
     **dict.fromkeys(("boring-bauhaus", "boring-beam", "boring-marble"), "Boring Designers"),
 }
 """Whose package names nobody: from the projects' own pages."""
-RESOLUTIONS = {"procedural": 128, "sampler": 128, "pca": 64, "vae": 64}
+DRAWN_AT = {"procedural": 128, "sampler": 128}
+"""Pixels of what is drawn; decoders make ``DECODER_SIZE``."""
 
 
 def check_node() -> None:
@@ -81,23 +78,14 @@ def read_credits() -> dict[str, dict[str, str]]:
 
 def build_decoder(entry: Entry, out: Path) -> Path:
     """Fit one decoder, unless it is there."""
+    from benchmarks.zoo.decoders import fit
+
     path = out / "decoders" / f"{entry.name}.onnx"
     vouched = path.with_suffix(".stamp")
-    stamp = parts_to_stamp(entry.options, entry.kind, VARIATION, TRAINING_PICTURES, *RECIPE)
-    if path.is_file() and is_current(vouched, stamp):
-        return path
-    glyphs = load_glyphs(str(out / "renders"), entry.options["style"], entry.options["concept"])
-    seed = zlib.crc32(entry.name.encode())
-    pictures = glyphs_to_pictures(glyphs, TRAINING_PICTURES, VARIATION, np.random.default_rng(seed))
-    if entry.kind == "pca":
-        from benchmarks.zoo.decoders.pca import pictures_to_pca
-
-        write_atomically(path, pictures_to_pca(pictures))
-    else:
-        from benchmarks.zoo.decoders.vae import pictures_to_vae
-
-        write_atomically(path, pictures_to_vae(pictures, seed))
-    set_stamp(vouched, stamp)
+    stamp = parts_to_stamp(entry.options, entry.kind, *RECIPE)
+    if not path.is_file() or not is_current(vouched, stamp):
+        write_atomically(path, fit.fit_decoder(entry, str(out / "renders")))
+        set_stamp(vouched, stamp)
     return path
 
 
@@ -123,7 +111,7 @@ def entry_to_manifest(entry: Entry, credit: dict[str, str], out: Path, samples: 
         "author": credit["author"],
         "license": credit["license"],
         "links": {"source": credit["link"]} if credit.get("link") else {},
-        "resolution": RESOLUTIONS[entry.kind],
+        "resolution": DRAWN_AT.get(entry.kind, DECODER_SIZE),
         "generator": entry_to_generator(entry, out),
         "samples": samples,
         "seed": 0,

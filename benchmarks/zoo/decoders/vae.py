@@ -7,18 +7,14 @@ one of the same sharpness costs minutes.
 
 from __future__ import annotations
 
-import io
-import warnings
-from typing import Any
-
 import numpy as np
-import onnx
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from benchmarks.zoo.decoders.pca import principal_components
 from benchmarks.zoo.decoders.pictures import DECODER_SIZE
+from benchmarks.zoo.decoders.spectrum import decoder_to_onnx, seeded
 
 COMPONENTS = 128
 LATENTS = 16
@@ -47,14 +43,8 @@ class Decoder(nn.Module):
 
 def pictures_to_vae(pictures: NDArray[np.float32], seed: int) -> bytes:
     """Pictures ``(n, 3, 64, 64)`` float32 in [0, 1] to an ONNX decoder from ``z`` ``(n, 16)`` to such pictures."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # the matrices are small: threads would only wait for one another
-    try:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            return _to_onnx(_train(pictures.reshape(len(pictures), -1)))
-    finally:
-        torch.set_num_threads(threads)
+    with seeded(seed):
+        return decoder_to_onnx(_train(pictures.reshape(len(pictures), -1)), LATENTS)
 
 
 def _train(flat: NDArray[np.float32]) -> Decoder:
@@ -81,22 +71,3 @@ def _train(flat: NDArray[np.float32]) -> Decoder:
         (error + BETA * divergence).backward()
         optimiser.step()
     return decoder.eval()
-
-
-def _to_onnx(decoder: nn.Module) -> bytes:
-    stream: Any = io.BytesIO()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the tracing exporter is deprecated, but needs no further package
-        torch.onnx.export(
-            decoder,
-            (torch.zeros(2, LATENTS),),
-            stream,
-            dynamo=False,
-            input_names=["z"],
-            output_names=["images"],
-            dynamic_axes={"z": {0: "n"}, "images": {0: "n"}},
-        )
-    model = onnx.load_from_string(stream.getvalue())
-    onnx.helper.set_model_props(model, {"engine.range": "[0, 1]"})
-    data: bytes = model.SerializeToString()
-    return data
