@@ -10,13 +10,33 @@ import onnxruntime
 import pytest
 from numpy.typing import NDArray
 
-from benchmarks.zoo.decoders import vae
+from benchmarks.zoo.decoders import autoregressive, diffusion, gan, vae
+from benchmarks.zoo.decoders.autoregressive import pictures_to_autoregressive
+from benchmarks.zoo.decoders.diffusion import pictures_to_diffusion
+from benchmarks.zoo.decoders.finetune import base_to_finetune, pictures_to_base
+from benchmarks.zoo.decoders.gan import pictures_to_gan
 from benchmarks.zoo.decoders.pca import LATENTS, pictures_to_pca, principal_components
 from benchmarks.zoo.decoders.pictures import Variation, glyphs_to_pictures, turn_hue
 from benchmarks.zoo.decoders.vae import pictures_to_vae
 from engine.samples import options_to_generator
 
 Fit = Callable[[NDArray[np.float32]], bytes]
+
+
+def pictures_to_finetune(pictures: NDArray[np.float32]) -> bytes:
+    """A base of all the pictures, adapted to the first drawing's."""
+    return base_to_finetune(pictures_to_base(pictures, 7, steps=30), pictures[::4], 7, steps=10)
+
+
+FITS: list[tuple[Fit, int]] = [
+    (pictures_to_pca, LATENTS),
+    (lambda p: pictures_to_vae(p, 7), vae.LATENTS),
+    (lambda p: pictures_to_gan(p, 7, steps=30), gan.LATENTS),
+    (lambda p: pictures_to_diffusion(p, 7, steps=30), diffusion.COMPONENTS),
+    (lambda p: pictures_to_autoregressive(p, 7, steps=30), autoregressive.COMPONENTS),
+    (pictures_to_finetune, diffusion.COMPONENTS),
+]
+KINDS = ["pca", "vae", "gan", "diffusion", "autoregressive", "finetune"]
 
 
 @pytest.fixture
@@ -57,9 +77,7 @@ def test_a_pca_decoder_is_its_formula(pictures: NDArray[np.float32], rng: np.ran
     np.testing.assert_allclose(drawn, np.clip(mean + (z * scales) @ right[:LATENTS], 0, 1), atol=5e-3)
 
 
-@pytest.mark.parametrize(
-    ("fit", "latents"), [(pictures_to_pca, LATENTS), (lambda p: pictures_to_vae(p, 7), vae.LATENTS)]
-)
+@pytest.mark.parametrize(("fit", "latents"), FITS, ids=KINDS)
 def test_a_decoder_is_deterministic_and_draws_in_range(
     fit: Fit, latents: int, pictures: NDArray[np.float32], rng: np.random.Generator
 ) -> None:
@@ -72,7 +90,7 @@ def test_a_decoder_is_deterministic_and_draws_in_range(
     np.testing.assert_allclose(decode(first, z[1:2])[0], images[1], atol=1e-5)
 
 
-@pytest.mark.parametrize("fit", [pictures_to_pca, lambda p: pictures_to_vae(p, 7)])
+@pytest.mark.parametrize("fit", [fit for fit, _ in FITS], ids=KINDS)
 def test_the_engine_draws_from_a_decoder(fit: Fit, pictures: NDArray[np.float32], tmp_path: Path) -> None:
     (tmp_path / "d.onnx").write_bytes(fit(pictures))
     generator = options_to_generator({"type": "onnx", "path": "d.onnx"}, base=tmp_path)
@@ -89,13 +107,42 @@ def test_training_a_vae_brings_its_pictures_nearer(
 ) -> None:
     z = np.random.default_rng(0).normal(size=(64, vae.LATENTS)).astype(np.float32)
 
-    def distance_to_nearest(steps: int) -> float:
+    def distance_after(steps: int) -> float:
         monkeypatch.setattr(vae, "STEPS", steps)
-        drawn = decode(pictures_to_vae(pictures, 7), z).reshape(64, 1, -1)
-        nearest = [float(((row - pictures.reshape(len(pictures), -1)) ** 2).sum(axis=1).min()) for row in drawn]
-        return float(np.mean(nearest))
+        return distance_to_nearest(decode(pictures_to_vae(pictures, 7), z), pictures)
 
-    assert distance_to_nearest(400) < 0.5 * distance_to_nearest(0)
+    assert distance_after(400) < 0.5 * distance_after(0)
+
+
+def distance_to_nearest(drawn: NDArray[np.float32], pictures: NDArray[np.float32]) -> float:
+    """The mean squared distance of each picture to the nearest of the others."""
+    flat = pictures.reshape(len(pictures), -1)
+    return float(np.mean([((row - flat) ** 2).sum(axis=1).min() for row in drawn.reshape(len(drawn), -1)]))
+
+
+@pytest.mark.parametrize(
+    ("fit", "latents", "steps"),
+    [
+        (pictures_to_gan, gan.LATENTS, 1000),
+        (pictures_to_diffusion, diffusion.COMPONENTS, 400),
+        (pictures_to_autoregressive, autoregressive.COMPONENTS, 400),
+    ],
+    ids=["gan", "diffusion", "autoregressive"],
+)
+def test_training_brings_pictures_nearer(
+    fit: Callable[..., bytes], latents: int, steps: int, pictures: NDArray[np.float32]
+) -> None:
+    z = np.random.default_rng(0).normal(size=(64, latents)).astype(np.float32)
+    trained, untrained = (decode(fit(pictures, 7, steps=count), z) for count in (steps, 1))
+    assert distance_to_nearest(trained, pictures) < 0.7 * distance_to_nearest(untrained, pictures)
+    assert trained.std(axis=0).mean() > 0.3 * pictures.std(axis=0).mean(), "its pictures are all alike"
+
+
+def test_a_fine_tune_comes_nearer_to_its_drawing(pictures: NDArray[np.float32]) -> None:
+    z = np.random.default_rng(0).normal(size=(64, diffusion.COMPONENTS)).astype(np.float32)
+    base, own = pictures_to_base(pictures, 7, steps=400), pictures[::4]
+    tuned, untuned = (decode(base_to_finetune(base, own, 7, steps=steps), z) for steps in (300, 1))
+    assert distance_to_nearest(tuned, own) < 0.7 * distance_to_nearest(untuned, own)
 
 
 def test_every_drawing_comes_equally_often(glyphs: NDArray[np.uint8]) -> None:

@@ -1,0 +1,72 @@
+"""``make accuracy``: every table of the accuracy experiments, from the zoo as it was built.
+
+    python -m benchmarks.accuracy.run --zoo zoo
+
+Writes ``benchmarks/results/accuracy_*.md`` and ``.json``. ``python -m benchmarks.accuracy.page`` makes
+``docs/accuracy.md`` of them.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from time import perf_counter
+
+import click
+import numpy as np
+
+from benchmarks.accuracy.further import Further, further_table, sample_sizes, two_stage
+from benchmarks.accuracy.load import load_models, load_queries
+from benchmarks.accuracy.mixed import mixed
+from benchmarks.accuracy.papers import drop_off, metadata, retrieval, similar_models, stratum_table
+from benchmarks.accuracy.required import required
+from benchmarks.accuracy.tables import RESULTS, Table
+from engine.encoders import load_encoder
+
+
+@click.command(help=__doc__)
+@click.option("--zoo", type=click.Path(path_type=Path, exists=True, file_okay=False), default=Path("zoo"))
+def main(zoo: Path) -> None:
+    """Load, score, write."""
+    started = perf_counter()
+
+    def write(table: Table) -> Table:
+        table.write()
+        print(f"{perf_counter() - started:.0f} s: {table.name}", file=sys.stderr, flush=True)
+        return table
+
+    models, queries = load_models(zoo), load_queries(zoo)
+    all_ = Further(models, queries)
+    main_, moments = all_.parts["main"], all_.moments["main"]
+    asked = ("image", "in-sample"), ("image", "unseen"), ("sketch", "in-sample"), ("sketch", "unseen")
+    texts = [key for key in queries if key[0] in ("text", "text:an image of {}", "text:a photo of {}")]
+    sets = {key: all_.scored("main", *key) for key in (*asked, *texts)}
+    encoder = load_encoder("compact")
+    write(retrieval(sets))
+    write(stratum_table({key: sets[key] for key in asked}))
+    write(drop_off({key: sets[key] for key in (*asked, texts[0])}))
+    said = {json.loads(line)["model"]: json.loads(line)["text"] for line in _texts(zoo)}
+    told = [said[right[0]] for right in sets[texts[0]].queries.right]
+    write(metadata(encoder, main_, {key: sets[key] for key in (*asked, texts[0])}, told))
+    write(mixed(main_, moments, sets["image", "in-sample"].queries, encoder))
+    further, ranks = further_table(all_)
+    write(further)
+    samples = write(sample_sizes(all_))
+    staged = write(two_stage(models, queries["image", "in-sample"], all_.choices.whitening))
+    write(similar_models(main_, moments))
+    write(required(all_, ranks, samples, staged, None))
+    choices = {**vars(all_.choices), "models": len(models), "main": len(main_)}
+    (RESULTS / "accuracy_choices.json").write_text(json.dumps(choices, indent=1, default=_plain) + "\n", "utf-8")
+
+
+def _texts(zoo: Path) -> list[str]:
+    return [line for line in (zoo / "queries.jsonl").read_text(encoding="utf-8").splitlines() if '"text"' in line]
+
+
+def _plain(value: object) -> object:
+    return value.item() if isinstance(value, np.generic) else str(value)
+
+
+if __name__ == "__main__":
+    main()
