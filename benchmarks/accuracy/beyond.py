@@ -41,20 +41,20 @@ def fit_whitening(moments: Moments, shrinkage: float, extra: Float64 | None = No
     size = len(pooled)
     pooled = (1 - shrinkage) * pooled + shrinkage * np.trace(pooled) / size * np.eye(size)
     inverse = solve_triangular(np.linalg.cholesky(pooled), np.eye(size), lower=True)
-    return Whitening(inverse, moments.mean.mean(axis=0))
+    return Whitening(inverse, unit(moments.mean).mean(axis=0, dtype=np.float64))
 
 
 def whitened_first_moment(
     queries: Float32, moments: Moments, whitening: Whitening, shift: Float64 | None = None
 ) -> Float32:
-    """The cosine of W(h̃ − δ − m) and W(μ − m): one inner product a model. δ is the queries' domain shift."""
+    """The cosine of W(h̃ − δ − m) and W(μ̃ − m): one inner product a model. δ is the queries' domain shift."""
     asked = queries if shift is None else queries - shift
-    return unit(whitening(asked)) @ unit(whitening(moments.mean)).T
+    return unit(whitening(asked)) @ unit(whitening(unit(moments.mean))).T
 
 
 def linear_discriminant(queries: Float32, moments: Moments, whitening: Whitening) -> Float32:
-    """LDA's own rule, aᵀb − ‖b‖²/2 with a = W(h̃ − m), b = W(μ − m): also one inner product, of d + 1 numbers."""
-    asked, means = whitening(queries), whitening(moments.mean)
+    """LDA's own rule, aᵀb − ‖b‖²/2 with a = W(h̃ − m), b = W(μ̃ − m): also one inner product, of d + 1 numbers."""
+    asked, means = whitening(queries), whitening(unit(moments.mean))
     return np.asarray(asked @ means.T - 0.5 * np.einsum("nd,nd->n", means, means), np.float32)
 
 

@@ -63,8 +63,8 @@ def learned_table(all_: Further, *, densities: bool) -> tuple[Table, dict[str, D
     table = Table(
         "accuracy_learned", "Learned transforms",
         "Top-1 in per cent on *main*: chance, pre-trained, learned (median of three seeds, [lowest–highest]), and the "
-        "gain of the first seed with its 95 % interval. *Synthetic → main* learns from in-sample queries of *synthetic*; "
-        "*5-fold* from four fifths of *main*'s models, tested on the rest.",
+        "gain of the first seed with its 95 % interval. *Synthetic → main* learns from in-sample queries of "
+        "*synthetic*, *5-fold* from four fifths of *main*'s models, tested on the rest.",
         ("query", "method", "form", "protocol", "chance", "pre-trained", "learned", "gain"),
     )  # fmt: skip
     claims: dict[str, Difference] = {}
