@@ -21,10 +21,11 @@ ORDER = [
     {"samples", "encoders", "statistics", "scores", "storage", "index"},
     {"learning"},
     {"ingest", "search"},
+    {"evaluation"},
     {"_collection"},
     {"_ingesting", "_searching"},
+    {"_evaluating"},
     {"_engine"},
-    {"evaluation"},
     {"server", "cli"},
 ]
 LEVEL = {part: level for level, parts in enumerate(ORDER) for part in parts}
@@ -41,8 +42,10 @@ MUST_NOT = {
     "encoders": {"sqlalchemy", "alembic", "faiss"},
     "storage": HEAVY | {"PIL"},
     "index": (HEAVY - {"faiss"}) | {"PIL", "sqlalchemy", "alembic"},
+    "learning": (HEAVY - {"torch"}) | {"sqlalchemy", "alembic", "click", "PIL"},
     "ingest": HEAVY | {"sqlalchemy", "alembic", "click"},
     "search": HEAVY | {"alembic", "click", "PIL"},
+    "evaluation": HEAVY | {"sqlalchemy", "alembic", "click", "PIL"},
     "cli": {"sqlalchemy", "alembic", "torch", "faiss"},
     "server": {"sqlalchemy", "alembic", "torch", "faiss"},
 }
