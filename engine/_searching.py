@@ -83,7 +83,7 @@ class Searching(Collection):
         allowed = None if where is None else self._catalog.matching_ids(where)
         ranking = rank(
             plan.view, self._evidence, plan.rule, parts, k, shortlist=shortlist or self.settings.shortlist,
-            allowed=allowed, tempered=tempered, covariance_map=plan.covariance_map,
+            allowed=allowed, tempered=tempered, covariance_map=plan.covariance_map, shrinkage=plan.shrinkage,
         )  # fmt: skip
         timings = {"open": 1e3 * (opened - started), "encode": 1e3 * (encoded - opened), **ranking.timings_ms}
         return self._hits(
@@ -144,7 +144,7 @@ class Searching(Collection):
                 found = rank(
                     view, self._evidence, plan.rule, [QueryPart(modality, query)], k,
                     shortlist=shortlist or self.settings.shortlist, allowed=allowed,
-                    covariance_map=plan.covariance_map,
+                    covariance_map=plan.covariance_map, shrinkage=plan.shrinkage,
                 )  # fmt: skip
                 scores[row, : len(found.ids)] = found.scores
                 ids[row, : len(found.ids)] = found.ids
@@ -194,7 +194,7 @@ class Searching(Collection):
         wanted = self.settings.shortlist_space if shortlist_space is None else shortlist_space
         return query_to_plan(
             self._views, self._maps, encoder_id, identity, modalities,
-            method=method, transform=transform, shortlist_space=wanted,
+            method=method, transform=transform, shortlist_space=wanted, shrinkage=self.settings.shrinkage,
         )  # fmt: skip
 
     def _mean_of(self, name: str, encoder_id: int, identity: EncoderIdentity) -> tuple[int, NDArray[np.float32]]:

@@ -33,6 +33,8 @@ class Settings:
 
     epsilon: float = 1e-4
     """ε added to every covariance's diagonal (the papers' value; stored with the statistics)."""
+    shrinkage: float = 0.3
+    """Weight of the collection's pooled covariance in each model's own, for Gaussian density; 0: its own alone."""
     shortlist: int = 200
     """First-moment candidates that the exact stage re-ranks."""
     shortlist_space: str = "first_moment"
@@ -85,6 +87,12 @@ class Settings:
         if self.shortlist_space not in SHORTLIST_SPACES:
             allowed = ", ".join(SHORTLIST_SPACES)
             raise InvalidInput(f"setting shortlist_space must be one of {allowed}, got {self.shortlist_space!r}")
+        if (
+            isinstance(self.shrinkage, bool)
+            or not isinstance(self.shrinkage, (int, float))
+            or not 0 <= self.shrinkage < 1
+        ):
+            raise InvalidInput(f"setting shrinkage must be a number in [0, 1), got {self.shrinkage!r}")
         if not 0 <= self.max_bad_share < 1:
             raise InvalidInput(f"setting max_bad_share must be in [0, 1), got {self.max_bad_share!r}")
 

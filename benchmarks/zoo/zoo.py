@@ -71,13 +71,14 @@ def ingest(manifest: Path, out: Path) -> None:
     """Run the command line as a user would. Every sample's feature is kept, for Monte-Carlo with all of them."""
     database = f"sqlite:///{out / 'zoo.db'}"
     environment = {**os.environ, "ENGINE_KEPT_FEATURES": str(MANY)}
+    there = (out / "zoo.db").is_file()
     for command in (
-        ["init", "--database", database, "--encoder", "compact"],
+        ["db", "upgrade", "--database", database]
+        if there
+        else ["init", "--database", database, "--encoder", "compact"],
         ["ingest", "--database", database, str(manifest), "--trust"],
         ["index", "build", "--database", database],
     ):
-        if command[0] == "init" and (out / "zoo.db").is_file():
-            continue
         subprocess.run([sys.executable, "-m", "engine", *command], check=True, env=environment)
 
 

@@ -4,7 +4,7 @@ from engine.scores.best_k import best_k
 from engine.scores.first_moment import first_moment, unit
 from engine.scores.first_second_moment import first_second_moment
 from engine.scores.frechet import frechet_distance
-from engine.scores.gaussian_density import GaussianFactor, gaussian_density, statistics_to_factor
+from engine.scores.gaussian_density import GaussianFactor, Shrinkage, gaussian_density, statistics_to_factor
 from engine.scores.learned_first_moment import learned_first_moment, transformed
 from engine.scores.learned_gaussian_density import (
     CovarianceMap,
@@ -18,6 +18,7 @@ from engine.scores.whitened_first_moment import Whitening, fit_whitening
 __all__ = [
     "CovarianceMap",
     "GaussianFactor",
+    "Shrinkage",
     "Whitening",
     "best_k",
     "first_moment",

@@ -44,6 +44,11 @@ class Whitening:
         """Unit-norm features h̃ ``(n, d)`` to what is searched by: ``(n, d)`` float32 of unit norm."""
         return self._mapped(queries)
 
+    def covariance(self) -> Float64:
+        """The shrunk S_w ``(d, d)`` float64 that it whitens: (WᵀW)⁻¹."""
+        lower = solve_triangular(self.whiten.astype(np.float64), np.eye(len(self.whiten)), lower=True)
+        return np.asarray(lower @ lower.T)
+
     def _mapped(self, vectors: Float32) -> Float32:
         """Unit norm, except that the centre itself stays zero: it is as near to one model as to any other."""
         wide = (vectors.astype(np.float64) - self.centre) @ self.whiten.T.astype(np.float64)

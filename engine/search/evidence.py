@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from engine.errors import InvalidStatistics
 from engine.index import ByteCache
 from engine.records import Statistics
-from engine.scores import GaussianFactor, statistics_to_factor
+from engine.scores import GaussianFactor, Shrinkage, statistics_to_factor
 from engine.scores.frechet import statistics_to_cholesky
 from engine.storage import Catalog
 
@@ -30,11 +30,15 @@ class Evidence:
         self.catalog = catalog
         self.cache: ByteCache[object] = ByteCache(budget)
 
-    def factors(self, encoder_id: int, ids: Sequence[int]) -> dict[int, GaussianFactor]:
-        """Inverse Cholesky factors."""
+    def factors(
+        self, encoder_id: int, ids: Sequence[int], shrinkage: Shrinkage | None = None
+    ) -> dict[int, GaussianFactor]:
+        """Inverse Cholesky factors, of covariances shrunk toward the collection's if so asked."""
+        what = "factor" if shrinkage is None else f"factor {shrinkage.weight} {shrinkage.version}"
         return self._from_statistics(
-            "factor", GaussianFactor, encoder_id, ids, statistics_to_factor, lambda value: value.nbytes
-        )
+            what, GaussianFactor, encoder_id, ids,
+            lambda statistics: statistics_to_factor(statistics, shrinkage), lambda value: value.nbytes,
+        )  # fmt: skip
 
     def moments(self, encoder_id: int, ids: Sequence[int]) -> dict[int, Statistics]:
         """Means and covariances."""

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from engine.config import SHORTLIST_SPACES
 from engine.errors import InvalidQuery, MissingStatistics
 from engine.records import EncoderIdentity
-from engine.scores import CovarianceMap
+from engine.scores import CovarianceMap, Shrinkage
 from engine.search.rules import Rule, rule_for
-from engine.search.spaces import FIRST_MOMENT, IDENTITY, WHITENED, Space
+from engine.search.spaces import FIRST_MOMENT, GAUSSIAN, IDENTITY, WHITENED, Space
 from engine.search.transforms import AUTO, Maps
 from engine.search.views import IndexView, IndexViews
 
@@ -23,6 +23,7 @@ class Plan:
     view: IndexView
     transform: str | None = None
     covariance_map: CovarianceMap | None = None
+    shrinkage: Shrinkage | None = None
 
 
 def query_to_plan(
@@ -35,10 +36,12 @@ def query_to_plan(
     method: str,
     transform: str | None,
     shortlist_space: str,
+    shrinkage: float,
 ) -> Plan:
     """Decide how a query of these parts is answered.
 
-    With method ``auto``, a transform that is named brings its own method.
+    With method ``auto``, a transform that is named brings its own method. ``shrinkage`` is the weight of the
+    collection's pooled covariance in each model's, for densities.
 
     Raises:
         InvalidQuery: the method, transform or space is unknown or cannot serve such a query.
@@ -62,7 +65,8 @@ def query_to_plan(
         space = _candidates_from(maps, encoder_id, identity, shortlist_space)
         covariance_map = None if learned is None else maps.covariance_map(learned)
     name = learned.name if learned is not None else space.transform if rule.name == WHITENED else None
-    return Plan(rule, views.current(encoder_id, identity, space), name, covariance_map)
+    toward = maps.shrinkage(encoder_id, identity, shrinkage) if rule.name == GAUSSIAN else None
+    return Plan(rule, views.current(encoder_id, identity, space), name, covariance_map, toward)
 
 
 def _candidates_from(maps: Maps, encoder_id: int, identity: EncoderIdentity, wanted: str) -> Space:

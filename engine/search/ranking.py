@@ -19,6 +19,7 @@ from engine.index import MISSING
 from engine.records import QueryPart
 from engine.scores import (
     CovarianceMap,
+    Shrinkage,
     best_k,
     first_second_moment,
     gaussian_density,
@@ -59,11 +60,12 @@ def rank(
     allowed: Int64 | None = None,
     tempered: bool = True,
     covariance_map: CovarianceMap | None = None,
+    shrinkage: Shrinkage | None = None,
 ) -> Ranking:
     """The k best models for the parts under a rule.
 
     Rules that need only the mean are answered in the view's space; the others take their candidates from it.
-    ``covariance_map`` is a learned transform of densities.
+    ``covariance_map`` is a learned transform of densities, ``shrinkage`` what their covariances are drawn toward.
 
     ``allowed`` restricts the answers; models named by a part are left out. When candidates turn out to lack what
     the rule needs, the shortlist grows until k models could be scored or none is left.
@@ -81,7 +83,7 @@ def rank(
     available = len(view.index) if allowed is None else int(np.isin(allowed, view.index.ids).sum())
     if rule.needs != "mean":
         width = max(shortlist, k)
-        score = _scorer(view, evidence, rule, covariance_map)
+        score = _scorer(view, evidence, rule, covariance_map, shrinkage)
         return _rerank(view, score, rule, parts, k, width, available, allowed, tempered, combined)
     started = perf_counter()
     ids = _candidates(view, combined, min(k, available), allowed)
@@ -173,7 +175,13 @@ def _cosines(view: IndexView, ids: Int64, queries: NDArray[np.float32], scales: 
     return np.stack(rows) if len(ids) else np.empty((len(queries), 0))
 
 
-def _scorer(view: IndexView, evidence: Evidence, rule: Rule, covariance_map: CovarianceMap | None) -> Scorer:
+def _scorer(
+    view: IndexView,
+    evidence: Evidence,
+    rule: Rule,
+    covariance_map: CovarianceMap | None,
+    shrinkage: Shrinkage | None,
+) -> Scorer:
     """Each part's log-likelihood of each candidate, ``(parts, n)``; NaN where the model cannot be scored."""
     scale = view.identity.logit_scale
 
@@ -181,7 +189,7 @@ def _scorer(view: IndexView, evidence: Evidence, rule: Rule, covariance_map: Cov
         wanted = ids.tolist()
         score: Callable[[int, NDArray[np.float32]], float]
         if rule.name == "gaussian_density":
-            factors = evidence.factors(view.encoder_id, wanted)
+            factors = evidence.factors(view.encoder_id, wanted, shrinkage)
             known: set[int] = set(factors)
             if covariance_map is None:
                 score = lambda i, h: gaussian_density(factors[i], h)  # noqa: E731

@@ -6,9 +6,9 @@ import logging
 import threading
 from collections.abc import Sequence
 
-from engine.errors import CorruptData, InvalidQuery
+from engine.errors import CorruptData, InvalidQuery, MissingStatistics, StorageError
 from engine.records import EncoderIdentity, Transform
-from engine.scores import CovarianceMap, matrix_to_covariance_map
+from engine.scores import CovarianceMap, Shrinkage, Whitening, matrix_to_covariance_map
 from engine.search.rules import Rule
 from engine.search.spaces import FIRST_MOMENT, GAUSSIAN, WHITENED, Space, arrays_to_matrix, arrays_to_space
 from engine.search.whitening import active_whitening, collection_to_whitening, is_fitted_to, is_outgrown
@@ -29,6 +29,7 @@ class Maps:
         self.transforms = transforms
         self._spaces: dict[str, Space] = {}
         self._covariance_maps: dict[str, CovarianceMap] = {}
+        self._pooled: dict[str, Shrinkage] = {}
         self._lock = threading.Lock()
 
     def chosen(self, given: str | None, encoder_id: int, rule: Rule, modalities: Sequence[str]) -> Transform | None:
@@ -104,6 +105,28 @@ class Maps:
                 except CorruptData as error:
                     log.warning("%s; fitting it again", error)
             return self.space(collection_to_whitening(self.catalog, self.transforms, encoder_id, identity))
+
+    def shrinkage(self, encoder_id: int, identity: EncoderIdentity, weight: float) -> Shrinkage | None:
+        """What densities' covariances are drawn toward: the pooled covariance behind the collection's whitening.
+
+        None with weight 0, where there can be no whitening (one model), and where a first one cannot be stored: a
+        search needs no right to write.
+        """
+        if weight == 0:
+            return None
+        try:
+            space = self.whitened(encoder_id, identity)
+        except MissingStatistics:
+            return None
+        except StorageError as error:
+            log.warning("densities use each model's own covariance alone: %s", error)
+            return None
+        found = self._pooled.get(space.version)
+        if found is None or found.weight != weight:
+            arrays = self.transforms.arrays(self.transforms.get(str(space.transform)))
+            pooled = Whitening(arrays["whiten"], arrays["centre"]).covariance()
+            found = self._pooled[space.version] = Shrinkage(pooled, weight, space.version)
+        return found
 
     def indexed(self, encoder_id: int) -> list[Transform]:
         """The active transforms that have an index of their own."""

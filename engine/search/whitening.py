@@ -14,7 +14,7 @@ from engine.scores.whitened_first_moment import SHRINKAGE
 from engine.search.spaces import WHITENED
 from engine.storage import Catalog, Transforms
 
-MOST = 4096
+MOST = 1024
 """Models that are read, spread evenly by age: many times over what a pooled covariance needs."""
 BLOCK = 64  # models whose covariances are in memory at a time
 
