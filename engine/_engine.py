@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from engine._evaluating import Evaluating
 from engine._ingesting import Ingesting
-from engine._searching import Searching
 from engine.config import DEFAULT_ENCODER, Settings
 from engine.errors import Conflict, MissingStatistics
 from engine.records import EncoderIdentity, Model, Thumbnail
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 
-class Engine(Ingesting, Searching):
+class Engine(Ingesting, Evaluating):
     """A collection of generative models that can be searched by what they draw.
 
     Open one with ``Engine.open``; use it as a context manager, or call ``close``. Threads may share it.

@@ -93,6 +93,39 @@ class IngestProgress:
             self._bar = None
 
 
+class StageProgress:
+    """A bar for each stage of a long command; elsewhere one line when a stage is done. Use as a context manager."""
+
+    def __init__(self) -> None:
+        self._live = _can_show_a_bar()
+        self._bar: Any = None
+        self._stage = ""
+
+    def __enter__(self) -> StageProgress:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._close()
+
+    def __call__(self, stage: str, done: int, total: int) -> None:
+        """So much of a stage is done (``OnProgress`` of an evaluation)."""
+        if self._live:
+            if stage != self._stage:
+                from tqdm import tqdm
+
+                self._close()
+                self._bar = tqdm(desc=stage, total=total, leave=False, dynamic_ncols=True)
+                self._stage = stage
+            self._bar.update(done - self._bar.n)
+        elif done == total:
+            say(f"{stage}: {total} done")
+
+    def _close(self) -> None:
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+
+
 def _can_show_a_bar() -> bool:
     """Whether stderr is a terminal with a width: some that containers give have none."""
     try:

@@ -43,8 +43,8 @@ def test_every_promised_command_is_there() -> None:
     assert set(COMMANDS) == {
         f"engine {name}"
         for name in (
-            "init", "ingest", "list", "show", "update", "remove", "search", "similar", "draw", "encoders", "doctor",
-            "index", "index status", "index build", "db", "db upgrade", "db current",
+            "init", "ingest", "list", "show", "update", "remove", "search", "similar", "evaluate", "draw", "encoders",
+            "doctor", "index", "index status", "index build", "db", "db upgrade", "db current",
         )
     }  # fmt: skip
 

@@ -1,0 +1,169 @@
+"""Judged queries to a report: encode once, rank by every method, break down."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.encoders.protocol import Encoder
+from engine.errors import InvalidInput, MissingStatistics
+from engine.evaluation.bootstrap import RESAMPLES, estimate
+from engine.evaluation.breakdown import answers_to_rows, queries_to_cuts
+from engine.evaluation.confusion import answers_to_confusions
+from engine.evaluation.encoding import queries_to_parts
+from engine.evaluation.judging import Answers, Planner, judge, methods_to_plans
+from engine.evaluation.progress import OnProgress, silent
+from engine.evaluation.queries import PARTS, JudgedQuery, check_models
+from engine.evaluation.records import Comparison, DropOff, Latency, Row, SamplesPoint, Stratum
+from engine.evaluation.relevance import tags_to_relevant
+from engine.evaluation.report import Report
+from engine.evaluation.samples_curve import Densities, Reader, samples_to_ranks
+from engine.records import EncoderIdentity, Model, QueryPart
+from engine.search import Evidence
+
+Float64 = NDArray[np.float64]
+Int64 = NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class Subject:
+    """The collection that is judged: its models by name, and how it encodes, plans, scores and reads samples."""
+
+    models: Mapping[str, Model]
+    identity: EncoderIdentity
+    encoder: Callable[[], Encoder]
+    plan_for: Planner
+    evidence: Evidence
+    read_samples: Reader
+    densities: Densities
+    max_pixels: int
+
+
+@dataclass(frozen=True)
+class EvaluationOptions:
+    """What is asked; see ``Engine.evaluate``."""
+
+    methods: tuple[str, ...]
+    shortlist: int
+    resamples: int = RESAMPLES
+    seed: int = 0
+    full_ranking: bool = True
+    samples_curve: bool = False
+
+    def __post_init__(self) -> None:
+        least = {"shortlist": 1, "resamples": 1, "seed": 0}
+        for name, lowest in least.items():
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or value < lowest:
+                raise InvalidInput(f"{name} must be a whole number of at least {lowest}, got {value!r}")
+
+
+def queries_to_report(
+    queries: Sequence[JudgedQuery], subject: Subject, options: EvaluationOptions, on_progress: OnProgress = silent
+) -> Report:
+    """Evaluate. What can be wrong with queries and methods is found before anything is encoded.
+
+    Raises:
+        ModelNotFound, InvalidQuery, InvalidImage
+        MissingStatistics: a query's model has no usable statistics of the encoder, or none has what a method needs.
+    """
+    check_models(queries, subject.models)
+    modalities = list(dict.fromkeys(query.modality for query in queries))
+    plans = methods_to_plans(options.methods, modalities, subject.plan_for)
+    ids = next(iter(plans.values())).view.index.ids
+    own = _own_ids(queries, subject, ids)
+    places = {m: np.array([i for i, query in enumerate(queries) if query.modality == m]) for m in modalities}
+    tags = {model.id: model.tags for model in subject.models.values()}
+    relevant = tags_to_relevant({i: tags.get(i, ()) for i in ids.tolist()}, set(own.tolist()))
+    parts, encode_ms = queries_to_parts(queries, subject.identity, subject.encoder, subject.max_pixels, on_progress)
+    answers = judge(
+        parts, own, relevant, places, plans, subject.evidence,
+        shortlist=options.shortlist, full_ranking=options.full_ranking, on_progress=on_progress,
+    )  # fmt: skip
+    rows: list[Row] = []
+    strata: list[Stratum] = []
+    comparisons: list[Comparison] = []
+    for modality in modalities:
+        of_modality = [answer for answer in answers if answer.modality == modality]
+        if of_modality:
+            cuts = queries_to_cuts(queries, subject.models, modality, places[modality])
+            found = answers_to_rows(
+                of_modality, own[places[modality]], cuts, len(ids), options.resamples, options.seed
+            )  # fmt: skip
+            rows += found[0]
+            strata += found[1]
+            comparisons += found[2]
+    names = {model.id: name for name, model in subject.models.items()}
+    curve = _samples_curve(parts, own, places, ids, subject, options, on_progress) if options.samples_curve else []
+    return Report(
+        encoder=subject.identity.name,
+        models=len(ids),
+        queries=len(queries),
+        untagged=sum(not subject.models[query.model].tags for query in queries),
+        methods=options.methods,
+        shortlist=options.shortlist,
+        resamples=options.resamples,
+        seed=options.seed,
+        chance=1 / len(ids),
+        rows=tuple(rows),
+        strata=tuple(strata),
+        comparisons=tuple(comparisons),
+        latencies=tuple(_latencies(encode_ms, places, answers)),
+        drop_offs=tuple(DropOff(a.modality, a.method, _mean_curve(a.drop_off)) for a in answers),
+        confusions=tuple(answers_to_confusions(a, own[a.places], names) for a in answers),
+        samples_curve=tuple(curve),
+    )
+
+
+def _own_ids(queries: Sequence[JudgedQuery], subject: Subject, ids: Int64) -> Int64:
+    known = set(ids.tolist())
+    own = [subject.models[query.model].id for query in queries]
+    for query, model_id in zip(queries, own, strict=True):
+        if model_id not in known:
+            raise MissingStatistics(
+                f"{query.place}: {query.model!r} has no usable statistics of {subject.identity.name}",
+                hint="ingest it with that encoder, or leave the line out",
+            )
+    return np.array(own, np.int64)
+
+
+def _latencies(encode_ms: Float64, places: Mapping[str, Int64], answers: Sequence[Answers]) -> list[Latency]:
+    encoding = [_latency("encode", modality, None, encode_ms[at]) for modality, at in places.items()]
+    return encoding + [_latency("rank", answer.modality, answer.method, answer.rank_ms) for answer in answers]
+
+
+def _latency(stage: str, modality: str, method: str | None, took: Float64) -> Latency:
+    return Latency(stage, modality, method, float(np.median(took)), float(np.percentile(took, 95)))
+
+
+def _mean_curve(curves: Float64) -> tuple[float, ...]:
+    """The mean of curves ``(q, n)`` at each place, over those that reach so far."""
+    known = ~np.isnan(curves)
+    with np.errstate(invalid="ignore"):
+        mean = np.where(known, curves, 0.0).sum(axis=0) / known.sum(axis=0)
+    return tuple(float(value) for value in mean)
+
+
+def _samples_curve(
+    parts: Sequence[Sequence[QueryPart]],
+    own: Int64,
+    places: Mapping[str, Int64],
+    ids: Int64,
+    subject: Subject,
+    options: EvaluationOptions,
+    on_progress: OnProgress,
+) -> list[SamplesPoint]:
+    single = {m: at for m, at in places.items() if m in PARTS}
+    features = {m: np.stack([parts[i][0].feature for i in at]) for m, at in single.items()}
+    owners = {m: own[at] for m, at in single.items()}
+    ranks = samples_to_ranks(features, owners, ids, subject.read_samples, subject.densities, on_progress)
+    return [
+        SamplesPoint(
+            modality, method, samples,
+            estimate((found == 1).astype(np.float64), owners[modality], options.resamples, options.seed),
+        )
+        for (modality, method, samples), found in ranks.items()
+    ]  # fmt: skip
