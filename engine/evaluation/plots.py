@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,7 +31,7 @@ def report_to_plots(report: Report, folder: Path) -> list[Path]:
         MissingDependency, StorageError
     """
     try:
-        import matplotlib as _  # noqa: F401
+        import_module("matplotlib")
     except ImportError as error:
         raise MissingDependency("plots need matplotlib", hint="pip install 'engine[plots]'") from error
     figures = {}

@@ -12,6 +12,7 @@ import pytest
 from click.testing import CliRunner
 
 from engine.cli import app
+from engine.evaluation import QUERY_KEYS, read_queries
 from engine.samples.generators import GENERATORS
 from engine.samples.manifest import ManifestEntry, read_manifest
 from engine.samples.manifest_entry import ENTRY_KEYS
@@ -63,10 +64,15 @@ def test_generator_options_exist() -> None:
         assert set(re.findall(r"`(\w+)`", outside)) == allowed
 
 
-def test_judged_queries_example() -> None:
+def test_judged_queries_example(tmp_path: Path) -> None:
     (block,) = blocks("Judged queries", "jsonl")
-    lines = [json.loads(line) for line in block.splitlines()]
-    assert [set(line) for line in lines] == [{"model", "image"}, {"model", "sketch"}, {"model", "text"}]
+    for name in re.findall(r"queries/(\S+\.png)", block):
+        (tmp_path / "queries").mkdir(exist_ok=True)
+        (tmp_path / "queries" / name).touch()
+    (tmp_path / "judged.jsonl").write_text(block, encoding="utf-8")
+    judged = read_queries(tmp_path / "judged.jsonl")
+    assert [query.modality for query in judged] == ["image", "sketch", "text", "image+text"]
+    assert [key for key in QUERY_KEYS if f"`{key}`" not in SECTIONS["Judged queries"]] == []
 
 
 def shape(value: Any, name: str = "") -> Any:

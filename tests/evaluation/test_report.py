@@ -15,9 +15,10 @@ from hypothesis import strategies as st
 from engine import Engine
 from engine.cli import app
 from engine.cli.failures import ERROR, USAGE
+from engine.cli.progress import StageProgress
 from engine.cli.table import cell_width
 from engine.errors import MissingDependency, StorageError
-from engine.evaluation import QUERY_KEYS, Report, read_queries
+from engine.evaluation import Report
 from engine.evaluation.bootstrap import Estimate
 from engine.evaluation.confusion import confusions_to_matrix
 from engine.evaluation.figures import in_points, milliseconds, p_value, with_interval
@@ -196,6 +197,20 @@ def test_tables_fit(run, queries: Path) -> None:
         assert said in result.stdout
 
 
+def test_a_bar_for_each_stage_on_a_terminal(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("engine.cli.progress._can_show_a_bar", lambda: True)
+    with StageProgress() as progress:
+        for stage, total in (("encoding", 2), ("image by auto", 3)):
+            for done in range(1, total + 1):
+                progress(stage, done, total)
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert "encoding" in said.err
+    assert "image by auto" in said.err
+
+
 def test_command_without_matplotlib(run, queries: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     result = run(queries, "--out", tmp_path)
@@ -238,14 +253,3 @@ def test_the_documented_report_has_the_printed_shape(report: Report) -> None:
     documented["rows"][0]["with_signal"] = printed["rows"][0]["with_signal"] = None  # as measures; perhaps none
     assert shape(documented) == shape(printed)
     assert report.samples_curve
-
-
-def test_the_documented_queries_can_be_read(tmp_path: Path) -> None:
-    (tmp_path / "queries").mkdir()
-    for name in ("foxes-0.png", "foxes-0-sketch.png", "foxes-1.png"):
-        (tmp_path / "queries" / name).touch()
-    (tmp_path / "judged.jsonl").write_text(block("Judged queries", "jsonl"), encoding="utf-8")
-    assert [query.modality for query in read_queries(tmp_path / "judged.jsonl")] == [
-        "image", "sketch", "text", "image+text",
-    ]  # fmt: skip
-    assert [key for key in QUERY_KEYS if f"`{key}`" not in PAGE.split("## Judged queries")[1]] == []
