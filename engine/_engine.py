@@ -10,6 +10,7 @@ import numpy as np
 
 from engine._evaluating import Evaluating
 from engine._ingesting import Ingesting
+from engine._learning import Learning
 from engine.config import DEFAULT_ENCODER, Settings
 from engine.errors import Conflict, MissingStatistics
 from engine.records import EncoderIdentity, Model, Thumbnail
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 
-class Engine(Ingesting, Evaluating):
+class Engine(Ingesting, Evaluating, Learning):
     """A collection of generative models that can be searched by what they draw.
 
     Open one with ``Engine.open``; use it as a context manager, or call ``close``. Threads may share it.

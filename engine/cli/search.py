@@ -17,7 +17,7 @@ from engine.cli.options import (
 from engine.cli.output import say, show_json
 from engine.cli.shapes import hits_to_json
 from engine.cli.table import Column, show_table
-from engine.config import Settings
+from engine.config import SHORTLIST_SPACES, Settings
 
 if TYPE_CHECKING:
     from engine.records import Hits
@@ -56,6 +56,19 @@ timings_option = click.option("--timings", is_flag=True, help="Print the time of
     type=click.IntRange(min=1),
     help=f"How many candidates by first moment the exact methods look at. Default: {Settings.shortlist}.",
 )
+@click.option(
+    "--shortlist-space",
+    type=click.Choice(SHORTLIST_SPACES),
+    metavar="|".join(SHORTLIST_SPACES),
+    help="Where they come from. Default: the setting.",
+)
+@click.option(
+    "--transform",
+    metavar="NAME",
+    default="auto",
+    show_default=True,
+    help="A learned transform by name; auto for the active one of the method and query, if there is one; none.",
+)
 @click.option("--plain", is_flag=True, help="Add up a mixed query's parts without dividing each by its spread.")
 @timings_option
 @shared
@@ -72,6 +85,8 @@ def search(
     weights: dict[str, float],
     encoder: str | None,
     shortlist: int | None,
+    shortlist_space: str | None,
+    transform: str,
     plain: bool,
     timings: bool,
 ) -> None:
@@ -82,11 +97,13 @@ def search(
       engine search --text "a bird that talks"
       engine search --image bird.png --text watercolour --weight image=2 -k 5
       engine search --sketch cat.png --where tag=animal --where 'license!=CC-BY-NC-4.0'
+      engine search --sketch cat.png --transform none
     """
     with open_collection(url) as eng:
         hits = eng.search(
             text=text, image=image, sketch=sketch, model=model, k=k, method=method, weights=weights or None,
             where=where, encoder=encoder, shortlist=shortlist, tempered=not plain,
+            transform=None if transform == "none" else transform, shortlist_space=shortlist_space,
         )  # fmt: skip
     show_hits(hits, as_json, timings=timings)
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from engine.errors import EngineError
     from engine.ingest.report import IngestOutcome
-    from engine.records import Hit, Hits, Model
+    from engine.records import Hit, Hits, Model, Transform
 
 
 def model_to_json(model: Model) -> dict[str, Any]:
@@ -57,6 +57,21 @@ def hits_to_json(hits: Hits) -> dict[str, Any]:
         "shortlist": hits.shortlist,
         "left_out": hits.left_out,
         "transform": hits.transform,
+    }
+
+
+def transform_to_json(transform: Transform) -> dict[str, Any]:
+    """A stored transform, without its arrays."""
+    return {
+        "name": transform.name,
+        "active": transform.active,
+        "method": transform.method,
+        "modality": transform.modality,
+        "parameterisation": transform.parameterisation,
+        "version": transform.version,
+        "checksum": transform.checksum,
+        "created_at": transform.created_at,
+        "report": dict(transform.report),
     }
 
 

@@ -6,7 +6,7 @@ import logging
 import threading
 from collections.abc import Sequence
 
-from engine.errors import CorruptData, InvalidQuery, MissingStatistics, StorageError
+from engine.errors import CorruptData, InvalidQuery, MissingStatistics, StorageError, TransformNotFound
 from engine.records import EncoderIdentity, Transform
 from engine.scores import CovarianceMap, Shrinkage, Whitening, matrix_to_covariance_map
 from engine.search.rules import Rule
@@ -102,7 +102,7 @@ class Maps:
                 try:
                     if not stale:
                         return self.space(whitening)
-                except CorruptData as error:
+                except (CorruptData, TransformNotFound) as error:  # the latter: another process has just replaced it
                     log.warning("%s; fitting it again", error)
             return self.space(collection_to_whitening(self.catalog, self.transforms, encoder_id, identity))
 

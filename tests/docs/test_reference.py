@@ -44,18 +44,24 @@ def test_every_promised_command_is_there() -> None:
         f"engine {name}"
         for name in (
             "init", "ingest", "list", "show", "update", "remove", "search", "similar", "evaluate", "draw", "encoders",
-            "doctor", "index", "index status", "index build", "db", "db upgrade", "db current",
+            "learn", "transforms", "transforms list", "transforms activate", "transforms deactivate",
+            "transforms remove", "doctor", "index", "index status", "index build", "db", "db upgrade", "db current",
         )
     }  # fmt: skip
 
 
 def test_choices_are_the_librarys() -> None:
     """The command line repeats a few names, so that its help needs no heavy import."""
+    from engine._learning import MODALITIES
+    from engine.cli import learn
+    from engine.learning import METHODS, PARAMETERISATIONS
     from engine.search.rules import RULES
     from engine.search.similar import DISTANCES as KNOWN
     from engine.storage.filters import FILTER_KEYS
 
     assert DISTANCES == KNOWN
+    assert (learn.METHODS, learn.PARAMETERISATIONS) == (METHODS, PARAMETERISATIONS)
+    assert learn.MODALITIES == MODALITIES
     helps = {option.name: option.help or "" for option in COMMANDS["engine search"].params
              if isinstance(option, click.Option)}  # fmt: skip
     assert [rule for rule in RULES if rule not in helps["method"]] == []

@@ -23,7 +23,7 @@ ORDER = [
     {"ingest", "search"},
     {"evaluation"},
     {"_collection"},
-    {"_ingesting", "_searching"},
+    {"_ingesting", "_searching", "_learning"},
     {"_evaluating"},
     {"_engine"},
     {"server", "cli"},
