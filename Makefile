@@ -7,7 +7,7 @@ NODE   := benchmarks/zoo/node
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo zoo test check lint format types docs install npm constraints accuracy-demo speed clean
+.PHONY: help demo zoo accuracy test check lint format types docs install npm constraints accuracy-demo speed clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
@@ -17,6 +17,12 @@ demo: install npm  ## build a zoo of real generative models, search it, and writ
 
 zoo: install npm  ## build the full zoo of 276 models in zoo/: under an hour on two cores (QUICK=1: 60 models in zoo-quick/)
 	@$(PY) -m benchmarks.zoo.zoo $(if $(QUICK),--quick --out zoo-quick,--out zoo)
+
+accuracy: install  ## run the accuracy experiments on zoo/ (make zoo first) and write tables, figures and docs
+	@test -f zoo/zoo.db || { echo "build the zoo first: make zoo" >&2; exit 1; }
+	@$(PY) -m benchmarks.accuracy.run --zoo zoo
+	@$(PY) -m benchmarks.accuracy.plots
+	@$(PY) -m benchmarks.readme
 
 test: install $(if $(shell command -v npm),npm)  ## the whole test suite
 	@$(PY) -m pytest

@@ -1,17 +1,12 @@
 """Learned transforms, by the engine's own ``engine.learning``: trained on *synthetic* and tested on *main*, and 5-fold.
 
-    python -m benchmarks.accuracy.learned --zoo zoo
-
 Chance, pre-trained and learned always stand together. Three seeds; intervals are of the first.
 """
 
 from __future__ import annotations
 
 import sys
-from pathlib import Path
-from time import perf_counter
 
-import click
 import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import solve_triangular
@@ -19,7 +14,7 @@ from scipy.linalg import solve_triangular
 from benchmarks.accuracy import methods
 from benchmarks.accuracy.further import Further
 from benchmarks.accuracy.judge import Difference, Int64, accuracy, compare, scores_to_ranks
-from benchmarks.accuracy.load import Float32, load_models, load_queries, unit
+from benchmarks.accuracy.load import Float32, unit
 from benchmarks.accuracy.papers import Scored
 from benchmarks.accuracy.tables import Table, difference, interval, percent, to_data
 from engine.learning import TrainingOptions, TrainingSet, cross_validate, train_on_all
@@ -58,7 +53,7 @@ def pretrained(scored: Scored, method: str) -> Int64:
     return scored.ranks("first moment" if method == "first_moment" else "Gaussian density")
 
 
-def learned_table(all_: Further, *, densities: bool) -> tuple[Table, dict[str, Difference]]:
+def learned_table(all_: Further) -> tuple[Table, dict[str, Difference]]:
     """Every form on every modality by both protocols; the gains of sketches by first moment, for the claims."""
     table = Table(
         "accuracy_learned", "Learned transforms",
@@ -83,7 +78,7 @@ def learned_table(all_: Further, *, densities: bool) -> tuple[Table, dict[str, D
         )  # fmt: skip
         print(table.rows[-1], file=sys.stderr, flush=True)
 
-    for method in ("first_moment", "gaussian_density") if densities else ("first_moment",):
+    for method in ("first_moment", "gaussian_density"):
         for modality in MODALITIES if method == "first_moment" else ("image", "sketch"):
             data = training_set(all_.scored("synthetic", modality, "in-sample"), factors=method == "gaussian_density")
             for form in FORMS:
@@ -108,18 +103,3 @@ def learned_table(all_: Further, *, densities: bool) -> tuple[Table, dict[str, D
                     owners = tuple(scored.models.names[i] for fold in folds for i in fold.owners)
             add(modality, "in-sample", "first_moment", form, "5-fold", before, after, owners, 1 / len(scored.models))
     return table, claims
-
-
-@click.command(help=__doc__)
-@click.option("--zoo", type=click.Path(path_type=Path, exists=True, file_okay=False), default=Path("zoo"))
-@click.option("--densities", is_flag=True, help="Learn for the Gaussian density, too (slow).")
-def main(zoo: Path, densities: bool) -> None:
-    """Learn, test, write."""
-    started = perf_counter()
-    table, _ = learned_table(Further(load_models(zoo), load_queries(zoo)), densities=densities)
-    table.write()
-    print(f"{perf_counter() - started:.0f} s", file=sys.stderr)
-
-
-if __name__ == "__main__":
-    main()

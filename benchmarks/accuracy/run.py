@@ -2,8 +2,8 @@
 
     python -m benchmarks.accuracy.run --zoo zoo
 
-Writes ``benchmarks/results/accuracy_*.md`` and ``.json``. ``python -m benchmarks.accuracy.page`` makes
-``docs/accuracy.md`` of them.
+Writes ``benchmarks/results/accuracy_*.md`` and ``.json``; ``benchmarks.accuracy.plots`` and ``benchmarks.readme`` put
+them into ``docs/accuracy.md``.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import click
 import numpy as np
 
 from benchmarks.accuracy.further import Further, further_table, sample_sizes, two_stage
+from benchmarks.accuracy.learned import learned_table
 from benchmarks.accuracy.load import load_models, load_queries
 from benchmarks.accuracy.mixed import mixed
 from benchmarks.accuracy.papers import drop_off, metadata, retrieval, similar_models, stratum_table
@@ -55,7 +56,9 @@ def main(zoo: Path) -> None:
     samples = write(sample_sizes(all_))
     staged = write(two_stage(models, queries["image", "in-sample"], all_.choices.whitening))
     write(similar_models(main_, moments))
-    write(required(all_, ranks, samples, staged, None))
+    learned, claims = learned_table(all_)
+    write(learned)
+    write(required(all_, ranks, samples, staged, claims))
     choices = {**vars(all_.choices), "models": len(models), "main": len(main_)}
     (RESULTS / "accuracy_choices.json").write_text(json.dumps(choices, indent=1, default=_plain) + "\n", "utf-8")
 

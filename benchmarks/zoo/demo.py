@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import io
 import json
-import subprocess
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +20,7 @@ import click
 from PIL import Image
 
 from benchmarks.zoo.accuracy import measure, rows_to_markdown, write
+from benchmarks.zoo.database import engine_command, prepare_database
 from benchmarks.zoo.sheets import contact_sheet
 from engine import Engine, EngineError, Hits
 from engine.encoders import load_encoder
@@ -34,12 +34,6 @@ class Question:
     caption: str
     ask: dict[str, Any] = field(default_factory=dict)
     similar: str | None = None
-
-
-def engine_command(*arguments: str) -> None:
-    """Run the command line as a user would, showing the command."""
-    print("\n$ engine " + " ".join(f"'{a}'" if " " in a else a for a in arguments), flush=True)
-    subprocess.run([sys.executable, "-m", "engine", *arguments], check=True)
 
 
 def judged(queries: Path, modality: str, wanted: str) -> tuple[str, Path]:
@@ -107,8 +101,7 @@ def main(out: Path, samples: int) -> None:
         build(out, samples=samples)
     except EngineError as error:
         raise click.ClickException("\n".join(filter(None, (error.message, error.hint)))) from error
-    database = f"sqlite:///{out / 'zoo.db'}"
-    engine_command("init", "--encoder", "compact", "--database", database)
+    database = prepare_database(out / "zoo.db")
     engine_command("ingest", str(out / "zoo.yaml"), "--trust", "--database", database)
     sheets = out / "sheets"
     sheets.mkdir(exist_ok=True)

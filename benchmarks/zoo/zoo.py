@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import subprocess
 import sys
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -28,6 +27,7 @@ from tqdm import tqdm
 from benchmarks.zoo.atomic import write_atomically
 from benchmarks.zoo.build import build_decoder, check_node, entry_to_credit, entry_to_manifest, read_credits
 from benchmarks.zoo.catalogue import Entry
+from benchmarks.zoo.database import engine_command, prepare_database
 from benchmarks.zoo.full import MANY, SAMPLES, entry_to_part, full_catalogue, many_samples, quick_catalogue
 from benchmarks.zoo.glyphs import load_glyphs
 from benchmarks.zoo.queries import Plan, write_queries
@@ -69,17 +69,10 @@ def _listed(entry: Entry, procedural: dict[str, dict[str, str]], out: Path, samp
 
 def ingest(manifest: Path, out: Path) -> None:
     """Run the command line as a user would. Every sample's feature is kept, for Monte-Carlo with all of them."""
-    database = f"sqlite:///{out / 'zoo.db'}"
+    database = prepare_database(out / "zoo.db")
     environment = {**os.environ, "ENGINE_KEPT_FEATURES": str(MANY)}
-    there = (out / "zoo.db").is_file()
-    for command in (
-        ["db", "upgrade", "--database", database]
-        if there
-        else ["init", "--database", database, "--encoder", "compact"],
-        ["ingest", "--database", database, str(manifest), "--trust"],
-        ["index", "build", "--database", database],
-    ):
-        subprocess.run([sys.executable, "-m", "engine", *command], check=True, env=environment)
+    engine_command("ingest", "--database", database, str(manifest), "--trust", environment=environment)
+    engine_command("index", "build", "--database", database, environment=environment)
 
 
 @click.command(help=__doc__)
