@@ -38,6 +38,13 @@ if TYPE_CHECKING:
     help=f"How many candidates by first moment the exact methods look at. Default: {Settings.shortlist}.",
 )
 @click.option(
+    "--transform",
+    metavar="NAME",
+    default="auto",
+    show_default=True,
+    help="As for `engine search`; none: the features as they are. A transform does too well on what it learned from.",
+)
+@click.option(
     "--resamples",
     metavar="N",
     type=click.IntRange(min=1),
@@ -65,6 +72,7 @@ def evaluate(
     out: Path | None,
     encoder: str | None,
     shortlist: int | None,
+    transform: str,
     resamples: int,
     seed: int,
     no_full_ranking: bool,
@@ -87,7 +95,8 @@ def evaluate(
         folder_for(out)  # before the work, not after it
     with open_collection(url) as eng, StageProgress() as progress:
         report = eng.evaluate(
-            queries, methods, encoder=encoder, shortlist=shortlist, resamples=resamples, seed=seed,
+            queries, methods, encoder=encoder, shortlist=shortlist,
+            transform=None if transform == "none" else transform, resamples=resamples, seed=seed,
             full_ranking=not no_full_ranking, samples_curve=samples_curve, on_progress=progress,
         )  # fmt: skip
     if out is not None:

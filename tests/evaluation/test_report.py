@@ -219,6 +219,12 @@ def test_command_without_matplotlib(run, queries: Path, tmp_path: Path, monkeypa
     assert (tmp_path / "report.md").is_file()
 
 
+def test_command_takes_a_transform(run, queries: Path) -> None:
+    assert run(queries, "--transform", "none").exit_code == 0
+    result = run(queries, "--transform", "gone", "--json")
+    assert json.loads(result.stdout)["error"]["type"] == "TransformNotFound"
+
+
 def test_command_says_which_line_is_wrong(run, write) -> None:
     result = run(write('{"model": "red", "txt": "x"}'), "--json")
     assert result.exit_code == ERROR
