@@ -58,6 +58,47 @@ def linear_discriminant(queries: Float32, moments: Moments, whitening: Whitening
     return np.asarray(asked @ means.T - 0.5 * np.einsum("nd,nd->n", means, means), np.float32)
 
 
+@dataclass(frozen=True)
+class Discriminative:
+    """A vector ``(n, d)`` and a bias ``(n,)`` a model, in a whitened space."""
+
+    whitening: Whitening
+    vectors: Float32
+    biases: Float32
+
+    def __call__(self, queries: Float32) -> Float32:
+        """v_nᵀW(h̃ − m) + b_n: one inner product of d + 1 numbers."""
+        return np.asarray(self.whitening(queries) @ self.vectors.T + self.biases, np.float32)
+
+
+def fit_discriminative(
+    features: Sequence[Float32], moments: Moments, whitening: Whitening, decay: float, seed: int, epochs: int = 5
+) -> Discriminative:
+    """Which model drew this sample? Softmax regression on the models' own samples, from the linear discriminant on.
+
+    Sees no query. Each model lends its first 500 samples; Adam, the rate falling to zero; ``decay`` pulls the vectors
+    back to where they began.
+    """
+    torch.manual_seed(seed)
+    taken = [rows[:500] for rows in features]
+    x = torch.from_numpy(np.concatenate([whitening(rows) for rows in taken]).astype(np.float32))
+    y = torch.from_numpy(np.repeat(np.arange(len(taken)), [len(rows) for rows in taken]))
+    first = torch.from_numpy(whitening(unit(moments.mean)).astype(np.float32))
+    vectors, biases = first.clone().requires_grad_(), (-0.5 * first.square().sum(dim=1)).requires_grad_()
+    optimiser = torch.optim.Adam([vectors, biases], lr=0.02)
+    steps = epochs * -(-len(x) // 512)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
+    for _ in range(epochs):
+        for batch in torch.randperm(len(x)).split(512):
+            loss = torch.nn.functional.cross_entropy(x[batch] @ vectors.T + biases, y[batch])
+            loss = loss + decay * (vectors - first).square().sum() / len(first)
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+            schedule.step()
+    return Discriminative(whitening, vectors.detach().numpy(), biases.detach().numpy())
+
+
 # --- covariance shrinkage
 
 
