@@ -48,8 +48,9 @@ class Searching(Collection):
             image, sketch: a path, a PIL image or an array ``(h, w[, c])``.
             model: a model's name: find others like it (it is left out of the answers).
             k: how many answers; as many come back as exist.
-            method: ``auto`` (text, sketch, model and several together: ``first_moment``; image:
-                ``gaussian_density``), or a rule by name: see ``engine.search.METHODS``.
+            method: ``auto`` (text, model and several together: ``first_moment``; image and sketch:
+                ``gaussian_density``, unless a transform is active for another method), or a rule by name: see
+                ``engine.search.METHODS``.
             weights: a part's exponent in the product of experts, by modality (default 1 each).
             where: a filter, see ``engine.storage.filters``.
             encoder: whose statistics to search (default: the collection's).

@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
 
-from benchmarks.accuracy.tables import RESULTS
+from benchmarks.accuracy.tables import read_rows
 
 mpl.use("Agg")
 from matplotlib import pyplot  # the backend is chosen first
 
 PICTURES = Path(__file__).resolve().parents[2] / "docs" / "pictures"
 DASHES = ("-", "--", "-.", ":", (0, (1, 1)), (0, (5, 1)), (0, (3, 1, 1, 1)))
-
-
-def read_rows(name: str) -> list[dict[str, Any]]:
-    """The rows of one table."""
-    rows: list[dict[str, Any]] = json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))["rows"]
-    return rows
 
 
 def save(figure: Any, name: str) -> None:

@@ -32,7 +32,9 @@ class Table:
 
     def to_markdown(self) -> str:
         """Note and table; columns whose cells are figures are right-aligned."""
-        figures = [all(row[i][:1] in "0123456789-+−–" for row in self.rows) for i in range(len(self.header))]
+        figures = [
+            all(row[i].lstrip("*")[:1] in "0123456789-+−–" for row in self.rows) for i in range(len(self.header))
+        ]
         lines = [
             *([self.note, ""] if self.note else []),
             f"| {' | '.join(self.header)} |",
@@ -47,6 +49,12 @@ class Table:
         (folder / f"{self.name}.md").write_text(self.to_markdown(), encoding="utf-8")
         data = {"title": self.title, "note": self.note, "rows": self.data}
         (folder / f"{self.name}.json").write_text(json.dumps(data, indent=1, ensure_ascii=False) + "\n", "utf-8")
+
+
+def read_rows(name: str) -> list[dict[str, Any]]:
+    """The figures of a table that was written."""
+    rows: list[dict[str, Any]] = json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))["rows"]
+    return rows
 
 
 def percent(value: float) -> str:

@@ -40,8 +40,9 @@ def query_to_plan(
 ) -> Plan:
     """Decide how a query of these parts is answered.
 
-    With method ``auto``, a transform that is named brings its own method. ``shrinkage`` is the weight of the
-    collection's pooled covariance in each model's, for densities.
+    With method ``auto``, a transform that is named brings its own method, and so does one that is active for the
+    query's modality, where the default method has none.
+    ``shrinkage`` is the weight of the collection's pooled covariance in each model's, for densities.
 
     Raises:
         InvalidQuery: the method, transform or space is unknown or cannot serve such a query.
@@ -53,6 +54,8 @@ def query_to_plan(
         raise InvalidQuery(f"a transform is named by a text, got {transform!r}", hint="auto, None, or a name")
     if method == "auto" and transform not in (None, AUTO):
         method = maps.transforms.get(transform).method
+    if method == transform == AUTO and len(modalities) == 1:
+        method = maps.preferred(encoder_id, modalities[0])
     rule = rule_for(method, modalities)
     learned = maps.chosen(transform, encoder_id, rule, modalities)
     covariance_map = None

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from engine.errors import CorruptData, InvalidQuery, MissingStatistics, StorageError, TransformNotFound
 from engine.records import EncoderIdentity, Transform
 from engine.scores import CovarianceMap, Shrinkage, Whitening, matrix_to_covariance_map
-from engine.search.rules import Rule
+from engine.search.rules import DEFAULTS, Rule
 from engine.search.spaces import FIRST_MOMENT, GAUSSIAN, WHITENED, Space, arrays_to_matrix, arrays_to_space
 from engine.search.whitening import active_whitening, collection_to_whitening, is_fitted_to, is_outgrown
 from engine.storage import Catalog, Transforms
@@ -62,6 +62,13 @@ class Maps:
                 hint="leave the transform out",
             )
         return transform
+
+    def preferred(self, encoder_id: int, modality: str) -> str:
+        """A query of one part's method: the default, or that of an active transform where the default has none."""
+        default = DEFAULTS[modality]
+        fitting = {one.method for one in self.transforms.active(encoder_id) if one.modality in (modality, ANY)}
+        learned = sorted(fitting & set(LEARNED))
+        return default if modality == "model" or default in learned or not learned else learned[0]
 
     def space(self, transform: Transform) -> Space:
         """The space of a transform of first moments.

@@ -69,7 +69,7 @@ def pictures(folder: Path) -> Any:
     [
         (["--text", "a red square"], "first_moment"),
         (["--image", "{}"], "gaussian_density"),
-        (["--sketch", "{}"], "first_moment"),
+        (["--sketch", "{}"], "gaussian_density"),
         (["--image", "{}", "--text", "square", "--weight", "image=3", "--plain"], "first_moment"),
         (["--image", "{}", "--method", "best_2", "--shortlist", "1"], "best_2"),
     ],
