@@ -15,6 +15,7 @@ from time import perf_counter
 
 import click
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from benchmarks.accuracy.further import Further, further_table, sample_sizes, two_stage
 from benchmarks.accuracy.learned import learned_table
@@ -37,6 +38,7 @@ def main(zoo: Path) -> None:
         print(f"{perf_counter() - started:.0f} s: {table.name}", file=sys.stderr, flush=True)
         return table
 
+    threadpool_limits(1)  # the matrices are small: more threads spend their time waiting for one another
     models, queries = load_models(zoo), load_queries(zoo)
     all_ = Further(models, queries)
     main_, moments = all_.parts["main"], all_.moments["main"]

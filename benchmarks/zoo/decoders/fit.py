@@ -9,6 +9,7 @@ from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from benchmarks.zoo.catalogue import Entry
 from benchmarks.zoo.decoders.finetune import Base, base_to_finetune, pictures_to_base
@@ -28,6 +29,7 @@ KINDS = {
 """Kinds whose module is called as they are, and the function in it: (pictures, seed) → ONNX bytes."""
 
 
+@threadpool_limits.wrap(limits=1)  # sums in another order would be other bytes on another number of cores
 def fit_decoder(entry: Entry, renders: str) -> bytes:
     """Fit one decoder on its artist's drawings of its concept; an ONNX file's bytes."""
     seed = zlib.crc32(entry.name.encode())
