@@ -43,8 +43,8 @@ WEAKNESSES = """\
 - **Samplers are compositions** of a few dozen drawings each: two pictures of one model often share a drawing.
 - **One describer.** Descriptions and text queries were written for this zoo by one author, at one sitting.
 - **Some words promise what the pictures lack**: several autoregressive models are described as tiled or patched, for
-  codes were thought of as tiles, and theirs are of principal components. Text queries on these are judged on something that
-  cannot be seen.
+  codes were thought of as tiles, and theirs are of principal components. Text queries on these are judged on
+  something that cannot be seen.
 - **Unseen queries are judged by concept**: every model of the concept counts as right, although layouts differ. They
   are single drawings on a plain ground, by one artist.
 - **Procedural styles have no unseen queries**, and those with few different pictures repeat themselves (queries are
