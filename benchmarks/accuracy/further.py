@@ -273,31 +273,39 @@ def sample_sizes(all_: Further, counts: Sequence[int] = (10, 30, 100, 300, 500))
     return table
 
 
-def two_stage(models: Models, queries: Queries, shrinkage: float) -> Table:
-    """How much of the exhaustive Gaussian density's top ten survives a shortlist, over the whole zoo."""
+def two_stage(models: Models, queries: Queries, choices: Choices) -> Table:
+    """How much of an exhaustive density's top ten survives a shortlist, over the whole zoo."""
     moments = methods.features_to_moments(models.features)
     asked = queries.features
-    exact = methods.gaussian_density(asked, moments.mean, methods.with_epsilon(moments.covariance))
-    wanted = np.argsort(-exact, axis=1)[:, :10]
+    whitening = beyond.fit_whitening(moments, choices.whitening)
+    weight, epsilon = choices.pooled
+    densities = {
+        "Gaussian density": methods.with_epsilon(moments.covariance),
+        "density toward pooled": beyond.toward_pooled(moments, weight, epsilon),
+    }
     spaces = {
         "first moment": methods.first_moment(asked, moments),
-        "whitened first moment": beyond.whitened_first_moment(asked, moments, beyond.fit_whitening(moments, shrinkage)),
+        "whitened first moment": beyond.whitened_first_moment(asked, moments, whitening),
+        "linear discriminant": beyond.linear_discriminant(asked, moments, whitening),
     }
     table = Table(
         "accuracy_two_stage", "Two stages against one",
-        f"Share of the places of the exhaustive Gaussian density's top ten that a re-ranked shortlist gets right, in "
-        f"per cent, over all {len(models)} models and {len(queries)} image queries; in brackets, of the first place.",
-        ("shortlist space", "25", "50", "100", "200"),
+        f"Share of the places of the exhaustive density's top ten that a re-ranked shortlist gets right, in per cent, "
+        f"over all {len(models)} models and {len(queries)} image queries; in brackets, of the first place.",
+        ("exhaustive", "shortlist space", "25", "50", "100", "200"),
     )  # fmt: skip
-    for name, scores in spaces.items():
-        order = np.argsort(-scores, axis=1)
-        cells, data = [], {}
-        for size in (25, 50, 100, 200):
-            place = np.zeros_like(exact, bool)
-            np.put_along_axis(place, order[:, :size], True, axis=1)
-            ranked = np.argsort(-np.where(place, exact, -np.inf), axis=1)[:, :10]
-            same, first = float((ranked == wanted).mean()), float((ranked[:, 0] == wanted[:, 0]).mean())
-            cells.append(f"{100 * same:.2f} ({100 * first:.2f})")
-            data[str(size)] = {"places": same, "first": first}
-        table.add((name, *cells), space=name, shortlist=data)
+    for density, covariance in densities.items():
+        exact = methods.gaussian_density(asked, moments.mean, covariance)
+        wanted = np.argsort(-exact, axis=1)[:, :10]
+        for name, scores in spaces.items():
+            order = np.argsort(-scores, axis=1)
+            cells, data = [], {}
+            for size in (25, 50, 100, 200):
+                place = np.zeros_like(exact, bool)
+                np.put_along_axis(place, order[:, :size], True, axis=1)
+                ranked = np.argsort(-np.where(place, exact, -np.inf), axis=1)[:, :10]
+                same, first = float((ranked == wanted).mean()), float((ranked[:, 0] == wanted[:, 0]).mean())
+                cells.append(f"{100 * same:.2f} ({100 * first:.2f})")
+                data[str(size)] = {"places": same, "first": first}
+            table.add((density, name, *cells), exhaustive=density, space=name, shortlist=data)
     return table

@@ -50,10 +50,12 @@ def required(
         "image, in-sample: one inner product closes half the gap from first moment to Gaussian density",
         ", ".join(f"{name} closes {percent(share)} %" for name, share in closed.items()), max(closed.values()) >= 0.5,
     )  # fmt: skip
-    places = {row["space"]: row["shortlist"]["100"]["places"] for row in two_stage.data}
-    better = max(places, key=lambda name: places[name])
-    add("shortlist of 100: the exhaustive top ten in 99 % of places", f"{better}: {percent(places[better])} %",
-        places[better] >= 0.99)  # fmt: skip
+    for density in ("Gaussian density", DEFAULT):
+        rows = [row for row in two_stage.data if row["exhaustive"] == density]
+        places = {row["space"]: row["shortlist"]["100"]["places"] for row in rows}
+        better = max(places, key=lambda name: places[name])
+        add(f"shortlist of 100: the top ten of the exhaustive {density} in 99 % of places",
+            f"{better}: {percent(places[better])} %", places[better] >= 0.99)  # fmt: skip
     sketch = ranks["sketch", "in-sample"]
     tops = {name: float((own == 0).mean()) for name, own in sketch.items()}
     published = max(PUBLISHED, key=lambda name: tops[name])

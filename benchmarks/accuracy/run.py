@@ -55,14 +55,14 @@ def main(zoo: Path) -> None:
     write(mixed(main_, moments, sets["image", "in-sample"].queries, encoder))
     further, ranks = further_table(all_)
     write(further)
+    choices = {**vars(all_.choices), "models": len(models), "main": len(main_)}
+    (RESULTS / "accuracy_choices.json").write_text(json.dumps(choices, indent=1, default=_plain) + "\n", "utf-8")
     samples = write(sample_sizes(all_))
-    staged = write(two_stage(models, queries["image", "in-sample"], all_.choices.whitening))
+    staged = write(two_stage(models, queries["image", "in-sample"], all_.choices))
     write(similar_models(main_, moments))
     learned, claims = learned_table(all_)
     write(learned)
     write(required(all_, ranks, samples, staged, claims))
-    choices = {**vars(all_.choices), "models": len(models), "main": len(main_)}
-    (RESULTS / "accuracy_choices.json").write_text(json.dumps(choices, indent=1, default=_plain) + "\n", "utf-8")
 
 
 def _texts(zoo: Path) -> list[str]:
