@@ -33,7 +33,7 @@ class Settings:
 
     epsilon: float = 1e-4
     """ε added to every covariance's diagonal (the papers' value; stored with the statistics)."""
-    shrinkage: float = 0.3
+    shrinkage: float = 0.6
     """Weight of the collection's pooled covariance in each model's own, for Gaussian density; 0: its own alone."""
     shortlist: int = 200
     """First-moment candidates that the exact stage re-ranks."""

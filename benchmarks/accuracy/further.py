@@ -19,8 +19,7 @@ from benchmarks.accuracy.tables import Table, difference, interval, percent, to_
 SHRINKAGES = (0.003, 0.01, 0.03, 0.1, 0.3)
 DECAYS = (0.0, 0.01, 0.1)
 SEEDS = (0, 1, 2)
-WEIGHTS = (0.0, 0.1, 0.3, 0.6)
-EPSILONS = (1e-4, 3e-4, 1e-3, 3e-3)
+WEIGHTS = (0.0, 0.1, 0.3, 0.6, 0.8)
 RANKS = (16, 64, 128, 255)
 SHIFT_WEIGHTS = (0.25, 0.5, 1.0)
 STACKED = ("first moment", "Monte-Carlo, all samples", "best-10")
@@ -31,7 +30,7 @@ class Choices:
     """What was chosen on *synthetic*, and how well each candidate did there."""
 
     whitening: float
-    pooled: tuple[float, float]
+    pooled: float
     decay: float
     shift_rank: int
     shift_weight: float
@@ -105,13 +104,10 @@ class Further:
         for decay in DECAYS:
             fitted = beyond.fit_discriminative(self.parts["synthetic"].features, moments, whitening, decay, SEEDS[0])
             tried["decay"][decay] = mean(fitted, images)
-        for weight, epsilon in product(WEIGHTS, EPSILONS):
-            covariance = beyond.toward_pooled(moments, weight, epsilon)
-            tried["pooled"][weight, epsilon] = mean(
-                lambda q, c=covariance: methods.gaussian_density(q, moments.mean, c), images
-            )
-        weight, epsilon = best_of(tried["pooled"])
-        covariance = beyond.toward_pooled(moments, weight, epsilon)
+        for weight in WEIGHTS:
+            covariance = beyond.toward_pooled(moments, weight)
+            tried["pooled"][weight] = mean(lambda q, c=covariance: methods.gaussian_density(q, moments.mean, c), images)
+        covariance = beyond.toward_pooled(moments, float(best_of(tried["pooled"])))
         for rank, share in product(RANKS, SHIFT_WEIGHTS):
             shift = self.shift(rank)
             tried["shift"][rank, share] = mean(
@@ -120,15 +116,14 @@ class Further:
         rank, share = best_of(tried["shift"])
         return Choices(
             float(best_of(tried["whitening"])),
-            (float(weight), float(epsilon)), float(best_of(tried["decay"])), int(rank), float(share),
+            float(best_of(tried["pooled"])), float(best_of(tried["decay"])), int(rank), float(share),
             {name: {str(candidate): value for candidate, value in found.items()} for name, found in tried.items()},
         )  # fmt: skip
 
     def rules(self, part: str, modality: str) -> dict[str, Callable[[Scored], Float32]]:
         """The further methods for a modality on a part, with the choices made."""
         chosen, moments = self.choices, self.moments[part]
-        weight, epsilon = chosen.pooled
-        pooled = beyond.toward_pooled(moments, weight, epsilon)
+        pooled = beyond.toward_pooled(moments, chosen.pooled)
         if modality == "image":
             whitening = beyond.fit_whitening(moments, chosen.whitening)
             return {
@@ -278,10 +273,9 @@ def two_stage(models: Models, queries: Queries, choices: Choices) -> Table:
     moments = methods.features_to_moments(models.features)
     asked = queries.features
     whitening = beyond.fit_whitening(moments, choices.whitening)
-    weight, epsilon = choices.pooled
     densities = {
         "Gaussian density": methods.with_epsilon(moments.covariance),
-        "density toward pooled": beyond.toward_pooled(moments, weight, epsilon),
+        "density toward pooled": beyond.toward_pooled(moments, choices.pooled),
     }
     spaces = {
         "first moment": methods.first_moment(asked, moments),

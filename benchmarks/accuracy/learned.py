@@ -16,7 +16,7 @@ from benchmarks.accuracy.further import Further
 from benchmarks.accuracy.judge import Difference, Int64, accuracy, compare, scores_to_ranks
 from benchmarks.accuracy.load import Float32, unit
 from benchmarks.accuracy.papers import Scored
-from benchmarks.accuracy.tables import Table, difference, interval, percent, to_data
+from benchmarks.accuracy.tables import Table, difference, interval, percent, read_rows, to_data
 from engine.learning import TrainingOptions, TrainingSet, cross_validate, train_on_all
 
 SEEDS = (0, 1, 2)
@@ -53,8 +53,8 @@ def pretrained(scored: Scored, method: str) -> Int64:
     return scored.ranks("first moment" if method == "first_moment" else "Gaussian density")
 
 
-def learned_table(all_: Further) -> tuple[Table, dict[str, Difference]]:
-    """Every form on every modality by both protocols; the gains of sketches by first moment, for the claims."""
+def learned_table(all_: Further) -> Table:
+    """Every form on every modality by both protocols."""
     table = Table(
         "accuracy_learned", "Learned transforms",
         "Top-1 in per cent on *main*: chance, pre-trained, learned (median of three seeds, [lowest–highest]), and the "
@@ -62,14 +62,11 @@ def learned_table(all_: Further) -> tuple[Table, dict[str, Difference]]:
         "*synthetic*, *5-fold* from four fifths of *main*'s models, tested on the rest.",
         ("query", "method", "form", "protocol", "chance", "pre-trained", "learned", "gain"),
     )  # fmt: skip
-    claims: dict[str, Difference] = {}
 
     def add(modality: str, group: str, method: str, form: str, protocol: str, before: Int64, after: list[Int64],
             owners: tuple[str, ...], chance: float) -> None:  # fmt: skip
         tops = sorted(float((own == 0).mean()) for own in after)
         gain = compare(after[0], before, owners)
-        if (modality, group, method) == ("sketch", "in-sample", "first_moment"):
-            claims[f"{form}, {protocol}"] = gain
         table.add(
             (f"{modality}, {group}", method, form, protocol, percent(chance), interval(accuracy(before, owners, 1)),
              f"{percent(float(np.median(tops)))} [{percent(tops[0])}–{percent(tops[-1])}]", difference(gain)),
@@ -102,4 +99,13 @@ def learned_table(all_: Further) -> tuple[Table, dict[str, Difference]]:
                     before = np.concatenate([fold.pretrained for fold in folds]) - 1
                     owners = tuple(scored.models.names[i] for fold in folds for i in fold.owners)
             add(modality, "in-sample", "first_moment", form, "5-fold", before, after, owners, 1 / len(scored.models))
-    return table, claims
+    return table
+
+
+def read_claims() -> dict[str, Difference]:
+    """The gains of sketches by first moment, as last measured."""
+    return {
+        f"{row['form']}, {row['protocol']}": Difference(**row["gain"])
+        for row in read_rows("accuracy_learned")
+        if (row["modality"], row["group"], row["method"]) == ("sketch", "in-sample", "first_moment")
+    }

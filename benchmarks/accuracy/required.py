@@ -19,9 +19,7 @@ DEFAULT = "density toward pooled"
 """The engine's default method for images."""
 
 
-def required(
-    all_: Further, ranks: Ranks, samples: Table, two_stage: Table, learned: Mapping[str, Difference] | None
-) -> Table:
+def required(all_: Further, ranks: Ranks, samples: Table, two_stage: Table, learned: Mapping[str, Difference]) -> Table:
     """Every claim with its evidence."""
     table = Table(
         "accuracy_required", "What was asked for",
@@ -63,10 +61,9 @@ def required(
     gain = compare(sketch[further], sketch[published], owners["sketch", "in-sample"])
     add(f"sketch: the best further method ({further}) is above the best of the papers' ({published})",
         difference(gain), gain.low > 0)  # fmt: skip
-    if learned is not None:
-        for name, gain in learned.items():
-            add(f"sketch: learned first moment, {name}, is at least 10 points above pre-trained", difference(gain),
-                gain.value >= 0.10)  # fmt: skip
+    for name, gain in learned.items():
+        add(f"sketch: learned first moment, {name}, is at least 10 points above pre-trained", difference(gain),
+            gain.value >= 0.10)  # fmt: skip
     text = ranks["text", "in-sample"]
     for k in (1, 10):
         values = {name: float((own < k).mean()) for name, own in text.items()}

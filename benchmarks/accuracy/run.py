@@ -18,7 +18,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from benchmarks.accuracy.further import Further, further_table, sample_sizes, two_stage
-from benchmarks.accuracy.learned import learned_table
+from benchmarks.accuracy.learned import learned_table, read_claims
 from benchmarks.accuracy.load import load_models, load_queries
 from benchmarks.accuracy.mixed import mixed
 from benchmarks.accuracy.papers import drop_off, metadata, retrieval, similar_models, stratum_table
@@ -29,7 +29,8 @@ from engine.encoders import load_encoder
 
 @click.command(help=__doc__)
 @click.option("--zoo", type=click.Path(path_type=Path, exists=True, file_okay=False), default=Path("zoo"))
-def main(zoo: Path) -> None:
+@click.option("--keep-learned", is_flag=True, help="Do not learn the transforms again: keep their table as it is.")
+def main(zoo: Path, keep_learned: bool) -> None:
     """Load, score, write."""
     started = perf_counter()
 
@@ -60,9 +61,9 @@ def main(zoo: Path) -> None:
     samples = write(sample_sizes(all_))
     staged = write(two_stage(models, queries["image", "in-sample"], all_.choices))
     write(similar_models(main_, moments))
-    learned, claims = learned_table(all_)
-    write(learned)
-    write(required(all_, ranks, samples, staged, claims))
+    if not keep_learned:
+        write(learned_table(all_))
+    write(required(all_, ranks, samples, staged, read_claims()))
 
 
 def _texts(zoo: Path) -> list[str]:
