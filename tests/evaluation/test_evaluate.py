@@ -180,7 +180,8 @@ def test_samples_curve_is_that_of_scipy(eng: Engine, lines: list[dict[str, Any]]
             scores: dict[str, dict[str, float]] = {"first_moment": {}, "gaussian_density": {}}
             for name, rows_of in chosen.items():
                 mean = rows_of.mean(axis=0)
-                covariance = 0.7 * np.cov(rows_of, rowvar=False) + 0.3 * pooled + 1e-4 * np.eye(6)
+                weight = eng.settings.shrinkage
+                covariance = (1 - weight) * np.cov(rows_of, rowvar=False) + weight * pooled + 1e-4 * np.eye(6)
                 scores["first_moment"][name] = float(mean @ query / np.linalg.norm(mean))
                 scores["gaussian_density"][name] = scipy.stats.multivariate_normal.logpdf(query, mean, covariance)
             for method, of_models in scores.items():
