@@ -6,6 +6,7 @@ Chance, pre-trained and learned always stand together. Three seeds; intervals ar
 from __future__ import annotations
 
 import sys
+from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +22,7 @@ from engine.learning import TrainingOptions, TrainingSet, cross_validate, train_
 
 SEEDS = (0, 1, 2)
 FORMS = ("diagonal", "triangular", "full")
-MODALITIES = ("image", "sketch", "text")
+MODALITIES = ("sketch", "image", "text")
 
 
 def training_set(scored: Scored, *, factors: bool) -> TrainingSet:
@@ -74,31 +75,36 @@ def learned_table(all_: Further) -> Table:
             pretrained=float((before == 0).mean()), learned=tops, gain=to_data(gain),
         )  # fmt: skip
         print(table.rows[-1], file=sys.stderr, flush=True)
+        table.write()  # what is done is kept
 
-    for method in ("first_moment", "gaussian_density"):
-        for modality in MODALITIES if method == "first_moment" else ("image", "sketch"):
-            data = training_set(all_.scored("synthetic", modality, "in-sample"), factors=method == "gaussian_density")
-            for form in FORMS:
-                if method == "gaussian_density" and form != "diagonal":
-                    continue
-                matrices = [train_on_all(data, TrainingOptions(method, form, seed=seed)).matrix for seed in SEEDS]
-                for group in ("in-sample",) if modality == "text" else ("in-sample", "unseen"):
-                    scored = all_.scored("main", modality, group)
-                    after = [scores_to_ranks(transformed(scored, method, m), scored.targets) for m in matrices]
-                    add(modality, group, method, form, "synthetic → main", pretrained(scored, method), after,
-                        scored.queries.owners, float(scored.targets.mean()))  # fmt: skip
-    for modality in MODALITIES:
+    def across(modality: str, method: str, form: str) -> None:
+        data = training_set(all_.scored("synthetic", modality, "in-sample"), factors=method == "gaussian_density")
+        matrices = [train_on_all(data, TrainingOptions(method, form, seed=seed)).matrix for seed in SEEDS]
+        for group in ("in-sample",) if modality == "text" else ("in-sample", "unseen"):
+            scored = all_.scored("main", modality, group)
+            after = [scores_to_ranks(transformed(scored, method, m), scored.targets) for m in matrices]
+            chance = float(scored.targets.mean())
+            before = pretrained(scored, method)
+            add(modality, group, method, form, "synthetic → main", before, after, scored.queries.owners, chance)
+
+    def folded(modality: str, form: str) -> None:
         scored = all_.scored("main", modality, "in-sample")
         data = training_set(scored, factors=False)
-        for form in FORMS:
-            after, before, owners = [], np.empty(0, np.int64), ()
-            for seed in SEEDS:
-                folds = cross_validate(data, TrainingOptions("first_moment", form, seed=seed)).folds
-                after.append(np.concatenate([fold.learned for fold in folds]) - 1)
-                if seed == SEEDS[0]:
-                    before = np.concatenate([fold.pretrained for fold in folds]) - 1
-                    owners = tuple(scored.models.names[i] for fold in folds for i in fold.owners)
-            add(modality, "in-sample", "first_moment", form, "5-fold", before, after, owners, 1 / len(scored.models))
+        after, before, owners = [], np.empty(0, np.int64), ()
+        for seed in SEEDS:
+            folds = cross_validate(data, TrainingOptions("first_moment", form, seed=seed)).folds
+            after.append(np.concatenate([fold.learned for fold in folds]) - 1)
+            if seed == SEEDS[0]:
+                before = np.concatenate([fold.pretrained for fold in folds]) - 1
+                owners = tuple(scored.models.names[i] for fold in folds for i in fold.owners)
+        add(modality, "in-sample", "first_moment", form, "5-fold", before, after, owners, 1 / len(scored.models))
+
+    for modality, form in product(MODALITIES, FORMS):
+        across(modality, "first_moment", form)
+    for modality, form in product(MODALITIES, FORMS):
+        folded(modality, form)
+    for modality in ("image", "sketch"):
+        across(modality, "gaussian_density", "diagonal")
     return table
 
 

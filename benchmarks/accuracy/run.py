@@ -22,7 +22,7 @@ from benchmarks.accuracy.learned import learned_table, read_claims
 from benchmarks.accuracy.load import load_models, load_queries
 from benchmarks.accuracy.mixed import mixed
 from benchmarks.accuracy.papers import drop_off, metadata, retrieval, similar_models, stratum_table
-from benchmarks.accuracy.required import required
+from benchmarks.accuracy.required import required, with_learned
 from benchmarks.accuracy.tables import RESULTS, Table
 from engine.encoders import load_encoder
 
@@ -61,9 +61,10 @@ def main(zoo: Path, keep_learned: bool) -> None:
     samples = write(sample_sizes(all_))
     staged = write(two_stage(models, queries["image", "in-sample"], all_.choices))
     write(similar_models(main_, moments))
+    write(required(all_, ranks, samples, staged))
     if not keep_learned:
         write(learned_table(all_))
-    write(required(all_, ranks, samples, staged, read_claims()))
+    write(with_learned(read_claims()))
 
 
 def _texts(zoo: Path) -> list[str]:
