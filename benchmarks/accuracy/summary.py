@@ -15,7 +15,8 @@ SETS = (
 )
 METHODS = {
     "first moment": ("first moment",) * 5,
-    "whitened first moment": ("whitened first moment",) * 2 + ("whitened with the shift",) * 2,
+    "whitened first moment (sketches: with their shift)": ("whitened first moment",) * 2
+    + ("whitened with the shift",) * 2,
     "discriminative first moment": ("discriminative first moment",) * 2,
     "Gaussian density, as published": ("Gaussian density",) * 5,
     "Gaussian density, drawn toward the pooled": ("density toward pooled",) * 4,
