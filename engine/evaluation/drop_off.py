@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 
 Float64 = NDArray[np.float64]
 BEST = 10
+ROUNDING = 1e-12
+"""A spread below this share of the largest score is the rounding of equal scores."""
 
 
 def drop_off(scores: Float64, best: int = BEST) -> Float64:
@@ -20,6 +22,6 @@ def drop_off(scores: Float64, best: int = BEST) -> Float64:
     """
     curve = np.full(best, np.nan)
     spread = float(scores.std()) if len(scores) else 0.0
-    if spread > 0:
+    if len(scores) and spread > ROUNDING * float(np.abs(scores).max()):
         curve[: min(best, len(scores))] = (scores[:best] - scores[0]) / spread
     return curve

@@ -8,6 +8,7 @@ visible in its own order.
 from __future__ import annotations
 
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -105,7 +106,7 @@ class Database:
             for pragma in ("synchronous = FULL", "foreign_keys = ON"):
                 connection.execute(f"PRAGMA {pragma}")
             if create:  # the mode stays with the file; a file that is somebody else's is not to be changed
-                connection.execute("PRAGMA journal_mode = WAL")
+                _to_wal(connection, settings.busy_timeout)
 
         @event.listens_for(engine, "begin")
         def on_begin(connection: Connection) -> None:
@@ -174,3 +175,17 @@ class Database:
     def close(self) -> None:
         """Close every pooled connection."""
         self._engine.dispose()
+
+
+def _to_wal(connection: sqlite3.Connection, patience: float) -> None:
+    """Switch to WAL. SQLite does not wait for a lock here, whatever its timeout; so we do, ``patience`` seconds."""
+    deadline = time.monotonic() + patience
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error) or time.monotonic() >= deadline:
+                raise
+            time.sleep(0.02)
+        else:
+            return

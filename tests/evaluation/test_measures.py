@@ -88,6 +88,7 @@ def test_drop_off_by_hand() -> None:
     np.testing.assert_allclose(curve[:3], [0, -2 / math.sqrt(8 / 3), -4 / math.sqrt(8 / 3)])
     assert np.isnan(curve[3:]).all()
     assert np.isnan(drop_off(np.array([2.0, 2.0]))).all()
+    assert np.isnan(drop_off(np.array([0.1, 0.1, 0.1]))).all()  # whose deviation is 1e-17, by rounding
     assert np.isnan(drop_off(np.array([]))).all()
 
 
