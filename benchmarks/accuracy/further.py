@@ -177,6 +177,7 @@ class Further:
         found = {name: scored.scores(name) for name in ("first moment", "Gaussian density", *STACKED[1:])}
         return found | {name: rule(scored) for name, rule in self.rules(part, modality).items()}
 
+    @cache  # noqa: B019  # as above
     def stack(self, modality: str) -> tuple[tuple[str, ...], np.ndarray]:
         """Which scores are stacked for a modality, and their weights, fitted on *synthetic*."""
         added = {"image": "density toward pooled", "sketch": "density with the shift", "text": "prompt ensemble"}

@@ -11,12 +11,11 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
+from benchmarks.zoo.accuracy import pictures_to_features
 from engine import Engine
 from engine.encoders import load_encoder
-from engine.encoders.protocol import Encoder, images_to_features
-from engine.samples import any_to_image
+from engine.encoders.protocol import Encoder
 
 Float32 = NDArray[np.float32]
 Bool = NDArray[np.bool_]
@@ -159,11 +158,7 @@ def _kept(folder: Path, name: str, encoder: Encoder, paths: Sequence[str]) -> Fl
     kept = folder / "features" / f"{name}-{digest.hexdigest()[:16]}.npy"
     if kept.is_file():
         return np.asarray(np.load(kept, allow_pickle=False), np.float32)
-    blocks = [
-        images_to_features(encoder, [any_to_image(folder / path, max_pixels=2**24) for path in paths[i : i + 64]])
-        for i in tqdm(range(0, len(paths), 64), desc=f"encoding {name}")
-    ]
+    features = pictures_to_features(encoder, [folder / path for path in paths])
     kept.parent.mkdir(parents=True, exist_ok=True)
-    features = np.concatenate(blocks)
     np.save(kept, features)
     return features

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.typing import NDArray
 
 from benchmarks.accuracy import methods
 from benchmarks.accuracy.judge import Int64, accuracy, scores_to_ranks
@@ -15,6 +16,7 @@ from benchmarks.accuracy.load import Bool, Float32, Models, Queries, unit
 from benchmarks.accuracy.methods import Moments
 from benchmarks.accuracy.tables import Table, interval, percent, to_data
 from engine.encoders.protocol import Encoder
+from engine.evaluation.average_precision import average_precision
 from engine.records import Statistics
 from engine.scores.frechet import frechet_distance, statistics_to_cholesky
 
@@ -230,6 +232,11 @@ def similar_models(models: Models, moments: Moments) -> Table:
                 statistics[i].mean, factors[i], statistics[j].mean, factors[j]
             )
     means = unit(moments.mean)
+
+    def others(scores: Float32, own: int) -> NDArray[np.int64]:
+        order = np.argsort(-scores, kind="stable")
+        return order[order != own]
+
     table = Table(
         "accuracy_similar", "Similar models",
         "Mean average precision in per cent over the models of *main* that share the property with another; chance "
@@ -241,7 +248,7 @@ def similar_models(models: Models, moments: Moments) -> Table:
                              for i, a in enumerate(labels)])  # fmt: skip
         rows = np.flatnonzero(relevant.any(axis=1))
         values = [
-            float(np.mean([average_precision(np.delete(s[i], i), np.delete(relevant[i], i)) for i in rows]))
+            float(np.mean([average_precision(others(s[i], i), np.flatnonzero(relevant[i])) for i in rows]))
             for s in (means @ means.T, frechet)
         ]
         chance = float(relevant[rows].sum() / (len(rows) * (n - 1)))
@@ -250,10 +257,3 @@ def similar_models(models: Models, moments: Moments) -> Table:
             label=name, models=len(rows), chance=chance, cosine=values[0], frechet=values[1],
         )  # fmt: skip
     return table
-
-
-def average_precision(scores: Float32, relevant: Bool) -> float:
-    """The mean, over right answers, of the precision at their rank."""
-    hits = relevant[np.argsort(-scores, kind="stable")]
-    at = np.flatnonzero(hits)
-    return float(np.mean(np.arange(1, len(at) + 1) / (at + 1)))

@@ -18,6 +18,7 @@ from typing import Any
 import click
 import numpy as np
 from numpy.typing import NDArray
+from tqdm import tqdm
 
 from engine import Engine
 from engine.encoders.protocol import Encoder, images_to_features
@@ -63,9 +64,14 @@ def queries_to_features(
     """Features ``(n, d)`` float32 of one modality's queries."""
     if modality == "text":
         return encoder.texts_to_features([query["text"] for query in queries])
+    return pictures_to_features(encoder, [folder / query[modality] for query in queries])
+
+
+def pictures_to_features(encoder: Encoder, paths: Sequence[Path]) -> NDArray[np.float32]:
+    """Features ``(n, d)`` float32 of picture files."""
     blocks = [
-        images_to_features(encoder, [any_to_image(folder / q[modality], max_pixels=2**24) for q in queries[i : i + 64]])
-        for i in range(0, len(queries), 64)
+        images_to_features(encoder, [any_to_image(path, max_pixels=2**24) for path in paths[i : i + 64]])
+        for i in tqdm(range(0, len(paths), 64), desc="encoding", disable=None, file=sys.stderr)
     ]
     return np.concatenate(blocks)
 

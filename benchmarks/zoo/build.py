@@ -12,6 +12,7 @@ import json
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,7 @@ AUTHORS = {
 }
 """Whose package names nobody: from the projects' own pages."""
 DRAWN_AT = {"procedural": 128, "sampler": 128}
-"""Pixels of what is drawn; decoders make ``DECODER_SIZE``."""
+"""Pixels of what is drawn and needs no fitting; decoders make ``DECODER_SIZE``."""
 
 
 def check_node() -> None:
@@ -126,6 +127,22 @@ def entry_to_credit(entry: Entry, procedural: dict[str, dict[str, str]]) -> dict
     return {"author": artist.author, "license": artist.license, "link": artist.link}
 
 
+def by_artist(entries: Sequence[Entry]) -> list[Entry]:
+    """The models that are made of drawings, one artist after another.
+
+    Opening an artist's drawings (up to 100 MB of JSON) costs more than rasterising them.
+    """
+    return sorted((e for e in entries if e.kind != "procedural"), key=lambda e: str(e.options["style"]))
+
+
+def write_manifest(listed: Sequence[dict[str, Any]], out: Path) -> Path:
+    """``zoo.yaml``; its path."""
+    manifest = out / "zoo.yaml"
+    text = yaml.safe_dump({"models": list(listed)}, sort_keys=False, allow_unicode=True, width=110)
+    write_atomically(manifest, text.encode())
+    return manifest
+
+
 def build(out: Path, *, samples: int = 300, models: int | None = None) -> Path:
     """Build everything; the manifest's path.
 
@@ -136,17 +153,13 @@ def build(out: Path, *, samples: int = 300, models: int | None = None) -> Path:
     out = out.resolve()
     entries = CATALOGUE[:models]
     procedural = read_credits()
-    # One artist after another: opening an artist's drawings (up to 100 MB of JSON) costs more than rasterising them.
-    made = sorted((entry for entry in entries if entry.kind != "procedural"), key=lambda entry: entry.options["style"])
-    for entry in tqdm(made, desc="drawings and decoders", unit="model", file=sys.stderr):
+    for entry in tqdm(by_artist(entries), desc="drawings and decoders", unit="model", file=sys.stderr):
         if entry.kind == "sampler":
             load_glyphs(str(out / "renders"), entry.options["style"], entry.options["concept"])
         else:
             build_decoder(entry, out)
     listed = [entry_to_manifest(entry, entry_to_credit(entry, procedural), out, samples) for entry in entries]
-    manifest = out / "zoo.yaml"
-    text = yaml.safe_dump({"models": listed}, sort_keys=False, allow_unicode=True, width=110)
-    write_atomically(manifest, text.encode())
+    manifest = write_manifest(listed, out)
     write_queries(entries, listed, out)
     return manifest
 

@@ -77,5 +77,5 @@ def quick_catalogue(count: int = 60) -> tuple[Entry, ...]:
 
 def many_samples(entries: tuple[Entry, ...], count: int = 30) -> frozenset[str]:
     """The models that get ``MANY`` samples, for the study of sample size: every kind that draws fast enough."""
-    fast = [entry.name for entry in entries if entry.kind not in ("procedural",)]
+    fast = [entry.name for entry in entries if entry.kind != "procedural"]
     return frozenset(fast[i * len(fast) // count] for i in range(count)) if len(fast) >= count else frozenset(fast)

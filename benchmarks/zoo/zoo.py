@@ -21,11 +21,18 @@ from time import perf_counter
 from typing import Any
 
 import click
-import yaml
 from tqdm import tqdm
 
-from benchmarks.zoo.atomic import write_atomically
-from benchmarks.zoo.build import build_decoder, check_node, entry_to_credit, entry_to_manifest, read_credits
+from benchmarks.zoo.build import (
+    DRAWN_AT,
+    build_decoder,
+    by_artist,
+    check_node,
+    entry_to_credit,
+    entry_to_manifest,
+    read_credits,
+    write_manifest,
+)
 from benchmarks.zoo.catalogue import Entry
 from benchmarks.zoo.database import engine_command, prepare_database
 from benchmarks.zoo.full import MANY, SAMPLES, entry_to_part, full_catalogue, many_samples, quick_catalogue
@@ -35,27 +42,22 @@ from benchmarks.zoo.unseen import entry_to_concept, write_unseen
 from engine.errors import EngineError
 
 PLAN = Plan(images=20, sketches=20, both=True, candidates=80)
-DRAWN = frozenset({"sampler", "procedural"})
-"""Kinds that need no fitting."""
 
 
 def build(entries: Sequence[Entry], out: Path, *, many: frozenset[str]) -> Path:
     """Decoders, manifest and queries; the manifest's path."""
     check_node()
     procedural = read_credits()
-    # One artist after another: opening an artist's drawings (up to 100 MB of JSON) costs more than rasterising them.
-    made = sorted((e for e in entries if e.kind != "procedural"), key=lambda e: str(e.options["style"]))
+    made = by_artist(entries)
     for entry in tqdm(made, desc="drawings", unit="model", file=sys.stderr):
         load_glyphs(str(out / "renders"), entry.options["style"], entry.options["concept"])
-    fitted = [entry for entry in made if entry.kind not in DRAWN]
+    fitted = [entry for entry in made if entry.kind not in DRAWN_AT]
     with ProcessPoolExecutor(os.cpu_count(), mp_context=multiprocessing.get_context("spawn")) as pool:
         work = pool.map(partial(build_decoder, out=out), fitted)
         for _ in tqdm(work, desc="decoders", unit="model", total=len(fitted), file=sys.stderr):
             pass
     listed = [_listed(entry, procedural, out, MANY if entry.name in many else SAMPLES) for entry in entries]
-    manifest = out / "zoo.yaml"
-    text = yaml.safe_dump({"models": listed}, sort_keys=False, allow_unicode=True, width=110)
-    write_atomically(manifest, text.encode())
+    manifest = write_manifest(listed, out)
     write_queries(entries, listed, out, PLAN)
     write_unseen(entries, out)
     return manifest

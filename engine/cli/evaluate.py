@@ -7,10 +7,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from engine.cli.options import encoder_option, open_collection, shared
+from engine.cli.options import (
+    encoder_option,
+    open_collection,
+    shared,
+    shortlist_option,
+)
 from engine.cli.output import say, show_json
 from engine.cli.progress import StageProgress
-from engine.config import Settings
 from engine.errors import MissingDependency
 
 if TYPE_CHECKING:
@@ -31,12 +35,7 @@ if TYPE_CHECKING:
     "--out", metavar="FOLDER", type=click.Path(path_type=Path), help="Write report.json, report.md and plots there."
 )
 @encoder_option
-@click.option(
-    "--shortlist",
-    metavar="N",
-    type=click.IntRange(min=1),
-    help=f"How many candidates by first moment the exact methods look at. Default: {Settings.shortlist}.",
-)
+@shortlist_option
 @click.option(
     "--transform",
     metavar="NAME",

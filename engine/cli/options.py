@@ -30,6 +30,12 @@ encoder_option = click.option("--encoder", metavar="NAME", help="An encoder's na
 count_option = click.option(
     "-k", "k", metavar="N", type=click.IntRange(min=1), default=10, show_default=True, help="How many answers."
 )
+shortlist_option = click.option(
+    "--shortlist",
+    metavar="N",
+    type=click.IntRange(min=1),
+    help=f"How many candidates by first moment the exact methods look at. Default: {Settings.shortlist}.",
+)
 
 
 def shared(command: Command) -> Command:

@@ -11,13 +11,14 @@ from engine.cli.options import (
     encoder_option,
     open_collection,
     shared,
+    shortlist_option,
     value_to_weights,
     where_option,
 )
 from engine.cli.output import say, show_json
 from engine.cli.shapes import hits_to_json
 from engine.cli.table import Column, show_table
-from engine.config import SHORTLIST_SPACES, Settings
+from engine.config import SHORTLIST_SPACES
 
 if TYPE_CHECKING:
     from engine.records import Hits
@@ -50,12 +51,7 @@ timings_option = click.option("--timings", is_flag=True, help="Print the time of
     help="How much a part of a mixed query counts, e.g. image=2; 1 unless given. Repeatable.",
 )
 @encoder_option
-@click.option(
-    "--shortlist",
-    metavar="N",
-    type=click.IntRange(min=1),
-    help=f"How many candidates by first moment the exact methods look at. Default: {Settings.shortlist}.",
-)
+@shortlist_option
 @click.option(
     "--shortlist-space",
     type=click.Choice(SHORTLIST_SPACES),

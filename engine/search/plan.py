@@ -11,7 +11,7 @@ from engine.records import EncoderIdentity
 from engine.scores import CovarianceMap, Shrinkage
 from engine.search.rules import Rule, rule_for
 from engine.search.spaces import FIRST_MOMENT, GAUSSIAN, IDENTITY, WHITENED, Space
-from engine.search.transforms import AUTO, Maps
+from engine.search.transforms import AUTO, Maps, preferred_method
 from engine.search.views import IndexView, IndexViews
 
 
@@ -52,12 +52,13 @@ def query_to_plan(
         raise InvalidQuery(f"there is no space {shortlist_space!r}", hint=f"spaces are {', '.join(SHORTLIST_SPACES)}")
     if transform is not None and not isinstance(transform, str):
         raise InvalidQuery(f"a transform is named by a text, got {transform!r}", hint="auto, None, or a name")
-    if method == "auto" and transform not in (None, AUTO):
+    active = maps.transforms.active(encoder_id) if transform == AUTO else []
+    if method == AUTO and transform not in (None, AUTO):
         method = maps.transforms.get(transform).method
-    if method == transform == AUTO and len(modalities) == 1:
-        method = maps.preferred(encoder_id, modalities[0])
+    elif method == transform == AUTO and len(modalities) == 1:
+        method = preferred_method(active, modalities[0])
     rule = rule_for(method, modalities)
-    learned = maps.chosen(transform, encoder_id, rule, modalities)
+    learned = maps.chosen(transform, encoder_id, rule, modalities, active)
     covariance_map = None
     space = IDENTITY
     if rule.name == WHITENED:

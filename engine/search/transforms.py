@@ -21,6 +21,13 @@ LEARNED = (FIRST_MOMENT, GAUSSIAN)
 """The rules that a learned transform can serve."""
 
 
+def preferred_method(active: Sequence[Transform], modality: str) -> str:
+    """A query of one part's method: the default, or that of an active transform where the default has none."""
+    default = DEFAULTS[modality]
+    learned = sorted({one.method for one in active if one.modality in (modality, ANY)} & set(LEARNED))
+    return default if modality == "model" or default in learned or not learned else learned[0]
+
+
 class Maps:
     """The transforms of one collection, ready to be searched by. Threads may share it."""
 
@@ -32,8 +39,17 @@ class Maps:
         self._pooled: dict[str, Shrinkage] = {}
         self._lock = threading.Lock()
 
-    def chosen(self, given: str | None, encoder_id: int, rule: Rule, modalities: Sequence[str]) -> Transform | None:
+    def chosen(
+        self,
+        given: str | None,
+        encoder_id: int,
+        rule: Rule,
+        modalities: Sequence[str],
+        active: Sequence[Transform] | None = None,
+    ) -> Transform | None:
         """The learned transform for a query of these parts, or None for none.
+
+        ``active`` are the encoder's, where they have been read already.
 
         ``auto`` takes the active one of the rule and modality, else that of ``any`` modality. A query of several
         parts has one only if it is the same for each part; a model's own mean is never transformed.
@@ -45,8 +61,9 @@ class Maps:
         if given is None or (given == AUTO and rule.name not in LEARNED):
             return None
         if given == AUTO:
-            active = {one.modality: one for one in self.transforms.active(encoder_id) if one.method == rule.name}
-            found = [None if part == "model" else active.get(part, active.get(ANY)) for part in modalities]
+            active = self.transforms.active(encoder_id) if active is None else active
+            own = {one.modality: one for one in active if one.method == rule.name}
+            found = [None if part == "model" else own.get(part, own.get(ANY)) for part in modalities]
             return found[0] if len({one and one.id for one in found}) == 1 else None
         transform = self.transforms.get(given)
         if transform.encoder_id != encoder_id:
@@ -62,13 +79,6 @@ class Maps:
                 hint="leave the transform out",
             )
         return transform
-
-    def preferred(self, encoder_id: int, modality: str) -> str:
-        """A query of one part's method: the default, or that of an active transform where the default has none."""
-        default = DEFAULTS[modality]
-        fitting = {one.method for one in self.transforms.active(encoder_id) if one.modality in (modality, ANY)}
-        learned = sorted(fitting & set(LEARNED))
-        return default if modality == "model" or default in learned or not learned else learned[0]
 
     def space(self, transform: Transform) -> Space:
         """The space of a transform of first moments.

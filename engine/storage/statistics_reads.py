@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +17,8 @@ from engine.storage.model_rows import chunks
 from engine.storage.tables import ChangeRow, EncoderRow, SampleFeaturesRow, StatisticsRow, ThumbnailRow
 
 CHUNK_ROWS = 4096
+Row = TypeVar("Row", StatisticsRow, SampleFeaturesRow)
+Value = TypeVar("Value")
 
 
 class StatisticsReads:
@@ -88,41 +91,40 @@ class StatisticsReads:
 
     def statistics(self, encoder_id: int, ids: Iterable[int]) -> tuple[dict[int, StoredStatistics], dict[int, str]]:
         """Moments by id, and the reason for each whose checksum does not hold."""
-        good: dict[int, StoredStatistics] = {}
-        damaged: dict[int, str] = {}
-        with self.database.read() as session:
-            dimension = session.get_one(EncoderRow, encoder_id).dimension
-            for block in chunks(ids):
-                query = select(StatisticsRow).where(
-                    StatisticsRow.encoder_id == encoder_id, StatisticsRow.model_id.in_(block)
-                )
-                for row in session.scalars(query):
-                    try:
-                        moments = blobs.blobs_to_statistics(
-                            row.mean, row.covariance, row.checksum,
-                            dimension=dimension, epsilon=row.epsilon, samples=row.samples,
-                        )  # fmt: skip
-                    except CorruptData as error:
-                        damaged[row.model_id] = error.message
-                        continue
-                    good[row.model_id] = StoredStatistics(row.model_id, moments, row.change)
-        return good, damaged
+
+        def decode(row: StatisticsRow, dimension: int) -> StoredStatistics:
+            moments = blobs.blobs_to_statistics(
+                row.mean, row.covariance, row.checksum,
+                dimension=dimension, epsilon=row.epsilon, samples=row.samples,
+            )  # fmt: skip
+            return StoredStatistics(row.model_id, moments, row.change)
+
+        return self._decoded(StatisticsRow, encoder_id, ids, decode)
 
     def sample_features(
         self, encoder_id: int, ids: Iterable[int]
     ) -> tuple[dict[int, NDArray[np.float32]], dict[int, str]]:
         """Stored sample features ``(n, d)`` float32 by id, and the reason for each that is damaged."""
-        good: dict[int, NDArray[np.float32]] = {}
+
+        def decode(row: SampleFeaturesRow, dimension: int) -> NDArray[np.float32]:
+            return blobs.blob_to_features(row.data, row.checksum, dimension=dimension)
+
+        return self._decoded(SampleFeaturesRow, encoder_id, ids, decode)
+
+    def _decoded(
+        self, table: type[Row], encoder_id: int, ids: Iterable[int], decode: Callable[[Row, int], Value]
+    ) -> tuple[dict[int, Value], dict[int, str]]:
+        """Rows of a table by model id, decoded, and the reason for each that is damaged."""
+        good: dict[int, Value] = {}
         damaged: dict[int, str] = {}
         with self.database.read() as session:
             dimension = session.get_one(EncoderRow, encoder_id).dimension
             for block in chunks(ids):
-                query = select(SampleFeaturesRow).where(
-                    SampleFeaturesRow.encoder_id == encoder_id, SampleFeaturesRow.model_id.in_(block)
-                )
-                for row in session.scalars(query):
+                for row in session.scalars(
+                    select(table).where(table.encoder_id == encoder_id, table.model_id.in_(block))
+                ):
                     try:
-                        good[row.model_id] = blobs.blob_to_features(row.data, row.checksum, dimension=dimension)
+                        good[row.model_id] = decode(row, dimension)
                     except CorruptData as error:
                         damaged[row.model_id] = error.message
         return good, damaged

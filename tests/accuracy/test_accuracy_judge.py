@@ -10,8 +10,9 @@ import pytest
 from benchmarks.accuracy.further import paired_sketches
 from benchmarks.accuracy.judge import accuracy, compare, scores_to_ranks
 from benchmarks.accuracy.load import Models, Queries
-from benchmarks.accuracy.papers import average_precision, full_text
+from benchmarks.accuracy.papers import full_text
 from benchmarks.accuracy.tables import Table, difference, interval
+from engine.evaluation.average_precision import average_precision
 
 
 def models(*names: str, descriptions: tuple[str, ...] = ()) -> Models:
@@ -49,7 +50,7 @@ def test_a_paired_comparison_sees_a_small_steady_gain() -> None:
 
 
 def test_average_precision_by_hand() -> None:
-    found = average_precision(np.array([4, 3, 2, 1], np.float32), np.array([1, 0, 1, 0], bool))
+    found = average_precision(np.array([4, 3, 2, 1]), np.array([4, 2]))
     assert found == pytest.approx((1 / 1 + 2 / 3) / 2)
 
 

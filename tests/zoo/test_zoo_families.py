@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from benchmarks.zoo.decoders import gan
 from benchmarks.zoo.decoders.autoregressive import pictures_to_autoregressive
-from benchmarks.zoo.decoders.diffusion import pictures_to_diffusion
-from benchmarks.zoo.decoders.finetune import base_to_finetune, pictures_to_base
+from benchmarks.zoo.decoders.diffusion import pictures_to_base, pictures_to_diffusion
+from benchmarks.zoo.decoders.finetune import base_to_finetune
 from benchmarks.zoo.decoders.gan import pictures_to_gan
 from benchmarks.zoo.decoders.pictures import Variation, glyphs_to_pictures
 from engine.samples import options_to_generator

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from benchmarks.zoo.decoders.spectrum import ToPixels, decoder_to_onnx, mlp, pictures_to_spectrum, seeded
+from benchmarks.zoo.decoders.spectrum import Spectrum, ToPixels, decoder_to_onnx, mlp, pictures_to_spectrum, seeded
 
 COMPONENTS = 64
 HIDDEN = 384
@@ -23,6 +24,7 @@ FREQUENCIES = 16
 STEPS = 3000
 BATCH = 192
 SAMPLING_STEPS = 12
+RATE = 1e-3
 
 
 def alpha_bar(time: Tensor) -> Tensor:
@@ -61,18 +63,35 @@ class Sampler(nn.Module):
         return z
 
 
-def pictures_to_diffusion(pictures: NDArray[np.float32], seed: int, steps: int = STEPS) -> bytes:
-    """Pictures ``(n, 3, 64, 64)`` float32 in [0, 1] to an ONNX decoder from ``z`` ``(n, 64)`` to such pictures."""
+@dataclass(frozen=True, eq=False)
+class Base:
+    """A diffusion model of a concept, and the spectrum it works in."""
+
+    denoiser: Denoiser
+    spectrum: Spectrum
+
+    def to_onnx(self) -> bytes:
+        """Its decoder from ``z`` ``(n, 64)`` to pictures."""
+        return decoder_to_onnx(ToPixels(Sampler(self.denoiser), self.spectrum), COMPONENTS)
+
+
+def pictures_to_base(pictures: NDArray[np.float32], seed: int, steps: int = STEPS) -> Base:
+    """Pictures ``(n, 3, 64, 64)`` float32 in [0, 1] to a model of them."""
     with seeded(seed):
         spectrum = pictures_to_spectrum(pictures, COMPONENTS)
         denoiser = Denoiser()
-        train(denoiser, spectrum.codes, steps, rate=1e-3)
-        return decoder_to_onnx(ToPixels(Sampler(denoiser), spectrum), COMPONENTS)
+        train(denoiser, spectrum.codes, steps)
+        return Base(denoiser, spectrum)
 
 
-def train(denoiser: Denoiser, codes: Tensor, steps: int, *, rate: float) -> None:
+def pictures_to_diffusion(pictures: NDArray[np.float32], seed: int, steps: int = STEPS) -> bytes:
+    """Pictures ``(n, 3, 64, 64)`` float32 in [0, 1] to an ONNX decoder from ``z`` ``(n, 64)`` to such pictures."""
+    return pictures_to_base(pictures, seed, steps).to_onnx()
+
+
+def train(denoiser: Denoiser, codes: Tensor, steps: int) -> None:
     """Teach the denoiser, in place, to predict the noise in codes ``(n, c)``."""
-    optimiser = torch.optim.AdamW(denoiser.parameters(), lr=rate)
+    optimiser = torch.optim.AdamW(denoiser.parameters(), lr=RATE)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
     for _ in range(steps):
         clean = codes[torch.randint(len(codes), (BATCH,))]

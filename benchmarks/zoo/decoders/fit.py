@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from benchmarks.zoo.catalogue import Entry
-from benchmarks.zoo.decoders.finetune import Base, base_to_finetune, pictures_to_base
+from benchmarks.zoo.decoders.diffusion import Base, pictures_to_base
+from benchmarks.zoo.decoders.finetune import base_to_finetune
 from benchmarks.zoo.decoders.pictures import Variation, glyphs_to_pictures
 from benchmarks.zoo.glyphs import draw_labels, load_glyphs
 

@@ -10,11 +10,10 @@ from __future__ import annotations
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import nn
 
 from benchmarks.zoo.decoders.pca import principal_components
-from benchmarks.zoo.decoders.pictures import DECODER_SIZE
-from benchmarks.zoo.decoders.spectrum import decoder_to_onnx, seeded
+from benchmarks.zoo.decoders.spectrum import Spectrum, ToPixels, decoder_to_onnx, seeded
 
 COMPONENTS = 128
 LATENTS = 16
@@ -25,34 +24,20 @@ BETA = 0.02
 """Weight of the KL term against the squared error in units of the components' own variance."""
 
 
-class Decoder(nn.Module):
-    """``z`` ``(n, 16)`` to pictures ``(n, 3, 64, 64)`` in [0, 1]."""
-
-    def __init__(self, basis: Tensor, mean: Tensor) -> None:
-        super().__init__()
-        self.register_buffer("basis", basis)
-        self.register_buffer("mean", mean)
-        self.layers = nn.Sequential(
-            nn.Linear(LATENTS, HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, len(basis))
-        )
-
-    def forward(self, z: Tensor) -> Tensor:
-        pixels: Tensor = self.layers(z) @ self.basis + self.mean
-        return pixels.clamp(0, 1).reshape(-1, 3, DECODER_SIZE, DECODER_SIZE)
-
-
 def pictures_to_vae(pictures: NDArray[np.float32], seed: int) -> bytes:
     """Pictures ``(n, 3, 64, 64)`` float32 in [0, 1] to an ONNX decoder from ``z`` ``(n, 16)`` to such pictures."""
     with seeded(seed):
         return decoder_to_onnx(_train(pictures.reshape(len(pictures), -1)), LATENTS)
 
 
-def _train(flat: NDArray[np.float32]) -> Decoder:
+def _train(flat: NDArray[np.float32]) -> ToPixels:
     """The decoder half of an autoencoder trained on ``(n, 12 288)`` float32 pixels in [0, 1]."""
     mean, singular, right = (torch.from_numpy(part) for part in principal_components(flat, COMPONENTS))
     unit = singular[0] / len(flat) ** 0.5
     codes = (torch.from_numpy(flat) - mean) @ right.T / unit
-    decoder = Decoder(right[:COMPONENTS] * unit, mean)
+    network = nn.Sequential(
+        nn.Linear(LATENTS, HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, codes.shape[1])
+    )
     encoder = nn.Sequential(
         nn.Linear(codes.shape[1], HIDDEN),
         nn.ReLU(),
@@ -60,14 +45,14 @@ def _train(flat: NDArray[np.float32]) -> Decoder:
         nn.ReLU(),
         nn.Linear(HIDDEN, 2 * LATENTS),
     )
-    optimiser = torch.optim.Adam([*encoder.parameters(), *decoder.parameters()], lr=1e-3)
+    optimiser = torch.optim.Adam([*encoder.parameters(), *network.parameters()], lr=1e-3)
     for _ in range(STEPS):
         batch = codes[torch.randint(len(codes), (BATCH,))]
         centre, log_variance = encoder(batch).chunk(2, dim=1)
         z = centre + torch.randn_like(centre) * (log_variance / 2).exp()
-        error = (decoder.layers(z) - batch).square().sum(dim=1).mean()
+        error = (network(z) - batch).square().sum(dim=1).mean()
         divergence = (centre.square() + log_variance.exp() - 1 - log_variance).sum(dim=1).mean() / 2
         optimiser.zero_grad()
         (error + BETA * divergence).backward()
         optimiser.step()
-    return decoder.eval()
+    return ToPixels(network, Spectrum(codes, right[:COMPONENTS] * unit, mean))
