@@ -14,6 +14,7 @@ from engine._learning import Learning
 from engine.config import DEFAULT_ENCODER, Settings
 from engine.errors import Conflict, MissingStatistics
 from engine.records import EncoderIdentity, Model, Thumbnail
+from engine.search.spaces import FIRST_MOMENT, LINEAR
 from engine.storage import Catalog, Database, migrate
 from engine.storage.filters import Where
 
@@ -173,9 +174,10 @@ class Engine(Ingesting, Evaluating, Learning):
         from engine.search.status import view_to_status
 
         return [
-            view_to_status(self._views, self._catalog, encoder_id, identity, transform)
+            view_to_status(self._views, self._catalog, encoder_id, identity, key, version)
             for encoder_id, identity in self._catalog.encoders().items()
-            for transform in (None, *self._maps.indexed(encoder_id))
+            for key, version in {FIRST_MOMENT: "", **self._maps.versions(encoder_id, self.settings.shrinkage)}.items()
+            if key != LINEAR or self._has_linear(encoder_id, identity)
         ]
 
     def build_index(self) -> list[dict[str, Any]]:
@@ -189,12 +191,22 @@ class Engine(Ingesting, Evaluating, Learning):
                 self._maps.whitened(encoder_id, identity, exactly=True)
             for transform in self._maps.indexed(encoder_id):
                 self._views.rebuild(encoder_id, identity, self._maps.space(transform))
+            if self._has_linear(encoder_id, identity):
+                with contextlib.suppress(MissingStatistics):
+                    space = self._maps.linear(encoder_id, identity, self.settings.shrinkage)
+                    self._views.rebuild(encoder_id, identity, space)
             self._complete(encoder_id, identity)
         self._fast = {}
         return self.index_status()
+
+    def _has_linear(self, encoder_id: int, identity: EncoderIdentity) -> bool:
+        """Whether densities are searched as inner products here: the settings say so, or somebody has."""
+        return self.settings.shortlist_space == LINEAR or self._views.has(encoder_id, identity, LINEAR)
 
     def doctor(self) -> list[Any]:
         """Compare database and index, id by id and by checksum: a list of ``Finding``."""
         from engine.search.doctor import examine
 
-        return examine(self._database, self._catalog, self._views, self._neighbours, self._maps)
+        return examine(
+            self._database, self._catalog, self._views, self._neighbours, self._maps, self.settings.shrinkage
+        )

@@ -14,7 +14,7 @@ from engine.errors import InvalidInput, InvalidQuery, MissingStatistics
 from engine.records import EncoderIdentity, Transform
 from engine.scores import matrix_to_covariance_map
 from engine.search.rules import method_to_rule
-from engine.search.spaces import FIRST_MOMENT, WHITENED, transform_to_key
+from engine.search.spaces import FIRST_MOMENT, LINEAR, WHITENED, transform_to_key
 from engine.search.transforms import ANY
 
 if TYPE_CHECKING:
@@ -149,6 +149,8 @@ class Learning(Collection):
         if removed.method in (FIRST_MOMENT, WHITENED):
             identity = self._catalog.encoders()[removed.encoder_id]
             self._views.forget(removed.encoder_id, identity, transform_to_key(removed))
+        if removed.method == WHITENED:
+            self._views.forget(removed.encoder_id, identity, LINEAR)
 
     def _refuse_whitening(self, name: str) -> None:
         if self._transforms.get(name).method == WHITENED:

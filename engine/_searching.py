@@ -49,7 +49,7 @@ class Searching(Collection):
             model: a model's name: find others like it (it is left out of the answers).
             k: how many answers; as many come back as exist.
             method: ``auto`` (text, model and several together: ``first_moment``; image and sketch:
-                ``gaussian_density``, unless a transform is active for another method), or a rule by name: see
+                ``blend``, unless a transform is active for another method), or a rule by name: see
                 ``engine.search.METHODS``.
             weights: a part's exponent in the product of experts, by modality (default 1 each).
             where: a filter, see ``engine.storage.filters``.
@@ -58,8 +58,8 @@ class Searching(Collection):
             tempered: divide each part by its spread over the collection before weighing (several parts only).
             transform: ``auto`` (the active learned transform of the method and modality, if there is one; of several
                 parts, only one that is the same for all), None, or a transform's name.
-            shortlist_space: where those candidates come from: ``first_moment``, or ``whitened_first_moment`` where
-                that can be had (default ``settings.shortlist_space``).
+            shortlist_space: where those candidates come from: ``first_moment``, or ``whitened_first_moment`` or
+                ``linear_density`` where these can be had (default ``settings.shortlist_space``).
 
         Raises:
             InvalidQuery, InvalidFilter, InvalidImage, ModelNotFound, EncoderNotFound, TransformNotFound,

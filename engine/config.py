@@ -12,7 +12,7 @@ from engine.errors import InvalidInput
 
 DEFAULT_DATABASE = "sqlite:///engine.db"
 DEFAULT_ENCODER = "open_clip:ViT-B-32/openai"
-SHORTLIST_SPACES = ("first_moment", "whitened_first_moment")
+SHORTLIST_SPACES = ("first_moment", "whitened_first_moment", "linear_density")
 """The spaces that the exact rules' candidates can come from."""
 
 _WHOLE = {
@@ -38,7 +38,7 @@ class Settings:
     shortlist: int = 200
     """First-moment candidates that the exact stage re-ranks."""
     shortlist_space: str = "first_moment"
-    """Where they come from: `first_moment`, or `whitened_first_moment` (the former where the latter cannot be had)."""
+    """Where they come from: `first_moment`, or `whitened_first_moment` or `linear_density` where these can be had."""
     batch_size: int = 64
     """Images per encoder call."""
     decode_workers: int = 2

@@ -38,8 +38,8 @@ timings_option = click.option("--timings", is_flag=True, help="Print the time of
     metavar="METHOD",
     default="auto",
     show_default=True,
-    help="How models are scored: auto, first_moment, whitened_first_moment, first_second_moment, gaussian_density, "
-    "monte_carlo, best_k (or best_10 for the ten nearest samples).",
+    help="How models are scored: auto, first_moment, whitened_first_moment, linear_density, first_second_moment, "
+    "gaussian_density, blend, monte_carlo, best_k (or best_10 for the ten nearest samples).",
 )
 @where_option
 @click.option(

@@ -1,6 +1,7 @@
 """Pure scoring rules, one a file. They know neither storage nor how candidates were chosen."""
 
 from engine.scores.best_k import best_k
+from engine.scores.blend import blend
 from engine.scores.first_moment import first_moment, unit
 from engine.scores.first_second_moment import first_second_moment
 from engine.scores.frechet import frechet_distance
@@ -11,6 +12,7 @@ from engine.scores.learned_gaussian_density import (
     learned_gaussian_density,
     matrix_to_covariance_map,
 )
+from engine.scores.linear_density import LinearDensity
 from engine.scores.monte_carlo import monte_carlo
 from engine.scores.product_of_experts import product_of_experts
 from engine.scores.whitened_first_moment import Whitening, fit_whitening
@@ -18,9 +20,11 @@ from engine.scores.whitened_first_moment import Whitening, fit_whitening
 __all__ = [
     "CovarianceMap",
     "GaussianFactor",
+    "LinearDensity",
     "Shrinkage",
     "Whitening",
     "best_k",
+    "blend",
     "first_moment",
     "first_second_moment",
     "fit_whitening",

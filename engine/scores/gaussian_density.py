@@ -46,6 +46,20 @@ class Shrinkage:
     version: str
 
 
+def shrunk_covariance(statistics: Statistics, shrinkage: Shrinkage | None) -> NDArray[np.float64]:
+    """Σ ``(d, d)`` float64: S + εI, or (1 − w)S + w·S_w + εI, or S_w + εI for a model that has no S."""
+    own = statistics.covariance
+    if shrinkage is None:
+        assert own is not None, "there is nothing to fall back on"
+        sigma = own.astype(np.float64)
+    elif own is None:
+        sigma = shrinkage.target.copy()
+    else:
+        sigma = (1 - shrinkage.weight) * own.astype(np.float64) + shrinkage.weight * shrinkage.target
+    sigma[np.diag_indices_from(sigma)] += statistics.epsilon
+    return sigma
+
+
 def statistics_to_factor(statistics: Statistics, shrinkage: Shrinkage | None = None) -> GaussianFactor:
     """Factorise Σ = S + εI once, or (1 − w)S + w·S_w + εI.
 
@@ -55,10 +69,7 @@ def statistics_to_factor(statistics: Statistics, shrinkage: Shrinkage | None = N
     """
     if statistics.covariance is None:
         raise ValueError("gaussian_density needs a covariance")
-    sigma = statistics.covariance.astype(np.float64)
-    if shrinkage is not None:
-        sigma = (1 - shrinkage.weight) * sigma + shrinkage.weight * shrinkage.target
-    sigma[np.diag_indices_from(sigma)] += statistics.epsilon
+    sigma = shrunk_covariance(statistics, shrinkage)
     lower, failed = lapack.dpotrf(sigma, lower=1, clean=1)
     if failed:
         raise InvalidStatistics(

@@ -13,7 +13,7 @@ linear discriminant analysis; source of the shrinkage: Ledoit & Wolf (2004), wit
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,14 +27,30 @@ Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
 
 SHRINKAGE = 0.05
+ARRAYS = ("whiten", "centre", "average", "between")
+"""What a whitening is stored as."""
 
 
 @dataclass(frozen=True, eq=False)
 class Whitening:
-    """``whiten`` W ``(d, d)`` and ``centre`` m ``(d,)``, float32."""
+    """``whiten`` W ``(d, d)`` and ``centre`` m ``(d,)``, float32.
+
+    Besides, of the means as they are: their own mean ``average`` ``(d,)`` and covariance ``between`` ``(d, d)``.
+    """
 
     whiten: Float32
     centre: Float32
+    average: Float32
+    between: Float32
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, Float32]) -> Whitening:
+        """From what ``arrays`` gives."""
+        return cls(**{name: arrays[name] for name in ARRAYS})
+
+    def arrays(self) -> dict[str, Float32]:
+        """What is stored of it, by name."""
+        return {name: getattr(self, name) for name in ARRAYS}
 
     def means_to_vectors(self, means: Float32) -> Float32:
         """Unit-norm means μ̃ ``(n, d)`` to what is indexed: ``(n, d)`` float32 of unit norm."""
@@ -48,6 +64,10 @@ class Whitening:
         """The shrunk S_w ``(d, d)`` float64 that it whitens: (WᵀW)⁻¹."""
         lower = solve_triangular(self.whiten.astype(np.float64), np.eye(len(self.whiten)), lower=True)
         return np.asarray(lower @ lower.T)
+
+    def total(self) -> Float64:
+        """How samples scatter over all models, T = S_w + the covariance of the means ``(d, d)`` float64."""
+        return np.asarray(self.covariance() + self.between)
 
     def _mapped(self, vectors: Float32) -> Float32:
         """Unit norm, except that the centre itself stays zero: it is as near to one model as to any other."""
@@ -67,15 +87,18 @@ def fit_whitening(models: Iterable[Statistics], shrinkage: float = SHRINKAGE) ->
     """
     if not 0 < shrinkage <= 1:
         raise ValueError(f"the shrinkage must be above 0 and at most 1, got {shrinkage!r}")
-    centre: Float64 = np.zeros(0)
-    scatter: Float64 = np.zeros((0, 0))
+    centre, average = np.zeros(0), np.zeros(0)
+    scatter, second = np.zeros((0, 0)), np.zeros((0, 0))
     count = freedom = 0
     for model in models:
         if not count:
-            centre = np.zeros(len(model.mean))
-            scatter = np.zeros((len(model.mean), len(model.mean)))
+            size = len(model.mean)
+            centre, average = np.zeros(size), np.zeros(size)
+            scatter, second = np.zeros((size, size)), np.zeros((size, size))
         mean = model.mean.astype(np.float64)
         centre += mean / np.linalg.norm(mean)
+        average += mean
+        second += np.outer(mean, mean)
         count += 1
         if model.covariance is not None:
             scatter += (model.samples - 1) * model.covariance.astype(np.float64)
@@ -93,4 +116,6 @@ def fit_whitening(models: Iterable[Statistics], shrinkage: float = SHRINKAGE) ->
     except np.linalg.LinAlgError as error:
         raise InvalidStatistics("the pooled covariance is not positive definite") from error
     whiten = solve_triangular(lower, np.eye(len(lower)), lower=True)
-    return Whitening(whiten.astype(np.float32), (centre / count).astype(np.float32))
+    average /= count
+    between = second / count - np.outer(average, average)
+    return Whitening(*(x.astype(np.float32) for x in (whiten, centre / count, average, between)))

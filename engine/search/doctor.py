@@ -10,14 +10,14 @@ from sqlalchemy import text
 from engine.errors import CorruptData
 from engine.index import snapshot as snapshots
 from engine.records import EncoderIdentity
-from engine.scores import unit
-from engine.search.spaces import IDENTITY, WHITENED, Space, arrays_to_space
+from engine.scores import Whitening, unit
+from engine.search.spaces import IDENTITY, WHITENED, Space, arrays_to_space, whitening_to_linear
 from engine.search.transforms import Maps
-from engine.search.views import IndexViews, means_to_vectors
+from engine.search.views import IndexViews, models_to_vectors
 from engine.storage import Catalog, Database, Neighbours
 
 BLOCK = 256  # models whose statistics are read at a time
-SAME = 1e-5  # matrix products of other sizes round otherwise: float32 vectors of unit norm agree to 1e-6
+SAME = 1e-5  # of a vector's largest number: matrix products of other sizes round otherwise, to some 1e-6
 
 
 @dataclass(frozen=True)
@@ -34,14 +34,14 @@ class Finding:
 
 
 def examine(
-    database: Database, catalog: Catalog, views: IndexViews, neighbours: Neighbours, maps: Maps
+    database: Database, catalog: Catalog, views: IndexViews, neighbours: Neighbours, maps: Maps, shrinkage: float
 ) -> list[Finding]:
     """Every finding; an empty list means that all is well."""
     findings = _database(database)
     for encoder_id, identity in catalog.encoders().items():
         findings += _statistics(catalog, encoder_id, identity)
         findings += _snapshot(catalog, views, encoder_id, identity, IDENTITY)
-        findings += _transforms(catalog, views, maps, encoder_id, identity)
+        findings += _transforms(catalog, views, maps, encoder_id, identity, shrinkage)
         pending = len(neighbours.pending(encoder_id))
         if pending:
             findings.append(
@@ -79,7 +79,7 @@ def _statistics(catalog: Catalog, encoder_id: int, identity: EncoderIdentity) ->
 
 
 def _transforms(
-    catalog: Catalog, views: IndexViews, maps: Maps, encoder_id: int, identity: EncoderIdentity
+    catalog: Catalog, views: IndexViews, maps: Maps, encoder_id: int, identity: EncoderIdentity, shrinkage: float
 ) -> list[Finding]:
     findings: list[Finding] = []
     for transform in maps.transforms.all():
@@ -91,8 +91,14 @@ def _transforms(
             repair = error.hint if transform.method != WHITENED else "engine index build"
             findings.append(Finding("damage", error.message, repair or ""))
             continue
-        if transform.active and transform in maps.indexed(encoder_id):
-            findings += _snapshot(catalog, views, encoder_id, identity, arrays_to_space(transform, arrays))
+        if not transform.active or transform not in maps.indexed(encoder_id):
+            continue
+        spaces = [arrays_to_space(transform, arrays)]
+        if transform.method == WHITENED:  # densities need it, too: its spaces may never have been searched by
+            spaces.append(whitening_to_linear(transform, Whitening.from_arrays(arrays), shrinkage))
+            spaces = [space for space in spaces if views.has(encoder_id, identity, space.key)]
+        for space in spaces:
+            findings += _snapshot(catalog, views, encoder_id, identity, space)
     return findings
 
 
@@ -125,8 +131,9 @@ def _snapshot(
         if model_id not in damaged
     ]
     there = np.isin(ids, index.ids)
-    expected = means_to_vectors(space, means[there])
-    wrong = ids[there][np.any(np.abs(index.vectors(ids[there]) - expected) > SAME, axis=1)]
+    expected = models_to_vectors(catalog, encoder_id, space, ids[there], means[there])
+    allowed = SAME * np.abs(expected).max(axis=1, keepdims=True, initial=0.0)
+    wrong = ids[there][np.any(np.abs(index.vectors(ids[there]) - expected) > allowed, axis=1)]
     findings += [
         Finding("damage", f"{name}: the index has another mean for model id {model_id}", repair)
         for model_id in wrong.tolist()

@@ -10,7 +10,7 @@ from engine.errors import InvalidQuery, MissingStatistics
 from engine.records import EncoderIdentity
 from engine.scores import CovarianceMap, Shrinkage
 from engine.search.rules import Rule, rule_for
-from engine.search.spaces import FIRST_MOMENT, GAUSSIAN, IDENTITY, WHITENED, Space
+from engine.search.spaces import BLEND, FIRST_MOMENT, GAUSSIAN, IDENTITY, LINEAR, WHITENED, Space
 from engine.search.transforms import AUTO, Maps, preferred_method
 from engine.search.views import IndexView, IndexViews
 
@@ -63,21 +63,25 @@ def query_to_plan(
     space = IDENTITY
     if rule.name == WHITENED:
         space = maps.whitened(encoder_id, identity)
+    elif rule.name == LINEAR:
+        space = maps.linear(encoder_id, identity, shrinkage)
     elif rule.name == FIRST_MOMENT and learned is not None:
         space = maps.space(learned)
     elif rule.needs != "mean":
-        space = _candidates_from(maps, encoder_id, identity, shortlist_space)
+        space = _candidates_from(maps, encoder_id, identity, shortlist_space, shrinkage)
         covariance_map = None if learned is None else maps.covariance_map(learned)
-    name = learned.name if learned is not None else space.transform if rule.name == WHITENED else None
-    toward = maps.shrinkage(encoder_id, identity, shrinkage) if rule.name == GAUSSIAN else None
+    name = learned.name if learned is not None else space.transform if rule.name in (WHITENED, LINEAR) else None
+    toward = maps.shrinkage(encoder_id, identity, shrinkage) if rule.name in (GAUSSIAN, BLEND) else None
     return Plan(rule, views.current(encoder_id, identity, space), name, covariance_map, toward)
 
 
-def _candidates_from(maps: Maps, encoder_id: int, identity: EncoderIdentity, wanted: str) -> Space:
-    """The space of the shortlist. Where whitening cannot be had (one model), candidates still can."""
+def _candidates_from(maps: Maps, encoder_id: int, identity: EncoderIdentity, wanted: str, shrinkage: float) -> Space:
+    """The space of the shortlist. Where there can be no whitening (one model), candidates still can be had."""
     if wanted == FIRST_MOMENT:
         return IDENTITY
     try:
+        if wanted == LINEAR:
+            return maps.linear(encoder_id, identity, shrinkage)
         return maps.whitened(encoder_id, identity)
     except MissingStatistics:
         return IDENTITY

@@ -7,8 +7,9 @@ collection's first two moments without reading it. The view's space says what st
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from time import perf_counter
 
 import numpy as np
@@ -21,20 +22,25 @@ from engine.scores import (
     CovarianceMap,
     Shrinkage,
     best_k,
+    blend,
     first_second_moment,
     gaussian_density,
     learned_gaussian_density,
     monte_carlo,
     product_of_experts,
 )
+from engine.scores.blend import NEAREST
 from engine.scores.product_of_experts import SMALLEST_SPREAD, cosine_spread
 from engine.search.evidence import Evidence
 from engine.search.rules import Rule
+from engine.search.spaces import BLEND, GAUSSIAN
 from engine.search.views import IndexView
 
 Float64 = NDArray[np.float64]
 Int64 = NDArray[np.int64]
 Scorer = Callable[[Sequence[QueryPart], Int64], Float64]
+One = Callable[[NDArray[np.float32]], float]
+"""One model's score of a query."""
 
 
 @dataclass
@@ -185,29 +191,33 @@ def _scorer(
     """Each part's log-likelihood of each candidate, ``(parts, n)``; NaN where the model cannot be scored."""
     scale = view.identity.logit_scale
 
+    def density(ids: list[int]) -> dict[int, One]:
+        factors = evidence.factors(view.encoder_id, ids, shrinkage)
+        if covariance_map is None:
+            return {i: partial(gaussian_density, factor) for i, factor in factors.items()}
+        return {i: partial(learned_gaussian_density, factor, covariance_map) for i, factor in factors.items()}
+
+    def second_moment(ids: list[int]) -> dict[int, One]:
+        moments = evidence.moments(view.encoder_id, ids)
+        return {i: partial(first_second_moment, own, logit_scale=scale) for i, own in moments.items()}
+
+    def samples(ids: list[int]) -> dict[int, One]:
+        features = evidence.features(view.encoder_id, ids)
+        if rule.name == "monte_carlo":
+            return {i: partial(monte_carlo, rows, logit_scale=scale) for i, rows in features.items()}
+        nearest = NEAREST if rule.name == BLEND else rule.k
+        return {i: partial(best_k, rows, k=nearest) for i, rows in features.items()}
+
+    def scored(by_id: Mapping[int, One], parts: Sequence[QueryPart], ids: list[int]) -> Float64:
+        rows = [[by_id[i](part.feature) if i in by_id else np.nan for i in ids] for part in parts]
+        return np.array(rows, np.float64).reshape(len(parts), len(ids))
+
     def scores(parts: Sequence[QueryPart], ids: Int64) -> Float64:
         wanted = ids.tolist()
-        score: Callable[[int, NDArray[np.float32]], float]
-        if rule.name == "gaussian_density":
-            factors = evidence.factors(view.encoder_id, wanted, shrinkage)
-            known: set[int] = set(factors)
-            if covariance_map is None:
-                score = lambda i, h: gaussian_density(factors[i], h)  # noqa: E731
-            else:
-                score = lambda i, h: learned_gaussian_density(factors[i], covariance_map, h)  # noqa: E731
-        elif rule.needs == "covariance":
-            moments = evidence.moments(view.encoder_id, wanted)
-            known = set(moments)
-            score = lambda i, h: first_second_moment(moments[i], h, scale)  # noqa: E731
-        else:
-            samples = evidence.features(view.encoder_id, wanted)
-            known = set(samples)
-            if rule.name == "monte_carlo":
-                score = lambda i, h: monte_carlo(samples[i], h, scale)  # noqa: E731
-            else:
-                score = lambda i, h: best_k(samples[i], h, rule.k)  # noqa: E731
-        return np.array(
-            [[score(i, part.feature) if i in known else np.nan for i in wanted] for part in parts], np.float64
-        ).reshape(len(parts), len(wanted))
+        if rule.name == BLEND:
+            both = scored(density(wanted), parts, wanted), scored(samples(wanted), parts, wanted)
+            return np.stack([blend(*rows) for rows in zip(*both, strict=True)])
+        kinds = {GAUSSIAN: density, "first_second_moment": second_moment}
+        return scored(kinds.get(rule.name, samples)(wanted), parts, wanted)
 
     return scores

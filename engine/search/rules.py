@@ -14,7 +14,8 @@ PICTURES = frozenset({"image", "sketch"})
 
 @dataclass(frozen=True)
 class Rule:
-    """A method's name, the modalities it can score, and what it reads: ``mean``, ``covariance`` or ``features``.
+    """A method's name, the modalities it can score, and what it reads: ``mean`` (the index
+    suffices), ``covariance``, ``features`` (of samples) or either of these.
 
     ``k`` is best-k's own parameter.
     """
@@ -30,8 +31,10 @@ RULES = {
     for rule in (
         Rule("first_moment", frozenset(MODALITIES), "mean"),
         Rule("whitened_first_moment", frozenset(MODALITIES), "mean"),
+        Rule("linear_density", PICTURES, "mean"),
         Rule("first_second_moment", frozenset({"text"}) | PICTURES, "covariance"),
         Rule("gaussian_density", PICTURES, "covariance"),
+        Rule("blend", PICTURES, "covariance or features"),
         Rule("monte_carlo", frozenset({"text"}) | PICTURES, "features"),
         Rule("best_k", frozenset({"text"}) | PICTURES, "features"),
     )
@@ -40,11 +43,10 @@ METHODS = ("auto", *RULES, "best_1", "best_10")
 DEFAULTS = {
     "text": "first_moment",
     "model": "first_moment",
-    "image": "gaussian_density",
-    "sketch": "gaussian_density",
+    "image": "blend",
+    "sketch": "blend",
 }
-"""What the zoo's experiments bear out, see docs/accuracy.md: drawn toward the pooled covariance, densities serve
-sketches, too."""
+"""What the zoo's experiments bear out, see docs/accuracy.md."""
 BEST_K = re.compile(r"best_([1-9]\d{0,5})")
 
 

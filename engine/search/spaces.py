@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.records import Transform
-from engine.scores import Whitening, transformed
+from engine.records import Statistics, Transform
+from engine.scores import LinearDensity, Shrinkage, Whitening, transformed
 
 Float32 = NDArray[np.float32]
 Map = Callable[[Float32], Float32]
@@ -17,11 +18,15 @@ Map = Callable[[Float32], Float32]
 FIRST_MOMENT = "first_moment"
 WHITENED = "whitened_first_moment"
 GAUSSIAN = "gaussian_density"
+BLEND = "blend"
+LINEAR = "linear_density"
+LEAST_WEIGHT = 0.3
+"""Of the pooled covariance in a linear density: far from a model, its own covariance is not to be trusted alone."""
 
 
 @dataclass(frozen=True, eq=False)
 class Space:
-    """A map of means and of queries; a model's score in it is the inner product of the two.
+    """A map of models and of queries; a model's score in it is the inner product of the two.
 
     Attributes:
         key: names its index among an encoder's.
@@ -30,6 +35,8 @@ class Space:
         means_to_vectors: unit-norm means μ̃ ``(n, d)`` to the index's vectors ``(n, d + extra)``; NaN rows stay NaN.
         queries_to_vectors: unit-norm features h̃ ``(m, d)`` to queries ``(m, d + extra)``.
         extra: coordinates that it adds.
+        statistics_to_vectors: where means do not suffice: models' statistics to vectors ``(n, d + extra)``, NaN rows
+            for those that have none.
     """
 
     key: str
@@ -38,6 +45,7 @@ class Space:
     means_to_vectors: Map
     queries_to_vectors: Map
     extra: int = 0
+    statistics_to_vectors: Callable[[Sequence[Statistics]], Float32] | None = None
 
 
 def _unchanged(vectors: Float32) -> Float32:
@@ -61,7 +69,7 @@ def transform_to_key(transform: Transform) -> str:
 def arrays_to_space(transform: Transform, arrays: Mapping[str, Float32]) -> Space:
     """The space of a stored transform of first moments."""
     if transform.method == WHITENED:
-        whitening = Whitening(arrays["whiten"], arrays["centre"])
+        whitening = Whitening.from_arrays(arrays)
         return Space(
             transform_to_key(transform), transform.checksum, transform.name,
             whitening.means_to_vectors, whitening.queries_to_vectors,
@@ -73,3 +81,26 @@ def arrays_to_space(transform: Transform, arrays: Mapping[str, Float32]) -> Spac
         return transformed(matrix, vectors)
 
     return Space(transform_to_key(transform), transform.checksum, transform.name, through, through)
+
+
+def linear_version(transform: Transform, shrinkage: float) -> str:
+    """The version of the linear density's space over a whitening."""
+    return hashlib.sha256(f"{transform.checksum} {max(shrinkage, LEAST_WEIGHT)!r}".encode()).hexdigest()
+
+
+def whitening_to_linear(transform: Transform, whitening: Whitening, shrinkage: float) -> Space:
+    """The space in which a Gaussian density, its covariances shrunk by that weight, is an inner product."""
+    weight = max(shrinkage, LEAST_WEIGHT)
+    linear = LinearDensity(
+        whitening.average.astype(np.float64), whitening.total(),
+        Shrinkage(whitening.covariance(), weight, transform.checksum),
+    )  # fmt: skip
+    return Space(
+        LINEAR,
+        linear_version(transform, shrinkage),
+        transform.name,
+        _unchanged,
+        linear.queries_to_vectors,
+        1,
+        linear.statistics_to_vectors,
+    )

@@ -6,8 +6,8 @@ from typing import Any
 
 from engine.errors import CorruptData
 from engine.index import snapshot as snapshots
-from engine.records import EncoderIdentity, Transform
-from engine.search.spaces import FIRST_MOMENT, transform_to_key
+from engine.records import EncoderIdentity
+from engine.search.spaces import FIRST_MOMENT
 from engine.search.views import IndexViews
 from engine.storage import Catalog
 
@@ -17,10 +17,10 @@ def view_to_status(
     catalog: Catalog,
     encoder_id: int,
     identity: EncoderIdentity,
-    transform: Transform | None = None,
+    key: str = FIRST_MOMENT,
+    version: str = "",
 ) -> dict[str, Any]:
-    """One encoder's index, of first moments or of a transform's: JSON-serialisable."""
-    key, version = (FIRST_MOMENT, "") if transform is None else (transform_to_key(transform), transform.checksum)
+    """One encoder's index in the space ``key``, which should be of ``version``: JSON-serialisable."""
     folder = views.folder(identity, key)
     status: dict[str, Any] = {
         "encoder": identity.name,

@@ -10,7 +10,18 @@ from engine.errors import CorruptData, InvalidQuery, MissingStatistics, StorageE
 from engine.records import EncoderIdentity, Transform
 from engine.scores import CovarianceMap, Shrinkage, Whitening, matrix_to_covariance_map
 from engine.search.rules import DEFAULTS, Rule
-from engine.search.spaces import FIRST_MOMENT, GAUSSIAN, WHITENED, Space, arrays_to_matrix, arrays_to_space
+from engine.search.spaces import (
+    FIRST_MOMENT,
+    GAUSSIAN,
+    LINEAR,
+    WHITENED,
+    Space,
+    arrays_to_matrix,
+    arrays_to_space,
+    linear_version,
+    transform_to_key,
+    whitening_to_linear,
+)
 from engine.search.whitening import active_whitening, collection_to_whitening, is_fitted_to, is_outgrown
 from engine.storage import Catalog, Transforms
 
@@ -37,6 +48,7 @@ class Maps:
         self._spaces: dict[str, Space] = {}
         self._covariance_maps: dict[str, CovarianceMap] = {}
         self._pooled: dict[str, Shrinkage] = {}
+        self._linear: dict[str, tuple[float, Space]] = {}
         self._lock = threading.Lock()
 
     def chosen(
@@ -123,6 +135,19 @@ class Maps:
                     log.warning("%s; fitting it again", error)
             return self.space(collection_to_whitening(self.catalog, self.transforms, encoder_id, identity))
 
+    def linear(self, encoder_id: int, identity: EncoderIdentity, weight: float) -> Space:
+        """The space in which densities of covariances shrunk by ``weight`` are inner products.
+
+        Raises:
+            MissingStatistics: there are fewer than two models, or none with a covariance.
+        """
+        transform = self.transforms.get(str(self.whitened(encoder_id, identity).transform))
+        found = self._linear.get(transform.checksum)
+        if found is None or found[0] != weight or found[1].transform != transform.name:
+            whitening = Whitening.from_arrays(self.transforms.arrays(transform))
+            found = self._linear[transform.checksum] = weight, whitening_to_linear(transform, whitening, weight)
+        return found[1]
+
     def shrinkage(self, encoder_id: int, identity: EncoderIdentity, weight: float) -> Shrinkage | None:
         """What densities' covariances are drawn toward: the pooled covariance behind the collection's whitening.
 
@@ -141,10 +166,19 @@ class Maps:
         found = self._pooled.get(space.version)
         if found is None or found.weight != weight:
             arrays = self.transforms.arrays(self.transforms.get(str(space.transform)))
-            pooled = Whitening(arrays["whiten"], arrays["centre"]).covariance()
+            pooled = Whitening.from_arrays(arrays).covariance()
             found = self._pooled[space.version] = Shrinkage(pooled, weight, space.version)
         return found
 
     def indexed(self, encoder_id: int) -> list[Transform]:
         """The active transforms that have an index of their own."""
         return [one for one in self.transforms.active(encoder_id) if one.method in (FIRST_MOMENT, WHITENED)]
+
+    def versions(self, encoder_id: int, weight: float) -> dict[str, str]:
+        """Every space that the active transforms can make, by key, with the version that its index should be of."""
+        active = self.indexed(encoder_id)
+        found = {transform_to_key(one): one.checksum for one in active}
+        for one in active:
+            if one.method == WHITENED:
+                found[LINEAR] = linear_version(one, weight)
+        return found

@@ -24,8 +24,11 @@ from engine.scores import unit
 from engine.search.spaces import FIRST_MOMENT, IDENTITY, Space
 from engine.storage import Catalog
 
+Int64 = NDArray[np.int64]
+
 log = logging.getLogger("engine.index")
 BLOCK = 65_536  # means that are mapped at a time
+COVARIANCES = 64  # models whose covariances are in memory at a time
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,6 +58,10 @@ class IndexViews:
         """Where the snapshots of that encoder and space live."""
         encoder = f"{_plain(identity.name)}-{identity.fingerprint[:12]}"
         return self.root / (encoder if key == FIRST_MOMENT else f"{encoder}.{_plain(key)}")
+
+    def has(self, encoder_id: int, identity: EncoderIdentity, key: str) -> bool:
+        """Whether that space has been searched by: in this process, or in one that left a snapshot."""
+        return (encoder_id, key) in self._views or self.folder(identity, key).is_dir()
 
     def current(self, encoder_id: int, identity: EncoderIdentity, space: Space = IDENTITY) -> IndexView:
         """The view as of the last change committed by anybody."""
@@ -133,11 +140,11 @@ class IndexViews:
         ids, means, removed, damaged, newest = self.catalog.means_since(view.encoder_id, view.change)
         if newest == view.change:
             return view
-        vectors = means_to_vectors(view.space, means)
+        vectors = models_to_vectors(self.catalog, view.encoder_id, view.space, ids, means)
         finite = np.isfinite(vectors).all(axis=1)
         broken = {*damaged, *ids[~finite].tolist()}
         for model_id in broken - view.damaged:
-            log.warning("model id %d is left out of the index: its stored mean is damaged", model_id)
+            log.warning("model id %d is left out of the index: its stored statistics are damaged", model_id)
         gone = np.array([*removed, *broken], np.int64)
         index = view.index
         if len(ids) or len(gone):
@@ -160,10 +167,24 @@ class IndexViews:
         self._published[view.encoder_id, view.space.key] = (view.space.version, view.change)
 
 
-def means_to_vectors(space: Space, means: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Stored means ``(n, d)`` to a space's vectors, a block at a time: the arithmetic is in float64."""
-    starts = range(0, max(len(means), 1), BLOCK)
-    return np.concatenate([space.means_to_vectors(unit(means[start : start + BLOCK])) for start in starts])
+def models_to_vectors(
+    catalog: Catalog, encoder_id: int, space: Space, ids: Int64, means: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """A space's vectors ``(n, d + extra)`` of models with stored means ``(n, d)``, a block at a time.
+
+    A row is NaN where the model's mean is damaged, or its covariance, where the space needs that.
+    """
+    if space.statistics_to_vectors is None:
+        starts = range(0, max(len(means), 1), BLOCK)
+        return np.concatenate([space.means_to_vectors(unit(means[start : start + BLOCK])) for start in starts])
+    vectors = np.full((len(ids), means.shape[1] + space.extra), np.nan, np.float32)
+    for start in range(0, len(ids), COVARIANCES):
+        block = ids[start : start + COVARIANCES].tolist()
+        good, _ = catalog.statistics(encoder_id, block)
+        rows = [start + place for place, model_id in enumerate(block) if model_id in good]
+        if rows:
+            vectors[rows] = space.statistics_to_vectors([good[int(ids[row])].statistics for row in rows])
+    return vectors
 
 
 def _plain(name: str) -> str:

@@ -48,8 +48,9 @@ def collection_to_whitening(
         "statistics": changes_to_digest(changes),
         "fingerprint": identity.fingerprint,
     }
-    arrays = {"whiten": whitening.whiten, "centre": whitening.centre}
-    return transforms.add(encoder_id, WHITENED, "any", "whitening", arrays, report, activate=True, replace=True)
+    return transforms.add(
+        encoder_id, WHITENED, "any", "whitening", whitening.arrays(), report, activate=True, replace=True
+    )
 
 
 def is_fitted_to(whitening: Transform, catalog: Catalog) -> bool:

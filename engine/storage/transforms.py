@@ -21,7 +21,7 @@ AXES: Mapping[str, Mapping[str, int]] = {
     "diagonal": {"diagonal": 1},
     "triangular": {"matrix": 2},
     "full": {"matrix": 2},
-    "whitening": {"whiten": 2, "centre": 1},
+    "whitening": {"whiten": 2, "centre": 1, "average": 1, "between": 2},
 }
 """By parameterisation: the arrays that make a transform, and how many axes of length d each has."""
 

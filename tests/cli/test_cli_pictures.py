@@ -68,8 +68,8 @@ def pictures(folder: Path) -> Any:
     ("query", "method"),
     [
         (["--text", "a red square"], "first_moment"),
-        (["--image", "{}"], "gaussian_density"),
-        (["--sketch", "{}"], "gaussian_density"),
+        (["--image", "{}"], "blend"),
+        (["--sketch", "{}"], "blend"),
         (["--image", "{}", "--text", "square", "--weight", "image=3", "--plain"], "first_moment"),
         (["--image", "{}", "--method", "best_2", "--shortlist", "1"], "best_2"),
     ],

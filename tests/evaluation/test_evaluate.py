@@ -111,7 +111,7 @@ def test_breakdown(eng: Engine, queries: Path) -> None:
 def test_auto_names_its_rule(eng: Engine, queries: Path) -> None:
     rules = {modality: row.rule for (modality, _), row in rows(eng.evaluate(queries)).items()}
     assert rules == {
-        "image": "gaussian_density", "sketch": "gaussian_density", "text": "first_moment", "image+text": "first_moment",
+        "image": "blend", "sketch": "blend", "text": "first_moment", "image+text": "first_moment",
     }  # fmt: skip
 
 
