@@ -72,10 +72,7 @@ class CompactEncoder:
         Raises:
             InvalidFeatures: another shape or dtype, or values that are not finite.
         """
-        side = compact_prepare.SIZE
-        if batch.ndim != 4 or batch.shape[1:] != (3, side, side) or batch.dtype != np.float32:
-            raise InvalidFeatures(f"a batch is float32 (n, 3, {side}, {side}), got {batch.dtype} {batch.shape}")
-        if not len(batch):
+        if not len(compact_prepare.checked_batch(batch)):
             return np.empty((0, DIMENSION), np.float32)
         return self._head("image", self._images.run(None, {"images": batch})[0])
 

@@ -6,6 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from engine.errors import InvalidFeatures
+
 SIZE = 128
 MEAN, SCALE = 127.0, 128.0
 """EfficientNet-Lite's own normalisation: (x − 127) / 128 on 8-bit values."""
@@ -36,3 +38,14 @@ def prepare(image: Image.Image) -> NDArray[np.float32]:
         ])  # fmt: skip
         np.clip(channels, 0, 255, out=channels)
     return np.ascontiguousarray((channels - np.float32(MEAN)) / np.float32(SCALE), np.float32)
+
+
+def checked_batch(batch: NDArray[np.float32]) -> NDArray[np.float32]:
+    """A batch as it came, if it is one of prepared pictures, ``(n, 3, 128, 128)`` float32.
+
+    Raises:
+        InvalidFeatures: another shape or dtype.
+    """
+    if batch.ndim != 4 or batch.shape[1:] != (3, SIZE, SIZE) or batch.dtype != np.float32:
+        raise InvalidFeatures(f"a batch is float32 (n, 3, {SIZE}, {SIZE}), got {batch.dtype} {batch.shape}")
+    return batch

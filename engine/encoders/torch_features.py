@@ -82,7 +82,15 @@ def batch_to_unit_features(
 
     with torch.inference_mode():
         moved = torch.from_numpy(np.ascontiguousarray(batch)).to(device)
-        features = forward(moved).float().cpu().numpy()
+        return rows_to_unit(forward(moved).float().cpu().numpy())
+
+
+def rows_to_unit(features: Float32) -> Float32:
+    """Features ``(n, d)`` to unit norm.
+
+    Raises:
+        InvalidFeatures: a feature is zero or not finite.
+    """
     norms = np.linalg.norm(features, axis=1, keepdims=True)
     if not np.isfinite(norms).all() or not norms.all():
         raise InvalidFeatures("the encoder gave a feature that is zero or not finite")

@@ -9,6 +9,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.blas import one_thread
 from engine.errors import InvalidStatistics
 from engine.index import ByteCache
 from engine.records import Statistics
@@ -74,16 +75,17 @@ class Evidence:
         if not missing:
             return found
         stored, damaged = self.catalog.statistics(encoder_id, missing)
-        for model_id, item in stored.items():
-            if item.statistics.covariance is None:
-                continue
-            try:
-                value = make(item.statistics)
-            except InvalidStatistics as error:
-                damaged[model_id] = error.message
-                continue
-            self.cache.put((what, encoder_id, model_id), item.change, value, size(value))
-            found[model_id] = value
+        with one_thread():
+            for model_id, item in stored.items():
+                if item.statistics.covariance is None:
+                    continue
+                try:
+                    value = make(item.statistics)
+                except InvalidStatistics as error:
+                    damaged[model_id] = error.message
+                    continue
+                self.cache.put((what, encoder_id, model_id), item.change, value, size(value))
+                found[model_id] = value
         _report(damaged)
         return found
 

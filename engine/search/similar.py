@@ -6,10 +6,13 @@ stored both ways. What a kill left undone is noticed by ``Neighbours.pending`` a
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
+from engine.blas import one_thread
 from engine.config import Settings
 from engine.index import MISSING
 from engine.scores import frechet_distance
@@ -62,15 +65,18 @@ def _complete(
     factors = evidence.choleskys(view.encoder_id, [model_id, *candidates])
     if model_id not in factors or model_id not in moments:
         return
-    values = []
-    for other in candidates:
-        if other in factors and other in moments:
-            pair = frozenset((model_id, other))
-            if pair not in known:
-                known[pair] = frechet_distance(
-                    moments[model_id].mean, factors[model_id], moments[other].mean, factors[other]
-                )
-            values.append((other, known[pair]))
+
+    def distance(other: int) -> float:
+        pair = frozenset((model_id, other))
+        if pair not in known:
+            known[pair] = frechet_distance(
+                moments[model_id].mean, factors[model_id], moments[other].mean, factors[other]
+            )
+        return known[pair]
+
+    usable = [other for other in candidates if other in factors and other in moments]
+    with one_thread(), ThreadPoolExecutor(os.cpu_count()) as pool:  # LAPACK lets go of the interpreter
+        values = list(zip(usable, pool.map(distance, usable), strict=True))
     neighbours.put(view.encoder_id, FRECHET, model_id, versions[model_id], values, keep=settings.neighbours)
 
 

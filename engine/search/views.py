@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.blas import one_thread
 from engine.errors import CorruptData, StorageError
 from engine.index import FirstMomentIndex, FlatIndex
 from engine.index import snapshot as snapshots
@@ -183,7 +184,8 @@ def models_to_vectors(
         good, _ = catalog.statistics(encoder_id, block)
         rows = [start + place for place, model_id in enumerate(block) if model_id in good]
         if rows:
-            vectors[rows] = space.statistics_to_vectors([good[int(ids[row])].statistics for row in rows])
+            with one_thread():
+                vectors[rows] = space.statistics_to_vectors([good[int(ids[row])].statistics for row in rows])
     return vectors
 
 
