@@ -13,9 +13,14 @@ import sklearn.covariance
 import torch
 from numpy.typing import NDArray
 from scipy.linalg import solve_triangular
+from scipy.special import logsumexp
+from sklearn.cluster import KMeans
 
 from benchmarks.accuracy.load import Bool, Float32, unit
-from benchmarks.accuracy.methods import EPSILON, Float64, Moments, gaussian_density, with_epsilon
+from benchmarks.accuracy.methods import EPSILON, Float64, Moments, best_k, from_samples, gaussian_density, with_epsilon
+from engine.records import Statistics
+from engine.scores import LinearDensity, Shrinkage
+from engine.scores.blend import WEIGHT
 
 # --- whitened first moment
 
@@ -99,6 +104,17 @@ def fit_discriminative(
     return Discriminative(whitening, vectors.detach().numpy(), biases.detach().numpy())
 
 
+def linear_density(queries: Float32, moments: Moments, weight: float) -> Float32:
+    """The engine's own: the density toward pooled as one inner product of d + 1 numbers."""
+    total = moments.pooled + np.cov(moments.mean, rowvar=False)
+    linear = LinearDensity(moments.mean.mean(axis=0), total, Shrinkage(moments.pooled, weight, ""))
+    models = [
+        Statistics(mean.astype(np.float32), covariance.astype(np.float32), EPSILON, int(samples))
+        for mean, covariance, samples in zip(moments.mean, moments.covariance, moments.samples, strict=True)
+    ]
+    return linear.queries_to_vectors(queries) @ linear.statistics_to_vectors(models).T
+
+
 # --- covariance shrinkage
 
 
@@ -116,6 +132,47 @@ def toward_pooled(moments: Moments, weight: float | NDArray[np.float64], epsilon
     """(1 − w)S_n + w·S_w + εI ``(n, d, d)``; ``weight`` is one number or one a model."""
     w = np.broadcast_to(np.asarray(weight, np.float64), (len(moments.mean),))[:, None, None]
     return with_epsilon((1 - w) * moments.covariance + w * moments.pooled, epsilon)
+
+
+# --- several modes, and a metric for the samples
+
+
+def mixture_density(
+    queries: Float32, features: Sequence[Float32], moments: Moments, covariance: Float64, parts: int, seed: int = 0
+) -> Float32:
+    """log Σ_k π_k N(h̃; μ_nk, Σ_n − B_n + εI) with k-means' ``parts`` clusters of each model's samples.
+
+    B_n is the covariance of the clusters' means, which the mixture itself accounts for; ``covariance`` ``(n, d, d)`` is
+    the single Gaussian's, shrinkage and ε inside.
+    """
+    result = np.empty((len(queries), len(features)), np.float32)
+    for i, rows in enumerate(features):
+        found = KMeans(parts, n_init=1, random_state=seed).fit(rows)
+        shares = np.bincount(found.labels_, minlength=parts) / len(rows)
+        away = found.cluster_centers_ - moments.mean[i]
+        inner = covariance[i] - (away * shares[:, None]).T @ away
+        values, vectors = np.linalg.eigh(inner)
+        inner = (vectors * np.maximum(values, EPSILON)) @ vectors.T
+        alike = np.repeat(inner[None], parts, axis=0)
+        each = gaussian_density(queries, found.cluster_centers_.astype(np.float64), alike)
+        result[:, i] = logsumexp(each + np.log(np.maximum(shares, 1e-12)), axis=1)
+    return result
+
+
+def partly_whitened_best_10(
+    queries: Float32, features: Sequence[Float32], moments: Moments, power: float, shrinkage: float = 0.1
+) -> Float32:
+    """Best-10 by the cosine of S_w^(−power)(h̃ − m): power 0.5 whitens, 0 only centres."""
+    values, vectors = np.linalg.eigh(moments.pooled)
+    scaled = (vectors * (np.maximum(values, 0) + shrinkage * values.mean()) ** -power).astype(np.float32)
+    centre = moments.mean.mean(axis=0).astype(np.float32)
+    mapped = tuple(unit((rows - centre) @ scaled) for rows in features)
+    return from_samples(unit((queries - centre) @ scaled), mapped, best_k(10))
+
+
+def blended(densities: Float32, similarities: Float32) -> Float32:
+    """The engine's blend of a density with best-10, standardised over all models."""
+    return np.asarray((standardised(densities) + WEIGHT * standardised(similarities)) / (1 + WEIGHT))
 
 
 # --- a density for sketches

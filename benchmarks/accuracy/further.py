@@ -15,14 +15,19 @@ from benchmarks.accuracy.judge import Int64, accuracy, compare, scores_to_ranks
 from benchmarks.accuracy.load import Float32, Models, Queries, unit
 from benchmarks.accuracy.papers import Scored, score
 from benchmarks.accuracy.tables import Table, difference, interval, percent, to_data
+from engine.search.spaces import LEAST_WEIGHT
 
 SHRINKAGES = (0.003, 0.01, 0.03, 0.1, 0.3)
 DECAYS = (0.0, 0.01, 0.1)
 SEEDS = (0, 1, 2)
 WEIGHTS = (0.0, 0.1, 0.3, 0.6, 0.8)
-RANKS = (16, 64, 128, 255)
-SHIFT_WEIGHTS = (0.25, 0.5, 1.0)
-STACKED = ("first moment", "Monte-Carlo, all samples", "best-10")
+EPSILONS = (1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3)
+POWERS = (0.125, 0.25, 0.375, 0.5)
+RANKS = (64, 255)
+SHIFT_WEIGHTS = (0.5, 1.0)
+SHIFT_POOLED = (0.3, 0.6)
+FOLDS = 5
+STACKED = ("best-10",)
 
 
 @dataclass
@@ -34,6 +39,9 @@ class Choices:
     decay: float
     shift_rank: int
     shift_weight: float
+    shift_pooled: float
+    power: float
+    likely_epsilon: float
     tried: dict[str, dict[str, float]]
 
 
@@ -87,10 +95,33 @@ class Further:
         """The sketches' domain shift, from *synthetic*."""
         return beyond.fit_shift(*self.pairs, rank)
 
+    def _folds(self, scored: Scored) -> Int64:
+        """Which fold of *synthetic* each query belongs to: by concept, so that a fold's shift has not seen it."""
+        part = self.parts["synthetic"]
+        concept = {name: own or name for name, own in zip(part.names, part.concepts, strict=True)}
+        known = sorted(set(concept.values()))
+        fold = dict(zip(known, np.random.default_rng(0).permutation(len(known)) % FOLDS, strict=True))
+        return np.array([fold[concept[right[0]]] for right in scored.queries.right], np.int64)
+
+    def shifted(self, part: str, group: str, rank: int, share: float, weight: float) -> Float32:
+        """Densities of sketches. On *synthetic*, where the shift is from, each fold is scored by the others' shift."""
+        scored, moments = self.scored(part, "sketch", group), self.moments[part]
+        covariance, queries = beyond.toward_pooled(moments, weight), scored.queries.features
+        if part != "synthetic":
+            return beyond.shifted_density(queries, moments.mean, covariance, self.shift(rank), share)
+        own, paired = self._folds(scored), self._folds(self.scored("synthetic", "sketch", "in-sample"))
+        result = np.empty((len(queries), len(moments.mean)), np.float32)
+        for fold in range(FOLDS):
+            shift = beyond.fit_shift(*(side[paired != fold] for side in self.pairs), rank)
+            result[own == fold] = beyond.shifted_density(queries[own == fold], moments.mean, covariance, shift, share)
+        return result
+
     @cached_property
     def choices(self) -> Choices:
         """Each by mean top-1 of in-sample and unseen queries on *synthetic*."""
-        tried: dict[str, dict[Any, float]] = {"whitening": {}, "decay": {}, "pooled": {}, "shift": {}}
+        tried: dict[str, dict[Any, float]] = {
+            "whitening": {}, "decay": {}, "pooled": {}, "shift": {}, "power": {}, "epsilon": {},
+        }  # fmt: skip
         moments = self.moments["synthetic"]
         images = [self.scored("synthetic", "image", group) for group in ("in-sample", "unseen")]
         sketches = [self.scored("synthetic", "sketch", group) for group in ("in-sample", "unseen")]
@@ -107,42 +138,71 @@ class Further:
         for weight in WEIGHTS:
             covariance = beyond.toward_pooled(moments, weight)
             tried["pooled"][weight] = mean(lambda q, c=covariance: methods.gaussian_density(q, moments.mean, c), images)
-        covariance = beyond.toward_pooled(moments, float(best_of(tried["pooled"])))
-        for rank, share in product(RANKS, SHIFT_WEIGHTS):
-            shift = self.shift(rank)
-            tried["shift"][rank, share] = mean(
-                lambda q, d=shift, w=share: beyond.shifted_density(q, moments.mean, covariance, d, w), sketches
+        for power in POWERS:
+            tried["power"][power] = mean(
+                lambda q, p=power: beyond.partly_whitened_best_10(q, self.parts["synthetic"].features, moments, p),
+                images,
             )
-        rank, share = best_of(tried["shift"])
+        for epsilon in EPSILONS:
+            density = methods.gaussian_density(
+                images[0].queries.features, moments.mean, methods.with_epsilon(moments.covariance, epsilon)
+            )
+            tried["epsilon"][epsilon] = float(density[images[0].targets].mean())  # held out: fresh draws, in nats
+        for rank, share, weight in product(RANKS, SHIFT_WEIGHTS, SHIFT_POOLED):
+            tried["shift"][rank, share, weight] = float(np.mean([
+                top1(self.shifted("synthetic", s.queries.group, rank, share, weight), s) for s in sketches
+            ]))  # fmt: skip
+        rank, share, weight = best_of(tried["shift"])
         return Choices(
-            float(best_of(tried["whitening"])),
-            float(best_of(tried["pooled"])), float(best_of(tried["decay"])), int(rank), float(share),
+            float(best_of(tried["whitening"])), float(best_of(tried["pooled"])), float(best_of(tried["decay"])),
+            int(rank), float(share), float(weight), float(best_of(tried["power"])), float(best_of(tried["epsilon"])),
             {name: {str(candidate): value for candidate, value in found.items()} for name, found in tried.items()},
         )  # fmt: skip
 
     def rules(self, part: str, modality: str) -> dict[str, Callable[[Scored], Float32]]:
         """The further methods for a modality on a part, with the choices made."""
-        chosen, moments = self.choices, self.moments[part]
+        chosen, moments, features = self.choices, self.moments[part], self.parts[part].features
         pooled = beyond.toward_pooled(moments, chosen.pooled)
+
+        def density(scored: Scored) -> Float32:
+            return self._kept(
+                scored, "density toward pooled",
+                lambda: methods.gaussian_density(scored.queries.features, moments.mean, pooled),
+            )  # fmt: skip
+
+        pictures = {
+            "density toward pooled": density,
+            "best-10, partly whitened": lambda s: beyond.partly_whitened_best_10(
+                s.queries.features, features, moments, chosen.power
+            ),
+            "best-10, calibrated": lambda s: beyond.calibrated(s.scores("best-10"), self.background(part, modality)),
+            "blend": lambda s: beyond.blended(density(s), s.scores("best-10")),
+        }
         if modality == "image":
             whitening = beyond.fit_whitening(moments, chosen.whitening)
             return {
                 "whitened first moment": lambda s: beyond.whitened_first_moment(s.queries.features, moments, whitening),
                 "linear discriminant": lambda s: beyond.linear_discriminant(s.queries.features, moments, whitening),
+                "linear density": lambda s: beyond.linear_density(s.queries.features, moments, chosen.pooled),
                 "discriminative first moment": lambda s: self.discriminative(part, SEEDS[0])(s.queries.features),
-                "density toward pooled": lambda s: methods.gaussian_density(s.queries.features, moments.mean, pooled),
-            }
+                "density, ε by likelihood": lambda s: methods.gaussian_density(
+                    s.queries.features, moments.mean,
+                    methods.with_epsilon(moments.covariance, chosen.likely_epsilon),
+                ),
+                "mixture of three": lambda s: beyond.mixture_density(s.queries.features, features, moments, pooled, 3),
+                **pictures,
+            }  # fmt: skip
         if modality == "sketch":
-            shift = self.shift(chosen.shift_rank)
             whitening = beyond.fit_whitening(moments, chosen.whitening, self.shift(RANKS[-1]).covariance)
+            shift = self.shift(chosen.shift_rank)
             return {
                 "whitened with the shift": lambda s: beyond.whitened_first_moment(
                     s.queries.features, moments, whitening, shift.mean
                 ),
-                "density toward pooled": lambda s: methods.gaussian_density(s.queries.features, moments.mean, pooled),
-                "density with the shift": lambda s: beyond.shifted_density(
-                    s.queries.features, moments.mean, pooled, shift, chosen.shift_weight
+                "density with the shift": lambda s: self.shifted(
+                    part, s.queries.group, chosen.shift_rank, chosen.shift_weight, chosen.shift_pooled
                 ),
+                **pictures,
             }
         return {
             "prompt ensemble": lambda s: methods.first_moment(self.ensemble(s.queries), moments),
@@ -151,6 +211,18 @@ class Further:
                 self.ensemble(s.queries), self.parts[part].features, methods.monte_carlo(s.models.scale)
             ),
         }
+
+    @staticmethod
+    def _kept(scored: Scored, name: str, make: Callable[[], Float32]) -> Float32:
+        if name not in scored.known:
+            scored.known[name] = make()
+        return scored.known[name]
+
+    def background(self, part: str, modality: str) -> Float32:
+        """Best-10 of a part's models for the other part's in-sample queries: ``(b, n)``."""
+        other = "main" if part == "synthetic" else "synthetic"
+        asked = self.scored(other, modality, "in-sample").queries.features[::5]
+        return methods.from_samples(asked, self.parts[part].features, methods.best_k(10))
 
     @cache  # noqa: B019  # there is one, and it lives as long as the program
     def discriminative(self, part: str, seed: int) -> beyond.Discriminative:
@@ -174,14 +246,15 @@ class Further:
     def evidence(self, part: str, modality: str, group: str) -> dict[str, Float32]:
         """Scores of every method: the papers' and the further ones, and their stack."""
         scored = self.scored(part, modality, group)
-        found = {name: scored.scores(name) for name in ("first moment", "Gaussian density", *STACKED[1:])}
+        published = ("first moment", "Gaussian density", "Monte-Carlo, all samples", "best-10")
+        found = {name: scored.scores(name) for name in published}
         return found | {name: rule(scored) for name, rule in self.rules(part, modality).items()}
 
     @cache  # noqa: B019  # as above
     def stack(self, modality: str) -> tuple[tuple[str, ...], np.ndarray]:
         """Which scores are stacked for a modality, and their weights, fitted on *synthetic*."""
         added = {"image": "density toward pooled", "sketch": "density with the shift", "text": "prompt ensemble"}
-        names = (*STACKED, added[modality])
+        names = ("first moment", *STACKED, added[modality]) if modality == "text" else (*STACKED, added[modality])
         groups = ("in-sample",) if modality == "text" else ("in-sample", "unseen")
         weights = []
         for group in groups:
@@ -283,6 +356,7 @@ def two_stage(models: Models, queries: Queries, choices: Choices) -> Table:
         "whitened first moment": beyond.whitened_first_moment(asked, moments, whitening),
         "linear discriminant": beyond.linear_discriminant(asked, moments, whitening),
     }
+    weights = {"Gaussian density": LEAST_WEIGHT, "density toward pooled": choices.pooled}
     table = Table(
         "accuracy_two_stage", "Two stages against one",
         f"Share of the places of the exhaustive density's top ten that a re-ranked shortlist gets right, in per cent, "
@@ -292,7 +366,8 @@ def two_stage(models: Models, queries: Queries, choices: Choices) -> Table:
     for density, covariance in densities.items():
         exact = methods.gaussian_density(asked, moments.mean, covariance)
         wanted = np.argsort(-exact, axis=1)[:, :10]
-        for name, scores in spaces.items():
+        linear = beyond.linear_density(asked, moments, weights[density])
+        for name, scores in (*spaces.items(), ("linear density", linear)):
             order = np.argsort(-scores, axis=1)
             cells, data = [], {}
             for size in (25, 50, 100, 200):

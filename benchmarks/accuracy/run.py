@@ -17,6 +17,7 @@ import click
 import numpy as np
 from threadpoolctl import threadpool_limits
 
+from benchmarks.accuracy.few import few_samples
 from benchmarks.accuracy.further import Further, further_table, sample_sizes, two_stage
 from benchmarks.accuracy.learned import learned_table, read_claims
 from benchmarks.accuracy.load import load_models, load_queries
@@ -58,10 +59,11 @@ def main(zoo: Path, keep_learned: bool) -> None:
     write(further)
     choices = {**vars(all_.choices), "models": len(models), "main": len(main_)}
     (RESULTS / "accuracy_choices.json").write_text(json.dumps(choices, indent=1, default=_plain) + "\n", "utf-8")
-    samples = write(sample_sizes(all_))
+    write(sample_sizes(all_))
+    few = write(few_samples(all_))
     staged = write(two_stage(models, queries["image", "in-sample"], all_.choices))
     write(similar_models(main_, moments))
-    write(required(all_, ranks, samples, staged))
+    write(required(all_, ranks, few, staged))
     if not keep_learned:
         write(learned_table(all_))
     write(with_learned(read_claims()))

@@ -17,13 +17,15 @@ METHODS = {
     "first moment": ("first moment",) * 5,
     "whitened first moment (sketches: with their shift)": ("whitened first moment",) * 2
     + ("whitened with the shift",) * 2,
+    "linear density": ("linear density",) * 2,
     "discriminative first moment": ("discriminative first moment",) * 2,
     "Gaussian density, as published": ("Gaussian density",) * 5,
     "Gaussian density, drawn toward the pooled": ("density toward pooled",) * 4,
     "… with the sketches' domain shift": ("", "", *("density with the shift",) * 2),
     "Monte-Carlo, all samples": ("Monte-Carlo, all samples",) * 5,
     "best-10": ("best-10",) * 5,
-    "stack of first moment, Monte-Carlo, best-10, density": ("stack",) * 5,
+    "blend of density and best-10 (the default)": ("blend",) * 4,
+    "stack of best-10 and density (sketches: with their shift)": ("stack",) * 5,
 }
 """Rows: what each is called in the full table, set by set."""
 
