@@ -23,6 +23,7 @@ from engine.learning import TrainingOptions, TrainingSet, cross_validate, train_
 SEEDS = (0, 1, 2)
 FORMS = ("diagonal", "triangular", "full")
 MODALITIES = ("sketch", "image", "text")
+ENCODERS = ("compact", "efficientnet")
 
 
 def training_set(scored: Scored, *, factors: bool) -> TrainingSet:
@@ -54,10 +55,10 @@ def pretrained(scored: Scored, method: str) -> Int64:
     return scored.ranks("first moment" if method == "first_moment" else "Gaussian density")
 
 
-def learned_table(all_: Further) -> Table:
+def learned_table(all_: Further, encoder: str = "compact") -> Table:
     """Every form on every modality by both protocols."""
     table = Table(
-        "accuracy_learned", "Learned transforms",
+        tables_name(encoder), f"Learned transforms of {encoder}",
         "Top-1 in per cent on *main*: chance, pre-trained, learned (median of three seeds, [lowest–highest]), and the "
         "gain of the first seed with its 95 % interval. *Synthetic → main* learns from in-sample queries of "
         "*synthetic*, *5-fold* from four fifths of *main*'s models, tested on the rest.",
@@ -99,19 +100,26 @@ def learned_table(all_: Further) -> Table:
                 owners = tuple(scored.models.names[i] for fold in folds for i in fold.owners)
         add(modality, "in-sample", "first_moment", form, "5-fold", before, after, owners, 1 / len(scored.models))
 
-    for modality, form in product(MODALITIES, FORMS):
+    modalities = [modality for modality in MODALITIES if (modality, "in-sample") in all_.queries]
+    for modality, form in product(modalities, FORMS):
         across(modality, "first_moment", form)
-    for modality, form in product(MODALITIES, FORMS):
+    for modality, form in product(modalities, FORMS):
         folded(modality, form)
     for modality in ("image", "sketch"):
         across(modality, "gaussian_density", "diagonal")
     return table
 
 
+def tables_name(encoder: str) -> str:
+    """Where an encoder's learned transforms are written."""
+    return "accuracy_learned" if encoder == "compact" else f"accuracy_learned_{encoder}"
+
+
 def read_claims() -> dict[str, Difference]:
     """The gains of sketches by first moment, as last measured."""
     return {
-        f"{row['form']}, {row['protocol']}": Difference(**row["gain"])
-        for row in read_rows("accuracy_learned")
+        f"{encoder}, {row['form']}, {row['protocol']}": Difference(**row["gain"])
+        for encoder in ENCODERS
+        for row in read_rows(tables_name(encoder))
         if (row["modality"], row["group"], row["method"]) == ("sketch", "in-sample", "first_moment")
     }

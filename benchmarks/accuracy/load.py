@@ -90,10 +90,10 @@ class Queries:
         return result
 
 
-def load_models(folder: Path) -> Models:
-    """Every model of ``folder/zoo.db`` under the default encoder."""
+def load_models(folder: Path, encoder: str = "compact") -> Models:
+    """Every model of ``folder/zoo.db`` under an encoder."""
     with Engine.open(f"sqlite:///{folder / 'zoo.db'}") as eng:
-        encoder_id, identity = eng._searchable(None)
+        encoder_id, identity = eng._searchable(encoder)
         listed = eng.models()
         features: dict[int, Float32] = {}
         for start in range(0, len(listed), 32):
@@ -114,13 +114,17 @@ def load_models(folder: Path) -> Models:
     )
 
 
-def load_queries(folder: Path) -> dict[tuple[str, str], Queries]:
-    """Every judged query, by (modality, group); texts besides in every phrasing, as modalities ``text:TEMPLATE``."""
-    encoder = load_encoder("compact")
+def load_queries(folder: Path, name: str = "compact") -> dict[tuple[str, str], Queries]:
+    """Every judged query that the encoder can read, by (modality, group).
+
+    Texts come in every phrasing besides, as modalities ``text:TEMPLATE``.
+    """
+    encoder = load_encoder(name)
     lines = [("in-sample", line) for line in _read(folder / "queries.jsonl")]
     lines += [("unseen", line) for line in _read(folder / "unseen.jsonl")]
     found: dict[tuple[str, str], Queries] = {}
-    for modality in ("image", "sketch", "text"):
+    readable = ("image", "sketch", "text") if "text" in encoder.identity.modalities else ("image", "sketch")
+    for modality in readable:
         for group in ("in-sample", "unseen"):
             chosen = [line for own, line in lines if own == group and modality in line]
             if not chosen:
@@ -135,8 +139,8 @@ def load_queries(folder: Path) -> dict[tuple[str, str], Queries]:
                 continue
             for template in TEMPLATES:
                 said = encoder.texts_to_features([template.format(ask) for ask in asked])
-                name = modality if template == "{}" else f"text:{template}"
-                found[name, group] = Queries(name, group, said, right, owners, how)
+                own = modality if template == "{}" else f"text:{template}"
+                found[own, group] = Queries(own, group, said, right, owners, how)
     return found
 
 

@@ -17,9 +17,10 @@ import click
 import numpy as np
 from threadpoolctl import threadpool_limits
 
+from benchmarks.accuracy.encoders import encoders_table
 from benchmarks.accuracy.few import few_samples
 from benchmarks.accuracy.further import Further, further_table, sample_sizes, two_stage
-from benchmarks.accuracy.learned import learned_table, read_claims
+from benchmarks.accuracy.learned import ENCODERS, learned_table, read_claims
 from benchmarks.accuracy.load import load_models, load_queries
 from benchmarks.accuracy.mixed import mixed
 from benchmarks.accuracy.papers import drop_off, metadata, retrieval, similar_models, stratum_table
@@ -64,8 +65,12 @@ def main(zoo: Path, keep_learned: bool) -> None:
     staged = write(two_stage(models, queries["image", "in-sample"], all_.choices))
     write(similar_models(main_, moments))
     write(required(all_, ranks, few, staged))
+    others = {name: Further(load_models(zoo, name), load_queries(zoo, name)) for name in ENCODERS[1:]}
+    write(encoders_table({ENCODERS[0]: all_, **others}))
     if not keep_learned:
         write(learned_table(all_))
+        for name, own in others.items():
+            write(learned_table(own, name))
     write(with_learned(read_claims()))
 
 
