@@ -20,7 +20,7 @@ def encoders_table(by_encoder: Mapping[str, Further]) -> Table:
     weight = by_encoder["compact"].choices.pooled
     table = Table(
         "accuracy_encoders", "Other encoders",
-        f"Top-1 (top-10) in per cent on *main*. Densities toward pooled by the weight chosen for `compact`, {weight:g}.",
+        f"Top-1 (top-10) in per cent on *main*. Toward pooled: by the weight chosen for `compact`, {weight:g}.",
         ("encoder", "method", *(f"{modality}, {group}" for modality, group in SETS)),
     )  # fmt: skip
     for encoder, all_ in by_encoder.items():
