@@ -20,6 +20,7 @@ zoo: install npm  ## build the full zoo of 276 models in zoo/: under an hour on 
 
 accuracy: install  ## run the accuracy experiments on zoo/ (make zoo first) and write tables, figures and docs
 	@test -f zoo/zoo.db || { echo "build the zoo first: make zoo" >&2; exit 1; }
+	@$(PY) -m benchmarks.zoo.zoo --out zoo --encoder efficientnet
 	@$(PY) -m benchmarks.accuracy.run --zoo zoo
 	@$(PY) -m benchmarks.accuracy.summary
 	@$(PY) -m benchmarks.accuracy.plots

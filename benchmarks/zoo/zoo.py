@@ -69,19 +69,21 @@ def _listed(entry: Entry, procedural: dict[str, dict[str, str]], out: Path, samp
     return {**listed, "metadata": {key: value for key, value in facts.items() if value is not None}}
 
 
-def ingest(manifest: Path, out: Path) -> None:
+def ingest(manifest: Path, out: Path, encoder: str | None) -> None:
     """Run the command line as a user would. Every sample's feature is kept, for Monte-Carlo with all of them."""
     database = prepare_database(out / "zoo.db")
     environment = {**os.environ, "ENGINE_KEPT_FEATURES": str(MANY)}
-    engine_command("ingest", "--database", database, str(manifest), "--trust", environment=environment)
+    chosen = () if encoder is None else ("--encoder", encoder)
+    engine_command("ingest", "--database", database, *chosen, str(manifest), "--trust", environment=environment)
     engine_command("index", "build", "--database", database, environment=environment)
 
 
 @click.command(help=__doc__)
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), default=Path("zoo"), show_default=True)
 @click.option("--quick", is_flag=True, help="60 models instead of all.")
+@click.option("--encoder", help="Take the statistics under this encoder, besides the default's.")
 @click.option("--no-ingest", is_flag=True, help="Stop before the statistics are taken.")
-def main(out: Path, quick: bool, no_ingest: bool) -> None:
+def main(out: Path, quick: bool, encoder: str | None, no_ingest: bool) -> None:
     """Build and ingest."""
     started = perf_counter()
     out = out.resolve()
@@ -94,7 +96,7 @@ def main(out: Path, quick: bool, no_ingest: bool) -> None:
     built = perf_counter()
     print(f"built {len(entries)} models and their queries in {built - started:.0f} s", file=sys.stderr)
     if not no_ingest:
-        ingest(manifest, out)
+        ingest(manifest, out, encoder)
         print(f"ingested them in {perf_counter() - built:.0f} s", file=sys.stderr)
     print(out)
 
