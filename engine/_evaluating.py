@@ -35,16 +35,17 @@ class Evaluating(Searching):
         samples_curve: bool = False,
         on_progress: OnProgress | None = None,
     ) -> Report:
-        """How often, and how soon, methods find the model that each query is judged to be of.
+        """How often, and how soon, methods find a model that is right for each judged query.
 
         Each query is encoded once and ranked by every method that can score it, exactly as ``search`` ranks.
 
         Args:
-            queries: a JSON Lines file, or a list of mappings, with ``model`` (the one to be found), one or more of
-                ``text``, ``image`` and ``sketch``, and perhaps ``group``.
+            queries: a JSON Lines file, or a list of mappings, with ``model`` (the one to be found) or ``models``
+                (any of which is right), one or more of ``text``, ``image`` and ``sketch``, and perhaps ``group`` and
+                ``concept``.
             methods: as for ``search``.
             encoder, shortlist, transform, shortlist_space: as for ``search``.
-            resamples, seed: of the bootstrap over models that gives intervals and comparisons.
+            resamples, seed: of the bootstrap over models or concepts that gives intervals and comparisons.
             full_ranking: rank all models for each query besides, for mAP over all of them and the drop-off of scores.
             samples_curve: recompute statistics from fewer stored samples, and score all models by them; costly.
             on_progress: called with a stage, how much of it is done, and how much there is.

@@ -52,7 +52,7 @@ class Learning(Collection):
 
         Args:
             queries: a JSON Lines file, or a list of mappings, with ``model`` and one of ``text``, ``image``,
-                ``sketch``. Those of other modalities, and mixed ones, are left out.
+                ``sketch``. Those of other modalities, mixed ones, and those with several right models, are left out.
             method: ``first_moment`` or ``gaussian_density`` (for which the covariances of all models are held in
                 memory).
             modality: ``image``, ``sketch`` or ``text``; or ``any`` for one transform of all three.
@@ -172,11 +172,12 @@ class Learning(Collection):
         from engine.evaluation.queries import check_models, read_queries
         from engine.learning import TrainingSet
 
-        alone = [query for query in read_queries(source) if len(query.given) == 1]
+        alone = [query for query in read_queries(source) if len(query.given) == len(query.models) == 1]
         judged = [query for query in alone if modality in (query.modality, ANY)]
         if not judged:
             raise InvalidQuery(
-                f"there are no judged queries of modality {modality} alone", hint="name a modality that the file has"
+                f"there are no judged queries of modality {modality} alone with one right model",
+                hint="name a modality that the file has",
             )
         names = {model.name: model.id for model in self._catalog.models()}
         check_models(judged, names)
@@ -205,12 +206,12 @@ def _rows(
 ) -> Any:
     rows = {int(model_id): row for row, model_id in enumerate(ids)}
     for query in judged:
-        if names[query.model] not in rows:
+        if names[query.models[0]] not in rows:
             raise MissingStatistics(
-                f"{query.place}: {query.model!r} lacks what {method} needs under {identity.name}",
+                f"{query.place}: {query.models[0]!r} lacks what {method} needs under {identity.name}",
                 hint="ingest it with that encoder, or leave its queries out",
             )
-    return np.array([rows[names[query.model]] for query in judged], np.int64)
+    return np.array([rows[names[query.models[0]]] for query in judged], np.int64)
 
 
 def _described(data: TrainingSet, options: TrainingOptions, identity: EncoderIdentity) -> dict[str, Any]:

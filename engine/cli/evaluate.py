@@ -81,6 +81,7 @@ def evaluate(
 
     QUERIES is a JSON Lines file. Each line names the model to be found and gives a text, an image, a sketch, or
     several of these: {"model": "foxes", "image": "queries/fox.png"}; perhaps with a "group" to report by itself.
+    {"models": ["foxes", "cubs"], ...} says that any of these is right, "concept" which queries intervals take as one.
     Paths are relative to the file.
 
     \b

@@ -69,7 +69,7 @@ def _facts(report: Report) -> list[tuple[str, str]]:
     return [
         ("queries", f"{report.queries} among {report.models} models; by chance {100 * report.chance:.2g} % top-1"),
         ("encoder", f"{report.encoder}: {', '.join(encoding)}"),
-        ("brackets", f"95 % intervals over models, {report.resamples} resamples"),
+        ("brackets", f"95 % intervals over models or concepts, {report.resamples} resamples"),
         ("no tag", f"{report.untagged} queries, left out of mAP" if report.untagged else ""),
     ]
 

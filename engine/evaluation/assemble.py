@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.encoders.protocol import Encoder
-from engine.errors import InvalidInput, MissingStatistics
+from engine.errors import InvalidInput
 from engine.evaluation.bootstrap import RESAMPLES, estimate
 from engine.evaluation.breakdown import answers_to_rows, queries_to_cuts
 from engine.evaluation.confusion import answers_to_confusions
@@ -18,9 +18,9 @@ from engine.evaluation.judging import Answers, Planner, judge, methods_to_plans
 from engine.evaluation.progress import OnProgress, silent
 from engine.evaluation.queries import PARTS, JudgedQuery, check_models
 from engine.evaluation.records import Comparison, DropOff, Latency, Row, SamplesPoint, Stratum
-from engine.evaluation.relevance import tags_to_relevant
 from engine.evaluation.report import Report
 from engine.evaluation.samples_curve import Densities, Reader, samples_to_ranks
+from engine.evaluation.wanted import Wanted, queries_to_wanted
 from engine.records import EncoderIdentity, Model, QueryPart
 from engine.search import Evidence
 
@@ -68,19 +68,17 @@ def queries_to_report(
 
     Raises:
         ModelNotFound, InvalidQuery, InvalidImage
-        MissingStatistics: a query's model has no usable statistics of the encoder, or none has what a method needs.
+        MissingStatistics: a right model has no usable statistics of the encoder, or none has what a method needs.
     """
     check_models(queries, subject.models)
     modalities = list(dict.fromkeys(query.modality for query in queries))
     plans = methods_to_plans(options.methods, modalities, subject.plan_for)
     ids = next(iter(plans.values())).view.index.ids
-    own = _own_ids(queries, subject, ids)
+    wanted = queries_to_wanted(queries, subject.models, ids, subject.identity.name)
     places = {m: np.array([i for i, query in enumerate(queries) if query.modality == m]) for m in modalities}
-    tags = {model.id: model.tags for model in subject.models.values()}
-    relevant = tags_to_relevant({i: tags.get(i, ()) for i in ids.tolist()}, set(own.tolist()))
     parts, encode_ms = queries_to_parts(queries, subject.identity, subject.encoder, subject.max_pixels, on_progress)
     answers = judge(
-        parts, own, relevant, places, plans, subject.evidence,
+        parts, wanted, places, plans, subject.evidence,
         shortlist=options.shortlist, full_ranking=options.full_ranking, on_progress=on_progress,
     )  # fmt: skip
     rows: list[Row] = []
@@ -91,43 +89,31 @@ def queries_to_report(
         if of_modality:
             cuts = queries_to_cuts(queries, subject.models, modality, places[modality])
             found = answers_to_rows(
-                of_modality, own[places[modality]], cuts, len(ids), options.resamples, options.seed
+                of_modality, wanted.take(places[modality]), cuts, len(ids), options.resamples, options.seed
             )  # fmt: skip
             rows += found[0]
             strata += found[1]
             comparisons += found[2]
     names = {model.id: name for name, model in subject.models.items()}
-    curve = _samples_curve(parts, own, places, ids, subject, options, on_progress) if options.samples_curve else []
+    curve = _samples_curve(parts, wanted, places, ids, subject, options, on_progress) if options.samples_curve else []
     return Report(
         encoder=subject.identity.name,
         models=len(ids),
         queries=len(queries),
-        untagged=sum(not subject.models[query.model].tags for query in queries),
+        untagged=sum(not len(relevant) for relevant in wanted.relevant),
         methods=options.methods,
         shortlist=options.shortlist,
         resamples=options.resamples,
         seed=options.seed,
-        chance=1 / len(ids),
+        chance=wanted.chance(len(ids)),
         rows=tuple(rows),
         strata=tuple(strata),
         comparisons=tuple(comparisons),
         latencies=tuple(_latencies(encode_ms, places, answers)),
         drop_offs=tuple(DropOff(a.modality, a.method, _mean_curve(a.drop_off)) for a in answers),
-        confusions=tuple(answers_to_confusions(a, own[a.places], names) for a in answers),
+        confusions=tuple(answers_to_confusions(a, names) for a in answers),
         samples_curve=tuple(curve),
     )
-
-
-def _own_ids(queries: Sequence[JudgedQuery], subject: Subject, ids: Int64) -> Int64:
-    known = set(ids.tolist())
-    own = [subject.models[query.model].id for query in queries]
-    for query, model_id in zip(queries, own, strict=True):
-        if model_id not in known:
-            raise MissingStatistics(
-                f"{query.place}: {query.model!r} has no usable statistics of {subject.identity.name}",
-                hint="ingest it with that encoder, or leave the line out",
-            )
-    return np.array(own, np.int64)
 
 
 def _latencies(encode_ms: Float64, places: Mapping[str, Int64], answers: Sequence[Answers]) -> list[Latency]:
@@ -149,7 +135,7 @@ def _mean_curve(curves: Float64) -> tuple[float, ...]:
 
 def _samples_curve(
     parts: Sequence[Sequence[QueryPart]],
-    own: Int64,
+    wanted: Wanted,
     places: Mapping[str, Int64],
     ids: Int64,
     subject: Subject,
@@ -158,12 +144,13 @@ def _samples_curve(
 ) -> list[SamplesPoint]:
     single = {m: at for m, at in places.items() if m in PARTS}
     features = {m: np.stack([parts[i][0].feature for i in at]) for m, at in single.items()}
-    owners = {m: own[at] for m, at in single.items()}
-    ranks = samples_to_ranks(features, owners, ids, subject.read_samples, subject.densities, on_progress)
+    asked = {m: wanted.take(at) for m, at in single.items()}
+    right = {m: own.right for m, own in asked.items()}
+    ranks = samples_to_ranks(features, right, ids, subject.read_samples, subject.densities, on_progress)
     return [
         SamplesPoint(
             modality, method, samples,
-            estimate((found == 1).astype(np.float64), owners[modality], options.resamples, options.seed),
+            estimate((found == 1).astype(np.float64), asked[modality].owners, options.resamples, options.seed),
         )
         for (modality, method, samples), found in ranks.items()
     ]  # fmt: skip

@@ -2,7 +2,7 @@
 
 GT_q is how many models are relevant to query q, Rel_q(j) is 1 where its j-th answer is relevant and else 0, and
 P_q(j) = 1/j · Σ_{i≤j} Rel_q(i) is the precision of its first j answers. mAP@k is the mean over queries. Relevant are
-the models that share a tag with the query's own. Source: Lu et al. (2023).
+the models that share a tag with one that is right. Source: Lu et al. (2023).
 """
 
 from __future__ import annotations

@@ -1,9 +1,10 @@
-"""Intervals and paired comparisons by a bootstrap over models.
+"""Intervals and paired comparisons by a bootstrap over models, or over whatever owns the queries.
 
-Queries of one model are not independent: they stand or fall together. So models are drawn with return, each with all
-its queries. Of M models with n_m queries whose values sum to t_m, a resample gives w ~ Multinomial(M; 1/M, …) and the
-mean Σ w_m t_m / Σ w_m n_m. An interval is the middle 95 % of the resampled means. Two methods share their w, so their
-difference is paired; its two-sided p is 2 · (1 + min(#{d ≤ 0}, #{d ≥ 0})) / (R + 1), at most 1.
+Queries of one model, or of one concept, are not independent: they stand or fall together. So models are drawn with
+return, each with all its queries. Of M models with n_m queries whose values sum to t_m, a resample gives
+w ~ Multinomial(M; 1/M, …) and the mean Σ w_m t_m / Σ w_m n_m. An interval is the middle 95 % of the resampled means.
+Two methods share their w, so their difference is paired; its two-sided p is
+2 · (1 + min(#{d ≤ 0}, #{d ≥ 0})) / (R + 1), at most 1.
 Source: Davison & Hinkley, "Bootstrap Methods and their Application" (1997), sections 3.8 and 4.4.
 """
 

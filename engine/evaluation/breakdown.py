@@ -14,6 +14,7 @@ from engine.evaluation.judging import MEASURES, Answers
 from engine.evaluation.queries import JudgedQuery
 from engine.evaluation.records import Comparison, Cut, Row, Stratum
 from engine.evaluation.strata import LEFT_OUT, rows_to_stratum
+from engine.evaluation.wanted import Wanted
 from engine.records import Model
 
 Float64 = NDArray[np.float64]
@@ -26,14 +27,18 @@ COMPARED = ("top_1", "map_10")
 def queries_to_cuts(
     queries: Sequence[JudgedQuery], models: Mapping[str, Model], modality: str, places: Int64
 ) -> dict[Cut, Int64]:
-    """Every cut of one modality's queries, and which of ``places`` are in it: ``(n,)`` positions in ``places``."""
+    """Every cut of one modality's queries, and which of ``places`` are in it: ``(n,)`` positions in ``places``.
+
+    A query is in the cut of every kind and every tag that one of its right models has.
+    """
     found: dict[Cut, list[int]] = {}
     grouped = any(query.group for query in queries)
     for position, place in enumerate(places.tolist()):
         query = queries[place]
-        model = models[query.model]
-        cuts = [Cut("modality", modality), Cut("kind", modality, group=query.group, kind=model.kind)]
-        cuts += [Cut("tag", modality, tag=tag) for tag in sorted(set(model.tags))]
+        right = [models[name] for name in query.models]
+        cuts = [Cut("modality", modality)]
+        cuts += [Cut("kind", modality, group=query.group, kind=kind) for kind in {model.kind for model in right}]
+        cuts += [Cut("tag", modality, tag=tag) for tag in {tag for model in right for tag in model.tags}]
         if grouped and query.group:
             cuts.append(Cut("group", modality, group=query.group))
         for cut in cuts:
@@ -71,42 +76,49 @@ Scorer = Callable[[Int64], _Scored]
 
 
 def answers_to_rows(
-    answers: Sequence[Answers], own: Int64, cuts: Mapping[Cut, Int64], models: int, resamples: int, seed: int
+    answers: Sequence[Answers], wanted: Wanted, cuts: Mapping[Cut, Int64], models: int, resamples: int, seed: int
 ) -> tuple[list[Row], list[Stratum], list[Comparison]]:
     """Rows, strata and comparisons of one modality.
 
     Args:
-        answers: of each method to the same queries; ``own`` ``(q,)`` the ids of their models.
+        answers: of each method to the same queries; ``wanted``: what these should find.
         cuts: as ``queries_to_cuts`` gives them.
         models: N, how many models were ranked.
     """
 
+    owners = wanted.owners
+
     def score(positions: Int64) -> _Scored:
         values = np.stack([answer.measures[positions] for answer in answers], axis=1)
-        flat = resampled_means(values.reshape(len(values), -1), own[positions], resamples, seed)
-        return _Scored(values, own[positions], flat.reshape(resamples, *values.shape[1:]))
+        flat = resampled_means(values.reshape(len(values), -1), owners[positions], resamples, seed)
+        return _Scored(values, owners[positions], flat.reshape(resamples, *values.shape[1:]))
 
     rows: dict[Cut, list[Row]] = {}
     comparisons: list[Comparison] = []
     for cut, positions in cuts.items():
         scored = score(positions)
-        rows[cut] = [_row(cut, answer, scored, i) for i, answer in enumerate(answers)]
+        right = wanted.take(positions).models()
+        rows[cut] = [_row(cut, answer, scored, i, right) for i, answer in enumerate(answers)]
         if cut.by in WHOLE:
             comparisons += _compared(cut, answers, scored)
-    strata = [rows_to_stratum(rows[cut], models) for cut in cuts if cut.by == "kind"]
-    dull = [cuts[stratum.cut] for stratum in strata if stratum.verdict in LEFT_OUT]
+    strata = [
+        rows_to_stratum(rows[cut], wanted.take(positions).chance(models))
+        for cut, positions in cuts.items()
+        if cut.by == "kind"
+    ]
+    telling = [cuts[stratum.cut] for stratum in strata if stratum.verdict not in LEFT_OUT]
+    signal = np.concatenate([*telling, np.array([], np.int64)])  # of several strata, one that tells is enough
     for cut, positions in cuts.items():
         if cut.by in WHOLE:
-            kept = positions[~np.isin(positions, np.concatenate(dull))] if dull else positions
-            rows[cut] = _with_signal(rows[cut], kept, score)
+            rows[cut] = _with_signal(rows[cut], positions[np.isin(positions, signal)], score)
     return [row for of_cut in rows.values() for row in of_cut], strata, comparisons
 
 
-def _row(cut: Cut, answer: Answers, scored: _Scored, method: int) -> Row:
+def _row(cut: Cut, answer: Answers, scored: _Scored, method: int, models: int) -> Row:
     untagged = int(np.isnan(scored.values[:, method, MEASURES.index("map_5")]).sum())
     return Row(
-        cut, answer.method, answer.rule, answer.transform, len(scored.owners), len(np.unique(scored.owners)), untagged,
-        scored.estimates(method),
+        cut, answer.method, answer.rule, answer.transform, len(scored.owners), models, len(np.unique(scored.owners)),
+        untagged, scored.estimates(method),
     )  # fmt: skip
 
 

@@ -1,4 +1,7 @@
-"""Which models are found in whose place."""
+"""Which models are found in whose place.
+
+Of a query with several right models, none of them first, it is the one ranked first of these whose place was taken.
+"""
 
 from __future__ import annotations
 
@@ -8,19 +11,19 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.evaluation.judging import Answers
+from engine.evaluation.judging import MEASURES, Answers
 from engine.evaluation.records import Confusions
 
 MOST_MODELS = 40
 """Models that a heat map can show."""
 
 
-def answers_to_confusions(answers: Answers, own: NDArray[np.int64], names: Mapping[int, str]) -> Confusions:
-    """Pairs (asked for, found first instead) with their counts; ``own`` ``(q,)`` are the ids of the queries' models."""
-    wrong = answers.first != own
+def answers_to_confusions(answers: Answers, names: Mapping[int, str]) -> Confusions:
+    """Pairs (asked for, found first instead) with their counts; ``names`` are the models' by id."""
+    wrong = answers.measures[:, MEASURES.index("top_1")] == 0
     pairs = Counter(
         (names[asked], names[found])
-        for asked, found in zip(own[wrong].tolist(), answers.first[wrong].tolist(), strict=True)
+        for asked, found in zip(answers.nearest[wrong].tolist(), answers.first[wrong].tolist(), strict=True)
         if found in names  # NOBODY is not, nor is a model that came meanwhile
     )
     ordered = sorted(((*pair, count) for pair, count in pairs.items()), key=lambda item: (-item[2], item[:2]))

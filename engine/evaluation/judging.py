@@ -15,6 +15,7 @@ from engine.evaluation.average_precision import average_precision
 from engine.evaluation.drop_off import BEST, drop_off
 from engine.evaluation.progress import OnProgress, silent
 from engine.evaluation.queries import PARTS
+from engine.evaluation.wanted import Wanted
 from engine.records import QueryPart
 from engine.search import Evidence, Plan, Ranking, rank
 from engine.search.rules import method_to_rule
@@ -47,6 +48,7 @@ class Answers:
         places: ``(q,)``, which of the queries these are.
         measures: ``(q, len(MEASURES))``; NaN where a measure does not apply to a query.
         first: ``(q,)``, the best answer's id, or ``NOBODY``.
+        nearest: ``(q,)``, the right model that was ranked first of the right ones; the first given if none was ranked.
         drop_off: ``(q, BEST)``.
         rank_ms: ``(q,)``, from the encoded query to its ten best models.
     """
@@ -58,6 +60,7 @@ class Answers:
     places: Int64
     measures: Float64
     first: Int64
+    nearest: Int64
     drop_off: Float64
     rank_ms: Float64
 
@@ -90,8 +93,7 @@ def methods_to_plans(
 
 def judge(
     parts: Sequence[Sequence[QueryPart]],
-    own: Int64,
-    relevant: Mapping[int, Int64],
+    wanted: Wanted,
     groups: Mapping[str, Int64],
     plans: Mapping[tuple[str, str], Plan],
     evidence: Evidence,
@@ -104,14 +106,13 @@ def judge(
 
     Args:
         parts: each query's encoded parts.
-        own: ``(q,)`` ids of the models that should be found.
-        relevant: the ids of the models relevant to each of these, itself among them; empty if it has no tag.
+        wanted: what they should find.
         groups: the places of each modality's queries.
         full_ranking: rank all models for each query besides, for mAP over all and the drop-off.
     """
     return [
         _judge_one(
-            modality, method, plan, [parts[i] for i in groups[modality]], own[groups[modality]], relevant,
+            modality, method, plan, [parts[i] for i in groups[modality]], wanted.take(groups[modality]),
             groups[modality], evidence, shortlist, full_ranking, on_progress,
         )
         for (modality, method), plan in plans.items()
@@ -123,8 +124,7 @@ def _judge_one(
     method: str,
     plan: Plan,
     parts: Sequence[Sequence[QueryPart]],
-    own: Int64,
-    relevant: Mapping[int, Int64],
+    wanted: Wanted,
     places: Int64,
     evidence: Evidence,
     shortlist: int,
@@ -135,23 +135,26 @@ def _judge_one(
     once = full_ranking and plan.rule.needs != "mean" and shortlist >= models  # the same ranking would come twice
     measures = np.full((len(parts), len(MEASURES)), np.nan)
     first = np.full(len(parts), NOBODY, np.int64)
+    nearest = np.array([right[0] for right in wanted.right], np.int64)
     curves = np.full((len(parts), BEST), np.nan)
     took = np.zeros(len(parts))
     ask(plan, evidence, parts[0], BEST, shortlist)  # fills the caches: they are warm in a collection that is in use
-    for i, query in enumerate(parts):
+    for i, (query, right, relevant) in enumerate(zip(parts, wanted.right, wanted.relevant, strict=True)):
         started = perf_counter()
         ranking = ask(plan, evidence, query, models if once else BEST, shortlist)
         took[i] = 1e3 * (perf_counter() - started)
         ids = ranking.ids[:BEST]
         if ids.size:
             first[i] = ids[0]
-        model = int(own[i])
-        measures[i, :3] = [found_within(ids, model, k) for k in (1, 5, 10)]
-        measures[i, 3:5] = [average_precision(ids, relevant[model], k) for k in (5, 10)]
+        measures[i, :3] = [found_within(ids, right, k) for k in (1, 5, 10)]
+        measures[i, 3:5] = [average_precision(ids, relevant, k) for k in (5, 10)]
         if full_ranking:
             if not once:
                 ranking = ask(plan, evidence, query, models, models)
-            measures[i, 5] = average_precision(ranking.ids, relevant[model])
+            measures[i, 5] = average_precision(ranking.ids, relevant)
             curves[i] = drop_off(ranking.scores)
+        ranked = ranking.ids[np.isin(ranking.ids, right)]
+        if ranked.size:
+            nearest[i] = ranked[0]
         on_progress(f"{modality} by {method}", i + 1, len(parts))
-    return Answers(modality, method, plan.rule.name, plan.transform, places, measures, first, curves, took)
+    return Answers(modality, method, plan.rule.name, plan.transform, places, measures, first, nearest, curves, took)

@@ -58,10 +58,10 @@ def _head(report: Report) -> str:
     lines = [
         f"{report.queries} judged queries among {report.models} models under `{report.encoder}`; the exact methods "
         f"look at {report.shortlist} candidates. Figures are per cent; brackets are 95 % intervals of a bootstrap over "
-        f"models ({report.resamples} resamples, seed {report.seed}). Chance is {percent(report.chance)}.",
+        f"models or concepts ({report.resamples} resamples, seed {report.seed}). Chance is {percent(report.chance)}.",
     ]
     if report.untagged:
-        lines.append(f"mAP leaves out {report.untagged} queries: their model has no tag.")
+        lines.append(f"mAP leaves out {report.untagged} queries: no right model has a tag.")
     return " ".join(lines)
 
 

@@ -1,4 +1,4 @@
-"""Judged queries: what is asked, and which model should be found. JSON Lines in, checked records out."""
+"""Judged queries: what is asked, and which models are right. JSON Lines in, checked records out."""
 
 from __future__ import annotations
 
@@ -13,30 +13,37 @@ from engine.samples.manifest_text import jsonl_to_raw
 
 PARTS = ("text", "image", "sketch")
 """What a query can consist of, in the order in which search takes its parts."""
-QUERY_KEYS = ("model", *PARTS, "group")
+QUERY_KEYS = ("model", "models", *PARTS, "group", "concept")
 EXAMPLE = 'for example {"model": "foxes", "image": "queries/fox.png"}'
 
 
 @dataclass(frozen=True, eq=False)
 class JudgedQuery:
-    """One query and the model that should be found.
+    """One query and the models of which one should be found.
 
     Attributes:
-        model: that model's name.
+        models: the names of the right models, one or more, each once.
         given: the query's parts by modality, in the order of ``PARTS``; a picture as ``Engine.search`` takes it.
         group: the stratum that the query is of, e.g. ``unseen``, or None.
+        concept: what intervals draw it together with, or None: the queries of the same models.
         place: where it stands, for messages.
     """
 
-    model: str
+    models: tuple[str, ...]
     given: Mapping[str, Any]
     group: str | None
+    concept: str | None
     place: str
 
     @property
     def modality(self) -> str:
         """``image``, or ``image+text`` for a mixed query."""
         return "+".join(sorted(self.given))
+
+    @property
+    def owner(self) -> tuple[str, ...]:
+        """Equal for queries that intervals draw together: the concept, else the sorted names of the right models."""
+        return tuple(sorted(self.models)) if self.concept is None else (self.concept,)
 
 
 def read_queries(source: str | Path | Sequence[Mapping[str, Any]]) -> list[JudgedQuery]:
@@ -46,7 +53,7 @@ def read_queries(source: str | Path | Sequence[Mapping[str, Any]]) -> list[Judge
 
     Raises:
         SourceNotFound: the file, or a picture that it names, is not there.
-        InvalidQuery: a line is not JSON, has an unknown key, or lacks the model or what is asked.
+        InvalidQuery: a line is not JSON, has an unknown key, or lacks the models or what is asked.
     """
     if not isinstance(source, (str, Path)):
         queries = [_checked(value, f"query {number}", None) for number, value in enumerate(source, 1)]
@@ -72,18 +79,19 @@ def read_queries(source: str | Path | Sequence[Mapping[str, Any]]) -> list[Judge
 
 
 def check_models(queries: Sequence[JudgedQuery], known: Collection[str]) -> None:
-    """Every query's model is one of the collection.
+    """Every query's models are of the collection.
 
     Raises:
-        ModelNotFound: naming the first that is not, and how many there are.
+        ModelNotFound: naming the first that is not, and how many such queries there are.
     """
-    strange = [query for query in queries if query.model not in known]
+    strange = [(query, name) for query in queries for name in query.models if name not in known]
     if strange:
-        first = strange[0]
-        near = difflib.get_close_matches(first.model, known, n=3)
-        more = f" ({len(strange)} such queries)" if len(strange) > 1 else ""
+        first, unknown = strange[0]
+        near = difflib.get_close_matches(unknown, known, n=3)
+        lines = len({query.place for query, _ in strange})
+        more = f" ({lines} such queries)" if lines > 1 else ""
         raise ModelNotFound(
-            f"{first.place}: the collection has no model named {first.model!r}{more}",
+            f"{first.place}: the collection has no model named {unknown!r}{more}",
             hint=f"did you mean {', '.join(near)}?" if near else "`engine list` shows the names; or leave the line out",
         )
 
@@ -97,23 +105,48 @@ def _checked(value: Any, place: str, folder: Path | None) -> JudgedQuery:
             f"{place}: unknown key {', '.join(map(repr, unknown))}",
             hint=f"keys are {', '.join(QUERY_KEYS)}; remove the others",
         )
-    model = value.get("model")
-    if not isinstance(model, str) or not model:
-        raise InvalidQuery(
-            f"{place}: 'model' must be the name of the model to be found, got {model!r:.80}", hint=EXAMPLE
-        )
-    group = value.get("group")
-    if group is not None and (not isinstance(group, str) or not group.strip()):
-        raise InvalidQuery(
-            f"{place}: 'group' must be text that is not empty, got {group!r:.80}",
-            hint="for example unseen; or leave it out",
-        )
+    models = _models(value, place)
+    group, concept = (_label(value.get(key), key, place) for key in ("group", "concept"))
     given = {part: value[part] for part in PARTS if value.get(part) is not None}
     if not given:
         raise InvalidQuery(f"{place}: nothing is asked", hint=f"give one or more of {', '.join(PARTS)}")
     for part in given:
         given[part] = _text(given[part], place) if part == "text" else _picture(given[part], part, place, folder)
-    return JudgedQuery(model, given, group, place)
+    return JudgedQuery(models, given, group, concept, place)
+
+
+def _models(value: Mapping[str, Any], place: str) -> tuple[str, ...]:
+    """The names of the right models: ``model``, or all of ``models``."""
+    one, several = value.get("model"), value.get("models")
+    if several is None:
+        if not isinstance(one, str) or not one:
+            raise InvalidQuery(
+                f"{place}: 'model' must be the name of the model to be found, got {one!r:.80}", hint=EXAMPLE
+            )
+        return (one,)
+    if one is not None:
+        raise InvalidQuery(
+            f"{place}: there are both 'model' and 'models'",
+            hint="name every right model in 'models', or one in 'model'",
+        )
+    if not isinstance(several, (list, tuple)) or not several or not all(isinstance(n, str) and n for n in several):
+        raise InvalidQuery(
+            f"{place}: 'models' must be a list of one or more names of models, got {several!r:.80}",
+            hint='for example "models": ["foxes", "red-foxes"]',
+        )
+    twice = next((name for i, name in enumerate(several) if name in several[:i]), None)
+    if twice is not None:
+        raise InvalidQuery(f"{place}: 'models' names {twice!r} twice", hint="name each model once")
+    return tuple(several)
+
+
+def _label(value: Any, key: str, place: str) -> str | None:
+    if value is not None and (not isinstance(value, str) or not value.strip()):
+        raise InvalidQuery(
+            f"{place}: {key!r} must be text that is not empty, got {value!r:.80}",
+            hint=f"for example {'unseen' if key == 'group' else 'foxes'}; or leave it out",
+        )
+    return value
 
 
 def _text(value: Any, place: str) -> str:

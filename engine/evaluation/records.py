@@ -10,7 +10,7 @@ from engine.evaluation.bootstrap import Difference, Estimate
 
 @dataclass(frozen=True)
 class Cut:
-    """A part of the queries: all of a ``modality``, or of these one ``group``, one ``kind`` or ``tag`` of models.
+    """A part of the queries: all of a ``modality``, or of these one ``group``, one ``kind`` or ``tag`` of right models.
 
     ``by`` says which: ``modality``, ``group``, ``kind`` (within each group, where there are groups) or ``tag``.
     """
@@ -33,7 +33,9 @@ class Row:
 
     Attributes:
         rule: the rule that scored; of ``auto`` the one it chose. ``transform``: the stored transform, if any.
-        models: how many models the queries are of. ``untagged``: queries left out of mAP: their model has no tag.
+        models: how many models are right for one of the queries or more. ``owners``: how many the bootstrap draws from:
+            models, or concepts.
+        untagged: queries left out of mAP: no right model has a tag.
         measures: each of ``MEASURES``.
         signal_queries: how many queries are in strata that carry signal; None where strata are not told apart.
         with_signal: ``measures`` over these queries alone; None if there are none.
@@ -45,6 +47,7 @@ class Row:
     transform: str | None
     queries: int
     models: int
+    owners: int
     untagged: int
     measures: Mapping[str, Estimate]
     signal_queries: int | None = None
@@ -102,7 +105,7 @@ class DropOff:
 class Confusions:
     """``pairs`` of (the model asked for, the model found first instead, how often), most frequent first.
 
-    ``errors`` counts the queries whose model was not first.
+    ``errors`` counts the queries for which no right model was first.
     """
 
     modality: str

@@ -28,8 +28,9 @@ MOST_PAIRS = 100
 class Report:
     """An evaluation of ``queries`` judged queries among ``models`` models. See docs/formats.md.
 
-    ``chance`` is 1/N; ``shortlist`` what the exact methods looked at; ``untagged`` counts the queries whose model has
-    no tag and which mAP leaves out. ``rows`` come cut by cut, and within a cut in the order of ``methods``.
+    ``chance`` is the mean share of models that are right, 1/N if each query has one; ``shortlist`` what the exact
+    methods looked at; ``untagged`` counts the queries that mAP leaves out: none of their right models has a tag.
+    ``rows`` come cut by cut, and within a cut in the order of ``methods``.
     """
 
     encoder: str

@@ -8,7 +8,7 @@ from the same few samples.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -42,18 +42,20 @@ class Densities:
 
 def samples_to_ranks(
     queries: Mapping[str, Float32],
-    own: Mapping[str, Int64],
+    right: Mapping[str, Sequence[Int64]],
     ids: Int64,
     read: Reader,
     densities: Densities,
     on_progress: OnProgress = silent,
 ) -> dict[tuple[str, str, int | None], Int64]:
-    """The rank from 1 of each query's own model ``(q,)``, by (modality, method, samples).
+    """The rank from 1 of each query's best right model ``(q,)``, by (modality, method, samples).
 
-    ``queries`` ``(q, d)`` unit-norm features and ``own`` ``(q,)`` ids, both by modality; ``ids`` ``(n,)`` all models.
+    ``queries`` ``(q, d)`` unit-norm features and the ids of each one's ``right`` models, both by modality; ``ids``
+    ``(n,)`` all models.
     A model without two samples is not found. Of equal scores the smaller id ranks first, as in search.
     """
     ids = np.sort(ids)
+    columns = {modality: [np.searchsorted(ids, np.sort(one)) for one in of_all] for modality, of_all in right.items()}
     ranks: dict[tuple[str, str, int | None], Int64] = {}
     for done, size in enumerate(SIZES, 1):
         scores = {
@@ -72,7 +74,7 @@ def samples_to_ranks(
                 else:
                     filled[:, column] = _log_densities(factor, features)
         for (modality, method), filled in scores.items():
-            ranks[modality, method, size] = _scores_to_ranks(filled, np.searchsorted(ids, own[modality]))
+            ranks[modality, method, size] = _scores_to_ranks(filled, columns[modality])
         on_progress("accuracy against samples", done, len(SIZES))
     return ranks
 
@@ -106,9 +108,13 @@ def _log_densities(factor: GaussianFactor, queries: Float32) -> Float32:
     return np.asarray(-0.5 * (squared + factor.log_det + queries.shape[1] * LOG_2PI), np.float32)
 
 
-def _scores_to_ranks(scores: Float32, own: NDArray[np.intp]) -> Int64:
-    """``scores`` ``(q, n)`` to ranks ``(q,)``; a model that was not scored comes last of all."""
+def _scores_to_ranks(scores: Float32, right: Sequence[NDArray[np.intp]]) -> Int64:
+    """``scores`` ``(q, n)`` and each query's ``right`` columns, ascending, to ranks ``(q,)``.
+
+    A model that was not scored comes last of all.
+    """
     scores = np.where(np.isnan(scores), -np.inf, scores)
+    own = np.array([columns[scores[row, columns].argmax()] for row, columns in enumerate(right)], np.intp)
     mine = np.take_along_axis(scores, own[:, None], axis=1)
     before = (scores == mine) & (np.arange(scores.shape[1]) < own[:, None])
     ranks = 1 + ((scores > mine) | before).sum(axis=1)

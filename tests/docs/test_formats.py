@@ -71,7 +71,8 @@ def test_judged_queries_example(tmp_path: Path) -> None:
         (tmp_path / "queries" / name).touch()
     (tmp_path / "judged.jsonl").write_text(block, encoding="utf-8")
     judged = read_queries(tmp_path / "judged.jsonl")
-    assert [query.modality for query in judged] == ["image", "sketch", "text", "image+text"]
+    assert [query.modality for query in judged] == ["image", "sketch", "text", "image+text", "image"]
+    assert judged[-1].models == ("foxes", "ink-foxes")
     assert [key for key in QUERY_KEYS if f"`{key}`" not in SECTIONS["Judged queries"]] == []
 
 

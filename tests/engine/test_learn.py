@@ -100,6 +100,16 @@ def test_one_for_all_modalities(eng: Engine, folder: Path) -> None:
     assert eng.search(sketch=sketch, image=sketch).transform == made.name
 
 
+def test_queries_with_several_right_models_are_left_out(eng: Engine, folder: Path) -> None:
+    lines = [json.loads(line) for line in (folder / "queries.jsonl").read_text(encoding="utf-8").splitlines()]
+    judged = [{**line, "sketch": str(folder / line["sketch"])} for line in lines if "sketch" in line]
+    several = [{"models": list(NAMES[:2]), "sketch": line["sketch"]} for line in judged]
+    made = eng.learn([*judged, *several], parameterisation="diagonal", folds=2)
+    assert made.report["queries"] == len(judged)
+    with pytest.raises(InvalidQuery, match="with one right model"):
+        eng.learn(several)
+
+
 def test_choosing(eng: Engine, folder: Path, learned: Transform) -> None:
     sketch = folder / "m03-0.png"
     eng.search(sketch=sketch)

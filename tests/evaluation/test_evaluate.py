@@ -158,6 +158,101 @@ def test_progress(eng: Engine, queries: Path) -> None:
     assert said[-1] == ("accuracy against samples", 5, 5)
 
 
+# --- several right models
+
+
+def test_any_right_model_counts(eng: Engine, lines: list[dict[str, Any]]) -> None:
+    """Texts are always answered by their own colour, so that each right model can be the one that is found."""
+    names = [hit.name for hit in eng.search(text="red", method="first_moment", k=4)]
+    assert names[0] == "red"
+    right = {("red", names[3]): 1.0, (names[3], "red"): 1.0, (names[1], names[2]): 0.0, (names[3], names[2]): 0.0}
+    for models, top_1 in right.items():
+        report = eng.evaluate([{"models": list(models), "text": "red"}], ["first_moment"], resamples=10)
+        (row,) = rows(report).values()
+        assert (row.measures["top_1"].value, row.measures["top_5"].value) == (top_1, 1)
+        assert (row.models, row.owners, report.chance) == (2, 1, 0.5)
+        tags = {tag for model in eng.models() if model.name in models for tag in model.tags}
+        relevant = [bool(tags & set(eng.get(name).tags)) for name in names]
+        precisions = [sum(relevant[: j + 1]) / (j + 1) for j in range(4) if relevant[j]]
+        assert row.measures["map"].value == pytest.approx(sum(precisions) / sum(relevant))
+        (confusions,) = report.confusions  # the right one that came nearest had its place taken
+        nearest = min(models, key=names.index)
+        assert confusions.pairs == (() if top_1 else ((nearest, "red", 1),))
+
+
+def test_the_ten_best_alone_say_what_was_nearest(eng: Engine) -> None:
+    names = [hit.name for hit in eng.search(text="red", method="first_moment", k=4)]
+    asked = [{"models": [names[3], names[1]], "text": "red"}]
+    (confusions,) = eng.evaluate(asked, ["first_moment"], full_ranking=False).confusions
+    assert confusions.pairs == ((names[1], "red", 1),)
+
+
+def test_a_query_is_in_the_kinds_and_tags_of_all_its_models(eng: Engine) -> None:
+    judged = [{"models": ["red", "blue"], "text": "red"}, {"models": ["grey"], "text": "grey"}]
+    judged += [{"model": "red", "text": "red"}]
+    report = eng.evaluate(judged, ["first_moment"])
+    assert report.untagged == 1
+    kinds = {key[1]: row.queries for key, row in rows(report, "kind").items()}
+    assert kinds == {"gan": 2, "vae": 2}
+    tags = {key[1]: row.queries for key, row in rows(report, "tag").items()}
+    assert tags == {"warm": 2, "bright": 2, "cold": 1}
+    (row,) = rows(report).values()
+    assert (row.queries, row.models, row.owners) == (3, 3, 3)  # red; red or blue; grey
+
+
+def test_concepts_are_drawn_together(eng: Engine) -> None:
+    judged = [{"model": name, "text": asked} for name in ("red", "green") for asked in ("red", "green")]
+    estimates = []
+    for concepts in ((None,) * 4, ("a", "b", "a", "b"), ("a", "a", "b", "b"), ("a",) * 4):
+        asked = [{**line, "concept": concept} for line, concept in zip(judged, concepts, strict=True)]
+        (row,) = rows(eng.evaluate(asked, ["first_moment"])).values()
+        estimates.append((row.owners, row.measures["top_1"]))
+    assert [owners for owners, _ in estimates] == [2, 2, 2, 1]
+    assert all(found.value == 0.5 for _, found in estimates)
+    assert estimates[0] == estimates[2]  # the models, by another name
+    assert math.isnan(estimates[3][1].low)
+    halves = [{"model": "red", "text": text, "concept": text} for text in ("red", "green")]
+    (row,) = rows(eng.evaluate(halves, ["first_moment"])).values()
+    assert (row.models, row.owners) == (1, 2)
+    assert (row.measures["top_1"].low, row.measures["top_1"].high) == (0, 1)
+
+
+def test_chance_of_several_right_models(eng: Engine) -> None:
+    """Half of the models are right: being right half the time is no signal."""
+    judged = [
+        {"models": models, "text": text, "concept": text}
+        for models in (["red", "green"], ["blue", "grey"]) for text in ("red", "green", "blue", "grey")
+    ]  # fmt: skip
+    report = eng.evaluate(judged, ["first_moment"])
+    assert report.chance == 0.5
+    assert {stratum.cut.kind: stratum.verdict for stratum in report.strata} == {"gan": "no signal", "vae": "no signal"}
+
+
+def test_a_query_with_signal_in_one_of_its_kinds_is_kept(eng: Engine) -> None:
+    """Blue and grey are never found; a query for which red is right, too, is of a stratum that tells something."""
+    judged: list[dict[str, Any]] = [{"model": name, "text": name} for name in ("red", "green") for _ in range(9)]
+    judged += [{"model": "red", "text": "green"}]
+    judged += [{"model": name, "text": "red"} for name in ("blue", "grey") for _ in range(9)]
+    judged += [{"models": ["red", "blue"], "text": "green", "concept": "red"}]
+    report = eng.evaluate(judged, ["first_moment"])
+    assert {stratum.cut.kind: stratum.verdict for stratum in report.strata} == {"gan": "signal", "vae": "no signal"}
+    (row,) = rows(report).values()
+    assert row.signal_queries == 20
+
+
+def test_samples_curve_of_several_right_models(eng: Engine, lines: list[dict[str, Any]]) -> None:
+    asked = [line for line in lines if "image" in line and "text" not in line]
+    several = [
+        {**line, "models": [line["model"], "grey"] if line["model"] != "grey" else ["blue", "grey"]} for line in asked
+    ]
+    for line in several:
+        del line["model"]
+    report = eng.evaluate(several, ["first_moment", "gaussian_density"], samples_curve=True)
+    points = {(point.method, point.samples): point.top_1 for point in report.samples_curve}
+    for method in ("first_moment", "gaussian_density"):
+        assert points[method, None] == rows(report)["image", method].measures["top_1"]
+
+
 # --- accuracy against samples
 
 

@@ -22,7 +22,12 @@ def ids(*values: int) -> np.ndarray:
 
 @pytest.mark.parametrize(("own", "found"), [(7, (1, 1, 1)), (8, (0, 1, 1)), (9, (0, 0, 1)), (5, (0, 0, 0))])
 def test_top_k_by_hand(own: int, found: tuple[int, int, int]) -> None:
-    assert tuple(found_within(ids(7, 8, 9), own, k) for k in (1, 2, 3)) == found
+    assert tuple(found_within(ids(7, 8, 9), ids(own), k) for k in (1, 2, 3)) == found
+
+
+@pytest.mark.parametrize(("right", "found"), [((9, 8), (0, 1, 1)), ((5, 9), (0, 0, 1)), ((9, 8, 7), (1, 1, 1))])
+def test_the_best_ranked_right_answer_counts(right: tuple[int, ...], found: tuple[int, int, int]) -> None:
+    assert tuple(found_within(ids(7, 8, 9), ids(*right), k) for k in (1, 2, 3)) == found
 
 
 @pytest.mark.parametrize(
@@ -49,7 +54,7 @@ def test_average_precision_without_relevant_models_is_none() -> None:
 @pytest.mark.parametrize("k", [0, -1])
 def test_k_below_one_is_refused(k: int) -> None:
     with pytest.raises(ValueError, match="at least 1"):
-        found_within(ids(1), 1, k)
+        found_within(ids(1), ids(1), k)
     with pytest.raises(ValueError, match="at least 1"):
         average_precision(ids(1), ids(1), k)
 
@@ -76,7 +81,7 @@ def test_average_precision_is_that_of_plain_python(answers, relevant, k: int, fo
 @given(rankings, st.data())
 def test_a_model_counts_from_its_rank_on(answers, data) -> None:
     own = data.draw(st.sampled_from(list(answers)))
-    found = [found_within(ids(*answers), own, k) for k in range(1, len(answers) + 1)]
+    found = [found_within(ids(*answers), ids(own), k) for k in range(1, len(answers) + 1)]
     assert found == sorted(found)
     assert found.index(1.0) == answers.index(own)
     alone = average_precision(ids(*answers), ids(own))
@@ -100,5 +105,8 @@ def test_drop_off_knows_no_scale(values: list[float], factor: float, shift: floa
 
 def test_models_that_share_a_tag_are_relevant() -> None:
     tags = {1: ("a", "b"), 2: ("b",), 3: ("c",), 4: (), 5: ("a",)}
-    relevant = tags_to_relevant(tags, [1, 2, 3, 4])
-    assert {model: found.tolist() for model, found in relevant.items()} == {1: [1, 2, 5], 2: [1, 2], 3: [3], 4: []}
+    right = ((1,), (2,), (3,), (4,), (3, 2), (4, 5), (4, 3))
+    relevant = dict(zip(right, tags_to_relevant(tags, [ids(*models) for models in right]), strict=True))
+    assert {models: found.tolist() for models, found in relevant.items()} == {
+        (1,): [1, 2, 5], (2,): [1, 2], (3,): [3], (4,): [], (3, 2): [1, 2, 3], (4, 5): [1, 5], (4, 3): [3],
+    }  # fmt: skip

@@ -18,8 +18,8 @@ def test_queries_of_a_file(queries: Path) -> None:
     read = read_queries(queries)
     assert len(read) == 24
     mixed = read[5]
-    assert (mixed.model, mixed.modality, mixed.group, mixed.place) == (
-        "red",
+    assert (mixed.models, mixed.modality, mixed.group, mixed.place) == (
+        ("red",),
         "image+text",
         None,
         "queries.jsonl line 6",
@@ -51,6 +51,16 @@ def test_a_list_takes_pictures_and_arrays() -> None:
         ('{"model": "red", "text": null}', InvalidQuery, "nothing is asked"),
         ('{"model": "red", "text": " "}', InvalidQuery, "'text' must be text"),
         ('{"model": "red", "text": "red", "group": 1}', InvalidQuery, "'group' must be text"),
+        ('{"model": "red", "text": "red", "concept": ["fox"]}', InvalidQuery, "'concept' must be text"),
+        ('{"model": "red", "text": "red", "concept": " "}', InvalidQuery, "'concept' must be text"),
+        ('{"model": "red", "models": ["red", "blue"], "text": "red"}', InvalidQuery, "both 'model' and 'models'"),
+        ('{"models": [], "text": "red"}', InvalidQuery, "'models' must be a list of one or more names"),
+        ('{"models": "red", "text": "red"}', InvalidQuery, "'models' must be a list of one or more names"),
+        ('{"models": ["red", 3], "text": "red"}', InvalidQuery, "'models' must be a list of one or more names"),
+        ('{"models": ["red", ""], "text": "red"}', InvalidQuery, "'models' must be a list of one or more names"),
+        ('{"models": {"red": 1}, "text": "red"}', InvalidQuery, "'models' must be a list of one or more names"),
+        ('{"models": ["red", "blue", "red"], "text": "red"}', InvalidQuery, "names 'red' twice"),
+        ('{"models": ["red", "rad"], "text": "red"}', ModelNotFound, "no model named 'rad'"),
         ('{"model": "red", "image": 7}', InvalidQuery, "'image' must be a path"),
         ('{"model": "red", "image": "gone.png"}', SourceNotFound, "there is no image"),
         ('{"model": "red", "sketch": "a\\u0000b"}', SourceNotFound, "there is no sketch"),
@@ -76,6 +86,24 @@ def test_a_near_name_is_proposed(eng: Engine) -> None:
     with pytest.raises(ModelNotFound, match=r"\(2 such queries\)") as caught:
         eng.evaluate([{"model": "rde", "text": "red"}] * 2)
     assert caught.value.hint == "did you mean red?"
+
+
+def test_a_line_with_two_strange_names_is_one_query(eng: Engine) -> None:
+    with pytest.raises(ModelNotFound, match=r"no model named 'rde'$"):
+        eng.evaluate([{"models": ["rde", "bleu"], "text": "red"}])
+
+
+def test_several_right_models() -> None:
+    one, several, named = read_queries(
+        [
+            {"model": "b", "models": None, "text": "x"},
+            {"models": ["b", "a"], "text": "x"},
+            {"models": ["b", "a"], "text": "x", "concept": "fox"},
+        ]
+    )
+    assert (one.models, one.owner) == (("b",), ("b",))
+    assert (several.models, several.owner, several.concept) == (("b", "a"), ("a", "b"), None)
+    assert named.owner == ("fox",)
 
 
 @pytest.mark.parametrize("text", ["", "\n\n"])

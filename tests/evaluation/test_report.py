@@ -37,7 +37,9 @@ def report(eng: Engine, queries: Path) -> Report:
 
 
 def one_row(method: str, value: float, low: float, high: float) -> Row:
-    return Row(Cut("kind", "image", kind="gan"), method, method, None, 9, 3, 0, {"top_1": Estimate(value, low, high)})
+    return Row(
+        Cut("kind", "image", kind="gan"), method, method, None, 9, 3, 3, 0, {"top_1": Estimate(value, low, high)}
+    )
 
 
 @pytest.mark.parametrize(
@@ -53,7 +55,7 @@ def one_row(method: str, value: float, low: float, high: float) -> Row:
     ],
 )
 def test_verdicts(found: list[tuple[float, float, float]], verdict: str) -> None:
-    stratum = rows_to_stratum([one_row(str(i), *values) for i, values in enumerate(found)], models=10)
+    stratum = rows_to_stratum([one_row(str(i), *values) for i, values in enumerate(found)], chance=0.1)
     assert stratum.verdict == verdict
     assert stratum.top_1.value == max(value for value, _, _ in found)
 
