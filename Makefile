@@ -7,7 +7,7 @@ NODE   := benchmarks/zoo/node
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo zoo accuracy test check lint format types docs install npm constraints accuracy-demo speed clean
+.PHONY: help demo zoo accuracy test check lint format types docs install npm constraints speed clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16

@@ -16,10 +16,10 @@ from scipy.linalg import solve_triangular
 from scipy.special import logsumexp
 from sklearn.cluster import KMeans
 
-from benchmarks.accuracy.load import Bool, Float32, unit
+from benchmarks.accuracy.load import Bool, Float32
 from benchmarks.accuracy.methods import EPSILON, Float64, Moments, best_k, from_samples, gaussian_density, with_epsilon
 from engine.records import Statistics
-from engine.scores import LinearDensity, Shrinkage
+from engine.scores import LinearDensity, Shrinkage, unit
 from engine.scores.blend import WEIGHT
 
 # --- whitened first moment

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from benchmarks.accuracy import beyond, methods
 from benchmarks.accuracy.further import Further
 from benchmarks.accuracy.judge import accuracy, scores_to_ranks
-from benchmarks.accuracy.tables import Table, interval, percent, to_data
+from benchmarks.accuracy.tables import Table, to_data
+from engine.evaluation.figures import percent, with_interval
 
 MISSING = ("open_clip:ViT-B-32/openai", "timm:vit_small_patch16_224.dino")
 """Encoders whose weights could not be had where this was measured."""
@@ -38,7 +39,7 @@ def encoders_table(by_encoder: Mapping[str, Further]) -> Table:
             for name, own in scores.items():
                 ranks = scores_to_ranks(own, scored.targets)
                 one, ten = accuracy(ranks, owners, 1), accuracy(ranks, owners, 10)
-                cells.setdefault(name, []).append(f"{interval(one)} ({percent(ten.value)})")
+                cells.setdefault(name, []).append(f"{with_interval(one)} ({percent(ten.value)})")
                 data.setdefault(name, {})[f"{modality}, {group}"] = {"top1": to_data(one), "top10": to_data(ten)}
         for name, own_cells in cells.items():
             table.add((encoder, name, *own_cells), encoder=encoder, method=name, top=data[name])

@@ -10,7 +10,8 @@ from benchmarks.accuracy import beyond, methods
 from benchmarks.accuracy.further import Further, best_of, top1
 from benchmarks.accuracy.load import Float32
 from benchmarks.accuracy.papers import Scored
-from benchmarks.accuracy.tables import Table, percent
+from benchmarks.accuracy.tables import Table
+from engine.evaluation.figures import percent
 
 FEW = 100
 SUBSETS = 3

@@ -12,9 +12,11 @@ import numpy as np
 
 from benchmarks.accuracy import beyond, methods
 from benchmarks.accuracy.judge import Int64, accuracy, compare, scores_to_ranks
-from benchmarks.accuracy.load import Float32, Models, Queries, unit
+from benchmarks.accuracy.load import Float32, Models, Queries
 from benchmarks.accuracy.papers import Scored, score
-from benchmarks.accuracy.tables import Table, difference, interval, percent, to_data
+from benchmarks.accuracy.tables import Table, to_data
+from engine.evaluation.figures import in_points, percent, with_interval
+from engine.scores import unit
 from engine.search.spaces import LEAST_WEIGHT
 
 SHRINKAGES = (0.003, 0.01, 0.03, 0.1, 0.3)
@@ -293,8 +295,8 @@ def further_table(all_: Further) -> tuple[Table, dict[tuple[str, str], dict[str,
             if name == "stack":
                 more["stack"] = dict(zip(names, np.round(weights, 4).tolist(), strict=True))
             table.add(
-                (f"{modality}, {group}", name, interval(tops[1]), percent(tops[5].value), percent(tops[10].value),
-                 difference(gain)),
+                (f"{modality}, {group}", name, with_interval(tops[1]), percent(tops[5].value), percent(tops[10].value),
+                 in_points(gain)),
                 modality=modality, group=group, method=name, gain=to_data(gain),
                 top={str(k): to_data(top) for k, top in tops.items()},
                 **more,

@@ -15,10 +15,12 @@ from scipy.linalg import solve_triangular
 from benchmarks.accuracy import methods
 from benchmarks.accuracy.further import Further
 from benchmarks.accuracy.judge import Difference, Int64, accuracy, compare, scores_to_ranks
-from benchmarks.accuracy.load import Float32, unit
+from benchmarks.accuracy.load import Float32
 from benchmarks.accuracy.papers import Scored
-from benchmarks.accuracy.tables import Table, difference, interval, percent, read_rows, to_data
+from benchmarks.accuracy.tables import Table, read_rows, to_data
+from engine.evaluation.figures import in_points, percent, with_interval
 from engine.learning import TrainingOptions, TrainingSet, cross_validate, train_on_all
+from engine.scores import unit
 
 SEEDS = (0, 1, 2)
 FORMS = ("diagonal", "triangular", "full")
@@ -70,8 +72,9 @@ def learned_table(all_: Further, encoder: str = "compact") -> Table:
         tops = sorted(float((own == 0).mean()) for own in after)
         gain = compare(after[0], before, owners)
         table.add(
-            (f"{modality}, {group}", method, form, protocol, percent(chance), interval(accuracy(before, owners, 1)),
-             f"{percent(float(np.median(tops)))} [{percent(tops[0])}–{percent(tops[-1])}]", difference(gain)),
+            (f"{modality}, {group}", method, form, protocol, percent(chance),
+             with_interval(accuracy(before, owners, 1)),
+             f"{percent(float(np.median(tops)))} [{percent(tops[0])}–{percent(tops[-1])}]", in_points(gain)),
             modality=modality, group=group, method=method, form=form, protocol=protocol, chance=chance,
             pretrained=float((before == 0).mean()), learned=tops, gain=to_data(gain),
         )  # fmt: skip

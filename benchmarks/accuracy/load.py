@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,11 +12,13 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from tqdm import tqdm
 
-from benchmarks.zoo.accuracy import pictures_to_features
 from engine import Engine
 from engine.encoders import load_encoder
-from engine.encoders.protocol import Encoder
+from engine.encoders.protocol import Encoder, images_to_features
+from engine.samples import any_to_image
+from engine.scores import unit
 
 Float32 = NDArray[np.float32]
 Bool = NDArray[np.bool_]
@@ -144,14 +147,17 @@ def load_queries(folder: Path, name: str = "compact") -> dict[tuple[str, str], Q
     return found
 
 
-def unit(rows: NDArray[Any]) -> Float32:
-    """Rows ``(n, d)`` to unit norm, float32."""
-    wide = rows.astype(np.float32)
-    return np.asarray(wide / np.linalg.norm(wide, axis=1, keepdims=True), np.float32)
-
-
 def _read(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def pictures_to_features(encoder: Encoder, paths: Sequence[Path]) -> Float32:
+    """Features ``(n, d)`` of picture files."""
+    blocks = [
+        images_to_features(encoder, [any_to_image(path, max_pixels=2**24) for path in paths[i : i + 64]])
+        for i in tqdm(range(0, len(paths), 64), desc="encoding", disable=None, file=sys.stderr)
+    ]
+    return np.concatenate(blocks)
 
 
 def _kept(folder: Path, name: str, encoder: Encoder, paths: Sequence[str]) -> Float32:

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from scipy.linalg import solve_triangular
 from scipy.special import logsumexp
 
-from benchmarks.accuracy.load import Float32, unit
+from benchmarks.accuracy.load import Float32
+from engine.scores import unit
 
 Float64 = NDArray[np.float64]
 EPSILON = 1e-4

@@ -14,8 +14,9 @@ from benchmarks.accuracy import methods
 from benchmarks.accuracy.judge import accuracy, compare, scores_to_ranks
 from benchmarks.accuracy.load import Bool, Float32, Models, Queries
 from benchmarks.accuracy.methods import Moments
-from benchmarks.accuracy.tables import Table, difference, interval, percent, to_data
+from benchmarks.accuracy.tables import Table, to_data
 from engine.encoders.protocol import Encoder
+from engine.evaluation.figures import in_points, percent, with_interval
 
 WORDS = {
     "birds": "a bird", "cats": "a cat", "cat-faces": "the face of a cat", "dogs": "a dog",
@@ -96,7 +97,7 @@ def mixed(models: Models, moments: Moments, images: Queries, encoder: Encoder) -
         tops = {k: accuracy(ranks, owners, k) for k in (1, 5, 10)}
         gain = compare(ranks, plain, owners)
         table.add(
-            (name, interval(tops[1]), percent(tops[5].value), percent(tops[10].value), difference(gain)),
+            (name, with_interval(tops[1]), percent(tops[5].value), percent(tops[10].value), in_points(gain)),
             score=name, top={str(k): to_data(top) for k, top in tops.items()}, gain=to_data(gain),
         )  # fmt: skip
     return table

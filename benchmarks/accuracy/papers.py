@@ -12,12 +12,14 @@ from numpy.typing import NDArray
 
 from benchmarks.accuracy import methods
 from benchmarks.accuracy.judge import Int64, accuracy, scores_to_ranks
-from benchmarks.accuracy.load import Bool, Float32, Models, Queries, unit
+from benchmarks.accuracy.load import Bool, Float32, Models, Queries
 from benchmarks.accuracy.methods import Moments
-from benchmarks.accuracy.tables import Table, interval, percent, to_data
+from benchmarks.accuracy.tables import Table, to_data
 from engine.encoders.protocol import Encoder
 from engine.evaluation.average_precision import average_precision
+from engine.evaluation.figures import percent, with_interval
 from engine.records import Statistics
+from engine.scores import unit
 from engine.scores.frechet import frechet_distance, statistics_to_cholesky
 
 PAPERS = {
@@ -116,7 +118,7 @@ def retrieval(sets: Mapping[tuple[str, str], Scored]) -> Table:
             ranks, owners = scored.ranks(method), scored.queries.owners
             tops = {k: accuracy(ranks, owners, k) for k in (1, 5, 10)}
             signal = percent(float((ranks[kept] == 0).mean())) if kept else "–"
-            shown = (interval(tops[1]), percent(tops[5].value), percent(tops[10].value), signal)
+            shown = (with_interval(tops[1]), percent(tops[5].value), percent(tops[10].value), signal)
             table.add(
                 (f"{modality}, {group}", method, cost, *shown),
                 modality=modality, group=group, method=method, queries=len(ranks),

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from benchmarks.accuracy.few import PLAIN
 from benchmarks.accuracy.further import Further
 from benchmarks.accuracy.judge import Difference, Int64, compare
-from benchmarks.accuracy.tables import Table, difference, percent, read_rows
+from benchmarks.accuracy.tables import Table, read_rows
+from engine.evaluation.figures import in_points, percent
 
 Ranks = Mapping[tuple[str, str], Mapping[str, Int64]]
 TITLE = "What was asked for"
@@ -32,13 +33,13 @@ def required(all_: Further, ranks: Ranks, few: Table, two_stage: Table) -> Table
     owners = {key: all_.scored("main", *key).queries.owners for key in ranks}
     over = compare(image["Gaussian density"], image["first moment"], owners["image", "in-sample"])
     under = compare(image["Gaussian density"], image["Monte-Carlo, all samples"], owners["image", "in-sample"])
-    add("image, in-sample: Gaussian density is above first moment", difference(over), over.low > 0)
-    add("… and not below Monte-Carlo", difference(under), under.high >= 0)
+    add("image, in-sample: Gaussian density is above first moment", in_points(over), over.low > 0)
+    add("… and not below Monte-Carlo", in_points(under), under.high >= 0)
     best = max(unseen, key=lambda name: float((unseen[name] == 0).mean()))
     below = compare(unseen[DEFAULT], unseen[best], owners["image", "unseen"])
     add(
         f"image, unseen: the default ({DEFAULT}) is the best or not significantly below it ({best})",
-        difference(below), best == DEFAULT or below.high >= 0,
+        in_points(below), best == DEFAULT or below.high >= 0,
     )  # fmt: skip
     low, high = (float((image[name] == 0).mean()) for name in ("first moment", "Gaussian density"))
     closed = {name: (float((image[name] == 0).mean()) - low) / (high - low) for name in CHEAP}
@@ -59,13 +60,13 @@ def required(all_: Further, ranks: Ranks, few: Table, two_stage: Table) -> Table
         own = ranks["sketch", group]
         gain = compare(own["stack"], own[published], owners["sketch", group])
         add(f"sketch, {group}: the stack is above the best of the papers' methods ({published})",
-            difference(gain), gain.low > 0)  # fmt: skip
+            in_points(gain), gain.low > 0)  # fmt: skip
     text = ranks["text", "in-sample"]
     for k in (1, 10):
         values = {name: float((own < k).mean()) for name, own in text.items()}
         top = max(values, key=lambda name: values[name])
         gain = compare(text[top], text["first moment"], owners["text", "in-sample"], k)
-        add(f"text: the best method ({top}) is above first moment, top-{k}", difference(gain), gain.value > 0)
+        add(f"text: the best method ({top}) is above first moment, top-{k}", in_points(gain), gain.value > 0)
     losses = {row["estimator"]: row for row in few.data}
     plain = losses.pop(PLAIN)
     for kind, said in (("loss", "each against itself with all"), ("loss_of_plain", f"all against {PLAIN} with all")):
@@ -83,7 +84,7 @@ def with_learned(claims: Mapping[str, Difference]) -> Table:
         if not row["claim"].startswith(LEARNED):
             table.add((row["claim"], row["evidence"], verdict(row["holds"])), **row)
     for name, gain in claims.items():
-        data = {"claim": f"{LEARNED}, {name}, is at least 10 points above pre-trained", "evidence": difference(gain)}
+        data = {"claim": f"{LEARNED}, {name}, is at least 10 points above pre-trained", "evidence": in_points(gain)}
         table.add((data["claim"], data["evidence"], verdict(gain.value >= 0.10)), **data, holds=gain.value >= 0.10)
     return table
 

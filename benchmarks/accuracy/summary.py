@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from benchmarks.accuracy.tables import Table, percent, read_rows
+from benchmarks.accuracy.tables import Table, read_rows
+from engine.evaluation.figures import percent
 
 SETS = (
     ("image", "in-sample"),

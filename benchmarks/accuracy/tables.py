@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from benchmarks.accuracy.judge import Difference, Estimate
+from engine.evaluation.bootstrap import Difference, Estimate
 
 RESULTS = Path(__file__).resolve().parents[1] / "results"
 
@@ -57,21 +58,6 @@ def read_rows(name: str) -> list[dict[str, Any]]:
     return rows
 
 
-def percent(value: float) -> str:
-    """A share in per cent, one decimal."""
-    return f"{100 * value:.1f}"
-
-
-def interval(estimate: Estimate) -> str:
-    """``81.4 [77.3–85.3]``."""
-    return f"{percent(estimate.value)} [{percent(estimate.low)}–{percent(estimate.high)}]"
-
-
-def difference(found: Difference) -> str:
-    """``+3.2 [+1.1, +5.0]`` in points."""
-    return f"{100 * found.value:+.1f} [{100 * found.low:+.1f}, {100 * found.high:+.1f}]"
-
-
-def to_data(found: Estimate | Difference) -> dict[str, float]:
-    """The figures of an estimate, rounded to what they are worth."""
-    return {key: round(float(value), 5) for key, value in vars(found).items()}
+def to_data(found: Estimate | Difference) -> dict[str, float | None]:
+    """The figures of an estimate, rounded to what they are worth; None where there is none."""
+    return {key: None if math.isnan(value) else round(float(value), 5) for key, value in vars(found).items()}

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.compact.captions import Concept, slug
+from engine.scores import unit
 
 PEOPLE = re.compile(r"\b(wo)?m[ae]n\b|\b(person|people|adult|boy|girl|child|older|face)s?\b")
 SAME_PICTURE = 0.9999
@@ -41,12 +42,6 @@ def drop_siblings(
         own, known = np.flatnonzero(there[held, artist]), trained[there[trained, artist]]
         if not len(own) or not len(known):
             continue
-        one, other = (unit(plain[rows, artist]) for rows in (held[own], known))
+        one, other = (unit(plain[rows, artist].astype(np.float32)) for rows in (held[own], known))
         seen[own] |= (one @ other.T).max(axis=1) > SAME_PICTURE
     return held[~seen]
-
-
-def unit(rows: NDArray[np.float16]) -> NDArray[np.float32]:
-    """Rows ``(n, f)`` to unit norm, float32."""
-    wide = rows.astype(np.float32)
-    return np.asarray(wide / np.linalg.norm(wide, axis=1, keepdims=True), np.float32)

@@ -19,11 +19,10 @@ from typing import Any
 import click
 from PIL import Image
 
-from benchmarks.zoo.accuracy import measure, rows_to_markdown, write
+from benchmarks.zoo.accuracy import measure
 from benchmarks.zoo.database import engine_command, prepare_database
 from benchmarks.zoo.sheets import contact_sheet
 from engine import Engine, EngineError, Hits
-from engine.encoders import load_encoder
 
 
 @dataclass(frozen=True)
@@ -111,10 +110,10 @@ def main(out: Path, samples: int) -> None:
             print_hits(question, hits)
             hits_to_sheet(eng, question, hits).save(sheets / f"{question.sheet}.png")
         print("\nmeasuring accuracy on judged queries …", file=sys.stderr)
-        rows = measure(eng, out / "queries.jsonl", load_encoder(eng.default_encoder))
+        table = measure(eng, out / "queries.jsonl")
         count = len(eng.models())
-        write(rows, count, out / "results")
-    print(f"\n{rows_to_markdown(rows, count)}")
+    table.write(out / "results")
+    print(f"\n{table.to_markdown()}")
     print(f"{count} models, {perf_counter() - started:.0f} s. Contact sheets: {sheets.resolve()}")
     print("\nAsk for yourself:")
     print(f"  .venv/bin/engine search --text 'a sad face' --database {database}")

@@ -11,7 +11,7 @@ from benchmarks.accuracy.further import paired_sketches
 from benchmarks.accuracy.judge import accuracy, compare, scores_to_ranks
 from benchmarks.accuracy.load import Models, Queries
 from benchmarks.accuracy.papers import full_text
-from benchmarks.accuracy.tables import Table, difference, interval
+from benchmarks.accuracy.tables import Table, to_data
 from engine.evaluation.average_precision import average_precision
 
 
@@ -44,9 +44,10 @@ def test_a_paired_comparison_sees_a_small_steady_gain() -> None:
     base = rng.integers(0, 2, 400)
     better = np.where(rng.random(400) < 0.1, 0, base)
     found = compare(better, base, [str(i) for i in range(400)])
-    assert found.significant
+    assert found.low > 0
     assert found.value == pytest.approx((better == 0).mean() - (base == 0).mean())
-    assert not compare(base, base, [str(i) for i in range(400)]).significant
+    same = compare(base, base, [str(i) for i in range(400)])
+    assert (same.low, same.high, same.p) == (0, 0, 1)
 
 
 def test_average_precision_by_hand() -> None:
@@ -89,6 +90,7 @@ def test_a_table_is_what_was_added(tmp_path: Path) -> None:
 
 
 def test_figures_are_rounded_once() -> None:
-    ranks = np.array([0, 0, 1, 1])
-    assert interval(accuracy(ranks, ["a", "a", "a", "a"], 1)) == "50.0 [50.0–50.0]"
-    assert difference(compare(ranks, ranks, ["a", "a", "a", "a"])) == "+0.0 [+0.0, +0.0]"
+    ranks = np.array([0, 0, 1, 1, 0, 2])
+    assert to_data(compare(ranks, ranks, list("aabbcc"))) == {"value": 0, "low": 0, "high": 0, "p": 1}
+    assert to_data(accuracy(ranks, list("abcdef"), 2))["value"] == 0.83333
+    assert to_data(accuracy(ranks, ["a"] * 6, 1)) == {"value": 0.5, "low": None, "high": None}  # JSON has no NaN

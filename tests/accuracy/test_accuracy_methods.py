@@ -7,9 +7,10 @@ import pytest
 from scipy.stats import multivariate_normal
 
 from benchmarks.accuracy import beyond, methods
-from benchmarks.accuracy.load import Float32, unit
+from benchmarks.accuracy.load import Float32
 from engine import scores
 from engine.records import Statistics
+from engine.scores import unit
 
 D = 12
 
