@@ -21,7 +21,7 @@ from benchmarks.accuracy.encoders import encoders_table
 from benchmarks.accuracy.few import few_samples
 from benchmarks.accuracy.further import Further, further_table, sample_sizes, two_stage
 from benchmarks.accuracy.learned import ENCODERS, learned_table, read_claims
-from benchmarks.accuracy.load import load_models, load_queries
+from benchmarks.accuracy.load import Models, load_models, load_queries
 from benchmarks.accuracy.mixed import mixed
 from benchmarks.accuracy.papers import drop_off, metadata, retrieval, similar_models, stratum_table
 from benchmarks.accuracy.required import required, with_learned
@@ -65,13 +65,23 @@ def main(zoo: Path, keep_learned: bool) -> None:
     staged = write(two_stage(models, queries["image", "in-sample"], all_.choices))
     write(similar_models(main_, moments))
     write(required(all_, ranks, few, staged))
-    others = {name: Further(load_models(zoo, name), load_queries(zoo, name)) for name in ENCODERS[1:]}
+    others = {name: _under(zoo, name, models) for name in ENCODERS[1:]}
     write(encoders_table({ENCODERS[0]: all_, **others}))
     if not keep_learned:
         write(learned_table(all_))
         for name, own in others.items():
             write(learned_table(own, name))
     write(with_learned(read_claims()))
+
+
+def _under(zoo: Path, encoder: str, models: Models) -> Further:
+    found = load_models(zoo, encoder)
+    if found.names != models.names:
+        raise click.ClickException(
+            f"under {encoder} the zoo has {len(found)} of {len(models)} models; finish it: "
+            f"python -m benchmarks.zoo.zoo --out {zoo} --encoder {encoder}"
+        )
+    return Further(found, load_queries(zoo, encoder))
 
 
 def _texts(zoo: Path) -> list[str]:
