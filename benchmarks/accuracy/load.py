@@ -103,6 +103,7 @@ def load_models(folder: Path, encoder: str = "compact") -> Models:
             found, damaged = eng._catalog.sample_features(encoder_id, [m.id for m in listed[start : start + 32]])
             assert not damaged, damaged
             features |= found
+    listed = [model for model in listed if model.id in features]
     facts = [dict(model.metadata) for model in listed]
     return Models(
         names=tuple(model.name for model in listed),
