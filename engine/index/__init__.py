@@ -6,5 +6,6 @@ Everything here can be rebuilt from the database.
 from engine.index.base import MISSING, FirstMomentIndex
 from engine.index.cache import ByteCache
 from engine.index.flat import FlatIndex
+from engine.index.live import LiveIndex
 
-__all__ = ["MISSING", "ByteCache", "FirstMomentIndex", "FlatIndex"]
+__all__ = ["MISSING", "ByteCache", "FirstMomentIndex", "FlatIndex", "LiveIndex"]

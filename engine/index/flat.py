@@ -48,8 +48,8 @@ class FlatIndex(FirstMomentIndex):
         return self._ids
 
     @cached_property
-    def _rows(self) -> dict[int, int]:
-        return {int(model_id): row for row, model_id in enumerate(self._ids)}
+    def _order(self) -> Int64:
+        return np.argsort(self._ids, kind="stable")
 
     @property
     def _matrix(self) -> Float32:
@@ -90,11 +90,13 @@ class FlatIndex(FirstMomentIndex):
     def vectors(self, ids: Int64) -> Float32:
         """See the base class."""
         result = np.full((len(ids), self._dimension), np.nan, np.float32)
-        matrix = self._matrix
-        for place, model_id in enumerate(ids):
-            row = self._rows.get(int(model_id))
-            if row is not None:
-                result[place] = matrix[row]
+        if not len(self._ids) or not len(ids):
+            return result
+        wanted = np.asarray(ids, np.int64)
+        place = np.searchsorted(self._ids, wanted, sorter=self._order)
+        rows = self._order[np.minimum(place, len(self._ids) - 1)]
+        there = self._ids[rows] == wanted
+        result[there] = self._matrix[rows[there]]
         return result
 
     @cached_property

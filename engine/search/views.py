@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from engine.blas import one_thread
 from engine.errors import CorruptData, StorageError
-from engine.index import FirstMomentIndex, FlatIndex
+from engine.index import FlatIndex, LiveIndex
 from engine.index import snapshot as snapshots
 from engine.records import EncoderIdentity
 from engine.scores import unit
@@ -29,6 +29,7 @@ Int64 = NDArray[np.int64]
 
 log = logging.getLogger("engine.index")
 BLOCK = 65_536  # means that are mapped at a time
+LARGE = 50_000  # models of an index that is not written anew for a few writes
 COVARIANCES = 64  # models whose covariances are in memory at a time
 
 
@@ -38,7 +39,7 @@ class IndexView:
 
     encoder_id: int
     identity: EncoderIdentity
-    index: FirstMomentIndex
+    index: LiveIndex
     change: int
     damaged: frozenset[int]
     space: Space = IDENTITY
@@ -97,8 +98,11 @@ class IndexViews:
         """Publish every view that is newer than its snapshot; a failure is logged, for a snapshot is only a cache."""
         with self._lock:
             for key, view in self._views.items():
-                if self._published.get(key) == (view.space.version, view.change):
+                version, change = self._published.get(key, (None, -1))
+                if (version, change) == (view.space.version, view.change):
                     continue
+                if version == view.space.version and len(view.index.base) >= LARGE and view.index.writes:
+                    continue  # opening it replays what little is new: that costs less than writing all of it again
                 try:
                     self._publish(view)
                 except StorageError as error:
@@ -123,7 +127,8 @@ class IndexViews:
             log.info("the index in %s is of another transform; rebuilding it from the database", folder)
             return self._built(encoder_id, identity, space)
         self._published[encoder_id, space.key] = (manifest.version, manifest.change)
-        view = self._replayed(IndexView(encoder_id, identity, index, manifest.change, frozenset(), space))
+        live = LiveIndex.over(index, identity.dimension + space.extra)
+        view = self._replayed(IndexView(encoder_id, identity, live, manifest.change, frozenset(), space))
         stored = self.catalog.statistics_count(encoder_id)
         if len(view.index) + len(view.damaged) != stored:
             log.warning(
@@ -134,7 +139,8 @@ class IndexViews:
 
     def _built(self, encoder_id: int, identity: EncoderIdentity, space: Space) -> IndexView:
         dimension = identity.dimension + space.extra
-        empty = FlatIndex.build(np.empty(0, np.int64), np.empty((0, dimension), np.float32), dimension=dimension)
+        none = FlatIndex.build(np.empty(0, np.int64), np.empty((0, dimension), np.float32), dimension=dimension)
+        empty = LiveIndex.over(none, dimension)
         return self._replayed(IndexView(encoder_id, identity, empty, 0, frozenset(), space))
 
     def _replayed(self, view: IndexView) -> IndexView:
@@ -156,7 +162,7 @@ class IndexViews:
     def _publish(self, view: IndexView) -> None:
         snapshots.publish(
             self.folder(view.identity, view.space.key),
-            view.index,
+            view.index.compacted().base,
             collection=self._collection,
             encoder=view.identity.name,
             fingerprint=view.identity.fingerprint,

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.index import MISSING, FlatIndex
+from engine.index import MISSING, FlatIndex, LiveIndex
 from engine.scores import unit
 
 D = 5
@@ -52,13 +52,15 @@ def histories(draw):
     return pool, draw(some), draw(st.lists(st.tuples(some, some), max_size=4))
 
 
+@pytest.mark.parametrize("least", [None, 0, 3, 1000])
 @FEW
-@given(histories(), st.integers(1, 20), st.integers(0, 4), st.integers(0, 2**31), st.data())
-def test_any_history_answers_as_a_full_scan(history, k: int, queries: int, seed: int, data) -> None:
+@given(history=histories(), k=st.integers(1, 20), queries=st.integers(0, 4), seed=st.integers(0, 2**31), data=st.data())
+def test_any_history_answers_as_a_full_scan(least: int | None, history, k: int, queries: int, seed: int, data) -> None:
+    """The flat index; and a live one that folds its tail in at once, now and then, or never."""
     pool, first, rounds = history
     rng = np.random.default_rng(seed)
     contents = dict(zip(first, vectors(rng, len(first)), strict=True))
-    index = build(contents)
+    index = build(contents) if least is None else LiveIndex.over(build(contents), D, least=least)
     for upserts, removals in rounds:
         fresh = vectors(rng, len(upserts))
         before, old = index, dict(contents)
@@ -72,6 +74,9 @@ def test_any_history_answers_as_a_full_scan(history, k: int, queries: int, seed:
     assert sorted(index.ids) == sorted(contents)
     assert len(index) == len(contents)
     assert_is_a_full_scan(index, contents, vectors(rng, queries), k, allowed)
+    wide = np.stack([*contents.values(), np.zeros(D)]).astype(np.float64)
+    np.testing.assert_allclose(index.moments()[1], wide.T @ wide / max(len(contents), 1), atol=1e-9)
+    np.testing.assert_allclose(index.moments()[0], wide.sum(axis=0) / max(len(contents), 1), atol=1e-9)
     for i in pool:
         stored = index.vectors(np.array([i]))[0]
         np.testing.assert_array_equal(stored, contents.get(i, np.full(D, np.nan, np.float32)))
@@ -137,3 +142,24 @@ def test_ties_and_duplicates_come_back_once_each(rng: np.random.Generator, queri
     index = FlatIndex.build(np.arange(6), same, dimension=D)
     _, ids = index.search(np.repeat(same[:1], queries, axis=0), 6)
     assert all(sorted(row) == list(range(6)) for row in ids.tolist())
+
+
+def test_a_write_leaves_the_base_alone(rng: np.random.Generator) -> None:
+    """Few writes share the base; more than a share of it are folded in."""
+    first = LiveIndex.build(np.arange(500), vectors(rng, 500), dimension=D)
+    second = first.updated(np.array([7, 900]), vectors(rng, 2), np.array([3]))
+    assert second.base is first.base
+    assert (len(second.tail), second.dead.tolist()) == (2, [3, 7])
+    many = second.updated(np.arange(2000, 4000), vectors(rng, 2000), np.empty(0, np.int64))
+    assert (len(many.tail), len(many.dead), len(many.base)) == (0, 0, 2500)
+    assert second.compacted().base.ids.tolist() == [*(i for i in range(500) if i not in (3, 7)), 7, 900]
+
+
+def test_the_dead_eat_no_place(rng: np.random.Generator) -> None:
+    """Though the hundred nearest have been removed, k answers come back, and the right ones."""
+    rows = vectors(rng, 3000)
+    order = np.argsort(-(rows @ rows[0]))
+    index = LiveIndex.build(np.arange(3000), rows, dimension=D)
+    index = index.updated(np.empty(0, np.int64), np.empty((0, D), np.float32), order[:100])
+    _, ids = index.search(rows[:1], 5)
+    assert set(ids[0]) == set(order[100:105])

@@ -1,0 +1,150 @@
+"""An index that takes writes: a large base, a small exact tail of what is new, and tombstones for what is gone.
+
+Both are merged when it is searched, so that a write costs a copy of the tail and not of the base. Once tail and
+tombstones have grown to a share of the base, ``updated`` folds them in.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.index.base import MISSING, FirstMomentIndex, Float32, Int64
+from engine.index.flat import FlatIndex
+
+LEAST = 1024
+"""Writes that are never worth folding in before there are so many."""
+SHARE = 0.02
+"""Of the base: more tail and tombstones than this are folded in."""
+
+
+class LiveIndex(FirstMomentIndex):
+    """Immutable like every index: ``updated`` gives another one over the same base."""
+
+    kind: ClassVar[str] = "live"
+    exact: ClassVar[bool] = True
+    files: ClassVar[tuple[str, ...]] = ()
+
+    def __init__(
+        self, base: FirstMomentIndex, tail: FlatIndex, dead: Int64, dimension: int, least: int = LEAST
+    ) -> None:
+        """``dead`` are ids of the base that no longer count: removed, or replaced by the tail's. Sorted, distinct."""
+        self.base = base
+        self.tail = tail
+        self.dead = dead
+        self._dimension = dimension
+        self._least = least
+
+    @classmethod
+    def over(cls, base: FirstMomentIndex, dimension: int, least: int = LEAST) -> LiveIndex:
+        """A base without writes."""
+        tail = FlatIndex.build(np.empty(0, np.int64), np.empty((0, dimension), np.float32), dimension=dimension)
+        return cls(base, tail, np.empty(0, np.int64), dimension, least)
+
+    @classmethod
+    def build(cls, ids: Int64, vectors: Float32, *, dimension: int) -> LiveIndex:
+        """See the base class."""
+        return cls.over(FlatIndex.build(ids, vectors, dimension=dimension), dimension)
+
+    @property
+    def writes(self) -> int:
+        """How many models are in the tail or dead: what is not in the base as it is."""
+        return len(self.tail) + len(self.dead)
+
+    def updated(self, ids: Int64, vectors: Float32, removed: Int64) -> LiveIndex:
+        """See the base class. Costs one copy of the tail, or, now and then, of everything."""
+        gone = np.concatenate([np.asarray(removed, np.int64), np.asarray(ids, np.int64)])
+        dead = np.union1d(self.dead, gone[self._in_base(gone)])
+        tail = self.tail.updated(ids, vectors, removed)
+        live = LiveIndex(self.base, tail, dead, self._dimension, self._least)
+        return live.compacted() if live.writes > max(self._least, SHARE * len(self.base)) else live
+
+    def compacted(self) -> LiveIndex:
+        """The same models with everything in the base."""
+        if not self.writes:
+            return self
+        ids = self.tail.ids
+        base = self.base.updated(ids, self.tail.vectors(ids), self.dead)
+        return LiveIndex.over(base, self._dimension, self._least)
+
+    def search(self, queries: Float32, k: int, *, allowed: Int64 | None = None) -> tuple[Float32, Int64]:
+        """See the base class."""
+        if not len(self.dead):
+            scores, ids = self.base.search(queries, k, allowed=allowed)
+        else:
+            scores, ids = self._base_without_the_dead(queries, k, allowed)
+        if not len(self.tail):
+            return scores, ids
+        more, others = self.tail.search(queries, k, allowed=allowed)
+        scores, ids = np.concatenate([scores, more], axis=1), np.concatenate([ids, others], axis=1)
+        order = np.argsort(-scores, axis=1, kind="stable")[:, :k]
+        return np.take_along_axis(scores, order, axis=1), np.take_along_axis(ids, order, axis=1)
+
+    def _base_without_the_dead(self, queries: Float32, k: int, allowed: Int64 | None) -> tuple[Float32, Int64]:
+        """The base's k best that live. Few of the dead are among the best: fetch a few more, then twice that."""
+        if allowed is not None:
+            return self.base.search(queries, k, allowed=np.setdiff1d(allowed, self.dead))
+        width = min(k + 8, k + len(self.dead))
+        while True:
+            scores, ids = self.base.search(queries, width)
+            alive = ~np.isin(ids, self.dead) & (ids != MISSING)
+            if width >= k + len(self.dead) or (alive.sum(axis=1) >= k).all():
+                break
+            width = min(2 * width, k + len(self.dead))
+        order = np.argsort(~alive, axis=1, kind="stable")[:, :k]
+        found = np.take_along_axis(alive, order, axis=1)
+        scores = np.where(found, np.take_along_axis(scores, order, axis=1), np.float32(-np.inf))
+        return scores, np.where(found, np.take_along_axis(ids, order, axis=1), MISSING)
+
+    def vectors(self, ids: Int64) -> Float32:
+        """See the base class."""
+        found = self.tail.vectors(ids)
+        older = np.isnan(found).any(axis=1) & ~np.isin(ids, self.dead)
+        found[older] = self.base.vectors(np.asarray(ids)[older])
+        return found
+
+    @cached_property
+    def _moments(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        mean, second = self.base.moments()
+        total, sums, squares = len(self.base), mean * len(self.base), second * len(self.base)
+        for sign, rows in ((-1, self.base.vectors(self.dead)), (1, self.tail.vectors(self.tail.ids))):
+            wide = rows.astype(np.float64)
+            total += sign * len(wide)
+            sums = sums + sign * wide.sum(axis=0)
+            squares = squares + sign * wide.T @ wide
+        return sums / max(total, 1), squares / max(total, 1)
+
+    def moments(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """See the base class."""
+        return self._moments
+
+    @property
+    def ids(self) -> Int64:
+        """Ids in row order."""
+        return self._ids
+
+    @cached_property
+    def _ids(self) -> Int64:
+        if not self.writes:
+            return self.base.ids
+        older = self.base.ids
+        return np.concatenate([older[~np.isin(older, self.dead)], self.tail.ids])
+
+    def __len__(self) -> int:
+        return len(self.base) - len(self.dead) + len(self.tail)
+
+    def _in_base(self, ids: Int64) -> NDArray[np.bool_]:
+        return np.asarray(~np.isnan(self.base.vectors(ids)).any(axis=1)) if len(ids) else np.zeros(0, bool)
+
+    def save(self, folder: Path) -> None:
+        """Not offered: a snapshot is of the base, after ``compacted``."""
+        raise NotImplementedError("a live index is saved by its base")
+
+    @classmethod
+    def load(cls, folder: Path, *, dimension: int) -> LiveIndex:
+        """Not offered, see ``save``."""
+        raise NotImplementedError("a live index is loaded by its base")
