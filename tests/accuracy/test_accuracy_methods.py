@@ -144,3 +144,45 @@ def test_calibration_takes_away_a_hubs_lead() -> None:
     scores_ = np.array([[5.0, 1.0, 0.0]], np.float32)
     assert scores_.argmax() == 0
     assert beyond.calibrated(scores_, background).argmax() == 1
+
+
+def test_a_mixture_of_one_is_the_density(
+    queries: Float32, features: tuple[Float32, ...], moments: methods.Moments
+) -> None:
+    covariance = beyond.toward_pooled(moments, 0.5)
+    found = beyond.mixture_density(queries, features, moments, covariance, 1)
+    np.testing.assert_allclose(found, methods.gaussian_density(queries, moments.mean, covariance), rtol=1e-3, atol=1e-2)
+
+
+def test_a_mixture_finds_two_modes(moments: methods.Moments) -> None:
+    """A model that draws two things: the mixture prefers a query near one of them to its own mean, the density not."""
+    rng = np.random.default_rng(5)
+    modes = rng.normal(size=(2, D))
+    modes *= 6 / np.linalg.norm(modes, axis=1, keepdims=True)
+    rows = np.concatenate([mode + 0.1 * rng.normal(size=(200, D)) for mode in modes]).astype(np.float32)
+    own = methods.features_to_moments((rows,))
+    covariance = methods.with_epsilon(own.covariance)
+    asked = np.stack([modes[0], modes.mean(axis=0)]).astype(np.float32)
+    single = methods.gaussian_density(asked, own.mean, covariance)[:, 0]
+    mixed = beyond.mixture_density(asked, (rows,), own, covariance, 2)[:, 0]
+    assert single[0] < single[1]
+    assert mixed[0] > mixed[1] + 10
+
+
+def test_half_a_whitening_is_the_whitened_cosine(
+    queries: Float32, features: tuple[Float32, ...], moments: methods.Moments
+) -> None:
+    """Power 0.5 is a whitening: best-10 by Mahalanobis cosines, computed by hand for one model."""
+    found = beyond.partly_whitened_best_10(queries, features, moments, 0.5, shrinkage=0.1)
+    pooled = moments.pooled + 0.1 * np.trace(moments.pooled) / D * np.eye(D)
+    metric, centre = np.linalg.inv(pooled), moments.mean.mean(axis=0)
+    x, y = queries[0] - centre, features[1] - centre
+    cosines = (y @ metric @ x) / np.sqrt((x @ metric @ x) * np.einsum("nd,de,ne->n", y, metric, y))
+    assert found[0, 1] == pytest.approx(np.sort(cosines)[-10:].mean(), abs=1e-4)
+
+
+def test_the_blend_is_the_engines(queries: Float32, moments: methods.Moments, features: tuple[Float32, ...]) -> None:
+    densities = methods.gaussian_density(queries, moments.mean, beyond.toward_pooled(moments, 0.6))
+    similar = methods.from_samples(queries, features, methods.best_k(10))
+    rows = [scores.blend(d.astype(float), s.astype(float)) for d, s in zip(densities, similar, strict=True)]
+    np.testing.assert_allclose(beyond.blended(densities, similar), np.stack(rows), atol=1e-4)
