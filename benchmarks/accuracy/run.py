@@ -17,13 +17,16 @@ import click
 import numpy as np
 from threadpoolctl import threadpool_limits
 
+from benchmarks.accuracy.confusions import confusion_table
 from benchmarks.accuracy.encoders import encoders_table
 from benchmarks.accuracy.few import few_samples
 from benchmarks.accuracy.further import Further, further_table, sample_sizes, two_stage
 from benchmarks.accuracy.learned import ENCODERS, learned_table, read_claims
 from benchmarks.accuracy.load import Models, load_models, load_queries
+from benchmarks.accuracy.many_samples import many_samples
 from benchmarks.accuracy.mixed import mixed
 from benchmarks.accuracy.papers import drop_off, metadata, retrieval, similar_models, stratum_table
+from benchmarks.accuracy.precision import precision_table
 from benchmarks.accuracy.required import required, with_learned
 from benchmarks.accuracy.tables import RESULTS, Table
 from engine.encoders import load_encoder
@@ -52,6 +55,8 @@ def main(zoo: Path, keep_learned: bool) -> None:
     write(retrieval(sets))
     write(stratum_table({key: sets[key] for key in asked}))
     write(drop_off({key: sets[key] for key in (*asked, texts[0])}))
+    in_sample = [key for key in (*asked, texts[0]) if key[1] == "in-sample"]
+    write(precision_table({key: sets[key] for key in in_sample}))
     said = {json.loads(line)["model"]: json.loads(line)["text"] for line in _texts(zoo)}
     told = [said[right[0]] for right in sets[texts[0]].queries.right]
     write(metadata(encoder, main_, {key: sets[key] for key in (*asked, texts[0])}, told))
@@ -60,8 +65,11 @@ def main(zoo: Path, keep_learned: bool) -> None:
     write(further)
     choices = {**vars(all_.choices), "models": len(models), "main": len(main_)}
     (RESULTS / "accuracy_choices.json").write_text(json.dumps(choices, indent=1, default=_plain) + "\n", "utf-8")
+    write(confusion_table(all_))
     write(sample_sizes(all_))
     few = write(few_samples(all_))
+    collections = {"*main*": main_, "the whole zoo": models}
+    write(many_samples(collections, queries["image", "in-sample"], all_.choices.pooled))
     staged = write(two_stage(models, queries["image", "in-sample"], all_.choices))
     write(similar_models(main_, moments))
     write(required(all_, ranks, few, staged))
