@@ -16,7 +16,16 @@ from engine import Engine
 from engine.cli.progress import StageProgress
 from engine.evaluation.figures import percent, with_interval
 
-METHODS = ("first_moment", "first_second_moment", "gaussian_density", "monte_carlo", "best_1", "best_10")
+METHODS = (
+    "first_moment",
+    "linear_density",
+    "first_second_moment",
+    "gaussian_density",
+    "blend",
+    "monte_carlo",
+    "best_1",
+    "best_10",
+)
 
 
 def measure(eng: Engine, queries: Path) -> Table:
