@@ -34,7 +34,7 @@ class Collection:
             )
         self.default_encoder = facts["default_encoder"]
         self._neighbours = Neighbours(database)
-        self._views = IndexViews(self._catalog, _index_root(database, settings, facts["id"]))
+        self._views = IndexViews(self._catalog, _index_root(database, settings, facts["id"]), settings.index_kind)
         self._transforms = Transforms(database)
         self._maps = Maps(self._catalog, self._transforms)
         self._evidence = Evidence(self._catalog, settings.factor_cache_bytes)

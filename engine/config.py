@@ -15,6 +15,9 @@ DEFAULT_ENCODER = "open_clip:ViT-B-32/openai"
 SHORTLIST_SPACES = ("first_moment", "whitened_first_moment", "linear_density")
 """The spaces that the exact rules' candidates can come from."""
 
+INDEX_KINDS = ("auto", "flat", "panorama")
+"""How the index is searched; all of them exactly."""
+
 _WHOLE = {
     "shortlist": 1, "batch_size": 1, "decode_workers": 1, "max_pixels": 1, "max_archive_bytes": 1,
     "thumbnail_size": 1, "checkpoint_samples": 1, "neighbours": 1, "neighbour_candidates": 1,
@@ -35,6 +38,8 @@ class Settings:
     """ε added to every covariance's diagonal (the papers' value; stored with the statistics)."""
     shrinkage: float = 0.6
     """Weight of the collection's pooled covariance in each model's own, for Gaussian density; 0: its own alone."""
+    index_kind: str = "auto"
+    """`flat` reads every vector, `panorama` drops most of them early; `auto` chooses by number and structure."""
     shortlist: int = 200
     """First-moment candidates that the exact stage re-ranks."""
     shortlist_space: str = "first_moment"
@@ -87,6 +92,8 @@ class Settings:
         if self.shortlist_space not in SHORTLIST_SPACES:
             allowed = ", ".join(SHORTLIST_SPACES)
             raise InvalidInput(f"setting shortlist_space must be one of {allowed}, got {self.shortlist_space!r}")
+        if self.index_kind not in INDEX_KINDS:
+            raise InvalidInput(f"setting index_kind must be one of {', '.join(INDEX_KINDS)}, got {self.index_kind!r}")
         if (
             isinstance(self.shrinkage, bool)
             or not isinstance(self.shrinkage, (int, float))

@@ -7,5 +7,6 @@ from engine.index.base import MISSING, FirstMomentIndex
 from engine.index.cache import ByteCache
 from engine.index.flat import FlatIndex
 from engine.index.live import LiveIndex
+from engine.index.panorama import PanoramaIndex
 
-__all__ = ["MISSING", "ByteCache", "FirstMomentIndex", "FlatIndex", "LiveIndex"]
+__all__ = ["MISSING", "ByteCache", "FirstMomentIndex", "FlatIndex", "LiveIndex", "PanoramaIndex"]

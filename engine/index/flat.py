@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 
 from engine.index.base import MISSING, FirstMomentIndex, Float32, Int64
 
+BLOCK = 65_536  # vectors at a time, where float64 copies are made
 VECTORS = "vectors.npy"
 IDS = "ids.npy"
 
@@ -47,6 +49,11 @@ class FlatIndex(FirstMomentIndex):
         """Ids in row order."""
         return self._ids
 
+    @property
+    def dimension(self) -> int:
+        """Of the vectors."""
+        return self._dimension
+
     @cached_property
     def _order(self) -> Int64:
         return np.argsort(self._ids, kind="stable")
@@ -78,7 +85,7 @@ class FlatIndex(FirstMomentIndex):
             parameters = self._faiss.SearchParameters(sel=selector)
         # One query is fastest on one thread (a second one only adds jitter); the setting is this thread's own.
         self._faiss.omp_set_num_threads(1 if len(queries) == 1 else max(os.cpu_count() or 1, 1))
-        scores, rows = self._index.search(queries, k, params=parameters)
+        scores, rows = self._index.search(self._mapped(queries), k, params=parameters)
         found = rows >= 0
         if found.all():
             return scores, self._ids[rows]
@@ -96,19 +103,30 @@ class FlatIndex(FirstMomentIndex):
         place = np.searchsorted(self._ids, wanted, sorter=self._order)
         rows = self._order[np.minimum(place, len(self._ids) - 1)]
         there = self._ids[rows] == wanted
-        result[there] = self._matrix[rows[there]]
+        result[there] = self._rows_to_vectors(rows[there])
         return result
+
+    def _mapped(self, vectors: Float32) -> Float32:
+        """Vectors as FAISS holds them; see ``PanoramaIndex``."""
+        return vectors
+
+    def _rows_to_vectors(self, rows: Int64) -> Float32:
+        return self._matrix[rows]
+
+    def blocks(self) -> Iterator[Float32]:
+        """All vectors in row order, some at a time."""
+        for start in range(0, len(self._ids), BLOCK):
+            yield self._rows_to_vectors(np.arange(start, min(start + BLOCK, len(self._ids))))
 
     @cached_property
     def _moments(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        matrix = self._matrix
         mean = np.zeros(self._dimension)
         second = np.zeros((self._dimension, self._dimension))
-        for start in range(0, len(matrix), 65_536):
-            block = matrix[start : start + 65_536].astype(np.float64)
+        for rows in self.blocks():
+            block = rows.astype(np.float64)
             mean += block.sum(axis=0)
             second += block.T @ block
-        total = max(len(matrix), 1)
+        total = max(len(self._ids), 1)
         return mean / total, second / total
 
     def moments(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -117,32 +135,50 @@ class FlatIndex(FirstMomentIndex):
 
     def save(self, folder: Path) -> None:
         """See the base class."""
-        _array_to_file(self._matrix, folder / VECTORS)
-        _array_to_file(self._ids, folder / IDS)
+        array_to_file(self._matrix, folder / VECTORS)
+        array_to_file(self._ids, folder / IDS)
 
     @classmethod
     def load(cls, folder: Path, *, dimension: int) -> FlatIndex:
         """See the base class."""
-        vectors = _file_to_array(folder / VECTORS, np.dtype("<f4"))
-        ids = _file_to_array(folder / IDS, np.dtype("<i8"))
-        if ids.ndim != 1 or vectors.shape != (len(ids), dimension):
-            raise ValueError(f"ids of shape {ids.shape} do not go with vectors of shape {vectors.shape}")
-        if len(np.unique(ids)) != len(ids) or (ids < 0).any():
-            raise ValueError("its ids are negative or not distinct")
-        if not np.isfinite(vectors).all():
-            raise ValueError("a vector is not finite")
-        return cls(ids, vectors, dimension)
+        return cls(*read_rows(folder, dimension), dimension)
 
 
-def _array_to_file(array: NDArray[Any], path: Path) -> None:
-    """As ``np.save``, whose ``tofile`` forgets why it could not write."""
+def read_rows(folder: Path, dimension: int) -> tuple[Int64, Float32]:
+    """Ids ``(n,)`` and vectors ``(n, d)`` as they were saved.
+
+    Raises:
+        OSError, ValueError: they are not what was saved.
+    """
+    vectors = file_to_array(folder / VECTORS, np.dtype("<f4"))
+    ids = file_to_array(folder / IDS, np.dtype("<i8"))
+    if ids.ndim != 1 or vectors.shape != (len(ids), dimension):
+        raise ValueError(f"ids of shape {ids.shape} do not go with vectors of shape {vectors.shape}")
+    if len(np.unique(ids)) != len(ids) or (ids < 0).any():
+        raise ValueError("its ids are negative or not distinct")
+    if not np.isfinite(vectors).all():
+        raise ValueError("a vector is not finite")
+    return ids, vectors
+
+
+def array_to_file(array: NDArray[Any], path: Path) -> None:
+    """As ``np.save``, whose ``tofile`` forgets why it could not write.
+
+    Raises:
+        OSError
+    """
     array = np.ascontiguousarray(array)
     with path.open("wb") as stream:
         npy.write_array_header_1_0(stream, npy.header_data_from_array_1_0(array))
         stream.write(array.reshape(-1).view(np.uint8).data)
 
 
-def _file_to_array(path: Path, dtype: np.dtype[Any]) -> NDArray[Any]:
+def file_to_array(path: Path, dtype: np.dtype[Any]) -> NDArray[Any]:
+    """An array as it was saved.
+
+    Raises:
+        OSError, ValueError: it is not one, or of another dtype.
+    """
     with path.open("rb") as stream:
         array = npy.read_array(stream, allow_pickle=False)
     if array.dtype != dtype:

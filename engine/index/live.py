@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.index.base import MISSING, FirstMomentIndex, Float32, Int64
+from engine.index.choose import AUTO, suited
 from engine.index.flat import FlatIndex
 
 LEAST = 1024
@@ -30,20 +31,30 @@ class LiveIndex(FirstMomentIndex):
     files: ClassVar[tuple[str, ...]] = ()
 
     def __init__(
-        self, base: FirstMomentIndex, tail: FlatIndex, dead: Int64, dimension: int, least: int = LEAST
+        self,
+        base: FirstMomentIndex,
+        tail: FlatIndex,
+        dead: Int64,
+        dimension: int,
+        least: int = LEAST,
+        wanted: str = AUTO,
     ) -> None:
-        """``dead`` are ids of the base that no longer count: removed, or replaced by the tail's. Sorted, distinct."""
+        """``dead`` are ids of the base that no longer count: removed, or replaced by the tail's. Sorted, distinct.
+
+        ``wanted`` is the kind that the base gets when everything is folded in.
+        """
         self.base = base
         self.tail = tail
         self.dead = dead
         self._dimension = dimension
         self._least = least
+        self._wanted = wanted
 
     @classmethod
-    def over(cls, base: FirstMomentIndex, dimension: int, least: int = LEAST) -> LiveIndex:
+    def over(cls, base: FirstMomentIndex, dimension: int, least: int = LEAST, wanted: str = AUTO) -> LiveIndex:
         """A base without writes."""
         tail = FlatIndex.build(np.empty(0, np.int64), np.empty((0, dimension), np.float32), dimension=dimension)
-        return cls(base, tail, np.empty(0, np.int64), dimension, least)
+        return cls(base, tail, np.empty(0, np.int64), dimension, least, wanted)
 
     @classmethod
     def build(cls, ids: Int64, vectors: Float32, *, dimension: int) -> LiveIndex:
@@ -60,7 +71,7 @@ class LiveIndex(FirstMomentIndex):
         gone = np.concatenate([np.asarray(removed, np.int64), np.asarray(ids, np.int64)])
         dead = np.union1d(self.dead, gone[self._in_base(gone)])
         tail = self.tail.updated(ids, vectors, removed)
-        live = LiveIndex(self.base, tail, dead, self._dimension, self._least)
+        live = LiveIndex(self.base, tail, dead, self._dimension, self._least, self._wanted)
         return live.compacted() if live.writes > max(self._least, SHARE * len(self.base)) else live
 
     def compacted(self) -> LiveIndex:
@@ -68,8 +79,8 @@ class LiveIndex(FirstMomentIndex):
         if not self.writes:
             return self
         ids = self.tail.ids
-        base = self.base.updated(ids, self.tail.vectors(ids), self.dead)
-        return LiveIndex.over(base, self._dimension, self._least)
+        base = suited(self.base.updated(ids, self.tail.vectors(ids), self.dead), self._wanted)
+        return LiveIndex.over(base, self._dimension, self._least, self._wanted)
 
     def search(self, queries: Float32, k: int, *, allowed: Int64 | None = None) -> tuple[Float32, Int64]:
         """See the base class."""

@@ -16,18 +16,16 @@ import os
 import shutil
 import time
 import uuid
-from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 
 from engine.errors import CorruptData, DiskFull, StorageError
 from engine.index.base import FirstMomentIndex
-from engine.index.flat import FlatIndex
+from engine.index.choose import KINDS
 from engine.index.manifest import CURRENT, FORMAT, SnapshotManifest, read_manifest
 
 __all__ = ["SnapshotManifest", "file_checksum", "load", "load_current", "publish", "read_manifest"]
 
-KINDS: Mapping[str, type[FirstMomentIndex]] = {FlatIndex.kind: FlatIndex}
 ABANDONED = 3600.0
 """Seconds after which what an unfinished publisher wrote is taken to have been left by a killed one."""
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import shutil
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +20,7 @@ from engine.blas import one_thread
 from engine.errors import CorruptData, StorageError
 from engine.index import FlatIndex, LiveIndex
 from engine.index import snapshot as snapshots
+from engine.index.choose import suited
 from engine.records import EncoderIdentity
 from engine.scores import unit
 from engine.search.spaces import FIRST_MOMENT, IDENTITY, Space
@@ -48,8 +49,9 @@ class IndexView:
 class IndexViews:
     """The views of one collection, one an encoder and space. Threads may share it."""
 
-    def __init__(self, catalog: Catalog, root: Path) -> None:
+    def __init__(self, catalog: Catalog, root: Path, kind: str = "auto") -> None:
         self.catalog = catalog
+        self.kind = kind
         self.root = root
         self._views: dict[tuple[int, str], IndexView] = {}
         self._published: dict[tuple[int, str], tuple[str, int]] = {}
@@ -127,7 +129,8 @@ class IndexViews:
             log.info("the index in %s is of another transform; rebuilding it from the database", folder)
             return self._built(encoder_id, identity, space)
         self._published[encoder_id, space.key] = (manifest.version, manifest.change)
-        live = LiveIndex.over(index, identity.dimension + space.extra)
+        index = index if self.kind == "auto" else suited(index, self.kind)
+        live = LiveIndex.over(index, identity.dimension + space.extra, wanted=self.kind)
         view = self._replayed(IndexView(encoder_id, identity, live, manifest.change, frozenset(), space))
         stored = self.catalog.statistics_count(encoder_id)
         if len(view.index) + len(view.damaged) != stored:
@@ -140,8 +143,9 @@ class IndexViews:
     def _built(self, encoder_id: int, identity: EncoderIdentity, space: Space) -> IndexView:
         dimension = identity.dimension + space.extra
         none = FlatIndex.build(np.empty(0, np.int64), np.empty((0, dimension), np.float32), dimension=dimension)
-        empty = LiveIndex.over(none, dimension)
-        return self._replayed(IndexView(encoder_id, identity, empty, 0, frozenset(), space))
+        empty = LiveIndex.over(none, dimension, wanted=self.kind)
+        view = self._replayed(IndexView(encoder_id, identity, empty, 0, frozenset(), space))
+        return replace(view, index=view.index.compacted())
 
     def _replayed(self, view: IndexView) -> IndexView:
         ids, means, removed, damaged, newest = self.catalog.means_since(view.encoder_id, view.change)
