@@ -36,7 +36,7 @@ class Settings:
 
     epsilon: float = 1e-4
     """ε added to every covariance's diagonal (the papers' value; stored with the statistics)."""
-    shrinkage: float = 0.6
+    shrinkage: float = 0.8
     """Weight of the collection's pooled covariance in each model's own, for Gaussian density; 0: its own alone."""
     index_kind: str = "auto"
     """`flat` reads every vector, `panorama` drops most of them early; `auto` chooses by number and structure."""

@@ -138,23 +138,21 @@ def toward_pooled(moments: Moments, weight: float | NDArray[np.float64], epsilon
 
 
 def mixture_density(
-    queries: Float32, features: Sequence[Float32], moments: Moments, covariance: Float64, parts: int, seed: int = 0
+    queries: Float32, features: Sequence[Float32], moments: Moments, weight: float, parts: int, seed: int = 0
 ) -> Float32:
-    """log Σ_k π_k N(h̃; μ_nk, Σ_n − B_n + εI) with k-means' ``parts`` clusters of each model's samples.
+    """log Σ_k π_k N(h̃; μ_nk, (1 − w)(S_n − B_n) + w·S_w + εI), k-means' ``parts`` clusters of each model's samples.
 
-    B_n is the covariance of the clusters' means, which the mixture itself accounts for; ``covariance`` ``(n, d, d)`` is
-    the single Gaussian's, shrinkage and ε inside.
+    B_n is the covariance of the clusters' means, so S_n − B_n is what is left within clusters, pooled over them.
     """
     result = np.empty((len(queries), len(features)), np.float32)
     for i, rows in enumerate(features):
         found = KMeans(parts, n_init=1, random_state=seed).fit(rows)
-        shares = np.bincount(found.labels_, minlength=parts) / len(rows)
-        away = found.cluster_centers_ - moments.mean[i]
-        inner = covariance[i] - (away * shares[:, None]).T @ away
-        values, vectors = np.linalg.eigh(inner)
-        inner = (vectors * np.maximum(values, EPSILON)) @ vectors.T
-        alike = np.repeat(inner[None], parts, axis=0)
-        each = gaussian_density(queries, found.cluster_centers_.astype(np.float64), alike)
+        labels, centres = found.labels_, found.cluster_centers_.astype(np.float64)
+        inside = rows.astype(np.float64) - centres[labels]
+        own = inside.T @ inside / max(len(rows) - parts, 1)
+        covariance = with_epsilon((1 - weight) * own + weight * moments.pooled)
+        each = gaussian_density(queries, centres, np.repeat(covariance[None], parts, axis=0))
+        shares = np.bincount(labels, minlength=parts) / len(rows)
         result[:, i] = logsumexp(each + np.log(np.maximum(shares, 1e-12)), axis=1)
     return result
 

@@ -11,6 +11,7 @@ from benchmarks.accuracy.further import Further, best_of, top1
 from benchmarks.accuracy.load import Float32
 from benchmarks.accuracy.papers import Scored
 from benchmarks.accuracy.tables import Table
+from engine.config import Settings
 from engine.evaluation.figures import percent
 
 FEW = 100
@@ -38,7 +39,7 @@ def few_samples(all_: Further) -> Table:
     sets += [tuple(rows[i * FEW : (i + 1) * FEW] for rows in sets[0]) for i in range(SUBSETS)]
     for features in sets:
         weight = chosen[None if features is sets[0] else FEW]
-        for name, value in _estimators(scored["main"], features, weight, all_.choices.pooled).items():
+        for name, value in _estimators(scored["main"], features, weight, Settings().shrinkage).items():
             tops.setdefault(name, []).append(value)
     whole = tops[PLAIN][0]
     for name, (full, *few) in tops.items():

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 from scipy.stats import multivariate_normal
 
 from benchmarks.accuracy import beyond, methods
 from benchmarks.accuracy.load import Float32
+from benchmarks.accuracy.tables import RESULTS
 from engine import scores
+from engine.config import Settings
 from engine.records import Statistics
 from engine.scores import unit
 
@@ -150,7 +154,7 @@ def test_a_mixture_of_one_is_the_density(
     queries: Float32, features: tuple[Float32, ...], moments: methods.Moments
 ) -> None:
     covariance = beyond.toward_pooled(moments, 0.5)
-    found = beyond.mixture_density(queries, features, moments, covariance, 1)
+    found = beyond.mixture_density(queries, features, moments, 0.5, 1)
     np.testing.assert_allclose(found, methods.gaussian_density(queries, moments.mean, covariance), rtol=1e-3, atol=1e-2)
 
 
@@ -164,7 +168,7 @@ def test_a_mixture_finds_two_modes(moments: methods.Moments) -> None:
     covariance = methods.with_epsilon(own.covariance)
     asked = np.stack([modes[0], modes.mean(axis=0)]).astype(np.float32)
     single = methods.gaussian_density(asked, own.mean, covariance)[:, 0]
-    mixed = beyond.mixture_density(asked, (rows,), own, covariance, 2)[:, 0]
+    mixed = beyond.mixture_density(asked, (rows,), own, 0.0, 2)[:, 0]
     assert single[0] < single[1]
     assert mixed[0] > mixed[1] + 10
 
@@ -186,3 +190,9 @@ def test_the_blend_is_the_engines(queries: Float32, moments: methods.Moments, fe
     similar = methods.from_samples(queries, features, methods.best_k(10))
     rows = [scores.blend(d.astype(float), s.astype(float)) for d, s in zip(densities, similar, strict=True)]
     np.testing.assert_allclose(beyond.blended(densities, similar), np.stack(rows), atol=1e-4)
+
+
+def test_the_engines_defaults_are_what_was_chosen() -> None:
+    """On the part of the zoo that is not tested on, see ``accuracy_choices.json``."""
+    chosen = json.loads((RESULTS / "accuracy_choices.json").read_text(encoding="utf-8"))
+    assert Settings().shrinkage == chosen["pooled"]
