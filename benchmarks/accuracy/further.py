@@ -191,7 +191,9 @@ class Further:
                     s.queries.features, moments.mean,
                     methods.with_epsilon(moments.covariance, chosen.likely_epsilon),
                 ),
-                "mixture of three": lambda s: beyond.mixture_density(s.queries.features, features, moments, chosen.pooled, 3),
+                "mixture of three": lambda s: beyond.mixture_density(
+                    s.queries.features, features, moments, chosen.pooled, 3
+                ),
                 **pictures,
             }  # fmt: skip
         if modality == "sketch":
