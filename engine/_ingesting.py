@@ -6,13 +6,18 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from engine._collection import Collection
 from engine.errors import EngineError, ModelNotFound
 from engine.ingest import IngestResult, OnProgress, ingest_source
+from engine.ingest.bulk import arrays_to_blocks, put_blocks
 from engine.ingest.names import source_to_name
 from engine.ingest.report import IngestOutcome, IngestReport
 from engine.records import EncoderIdentity, Model
 from engine.samples import MomentsSource, open_source
+from engine.storage.bulk import BulkCounts, put_many
 from engine.storage.details import DETAILS, checked_details, checked_name
 
 if TYPE_CHECKING:
@@ -98,6 +103,70 @@ class Ingesting(Collection):
             encoder_id, _ = self._catalog.encoder_by_name(identity.name)
             self._complete(encoder_id, identity, only=result.model.id)
         return result
+
+    def ingest_statistics(
+        self,
+        names: Strings,
+        means: NDArray[Any],
+        covariances: NDArray[Any] | None = None,
+        *,
+        encoder: str,
+        samples: int | Sequence[int] | NDArray[np.integer[Any]],
+        tags: Sequence[Any] | None = None,
+        on_progress: Callable[[int, int], None] | None = None,
+    ) -> BulkCounts:
+        """Add many models by precomputed moments, or replace those whose moments have changed, in few transactions.
+
+        Each transaction takes up to 10 000 models or 256 MB of moments, whole or not at all; a run that was killed or
+        met a wrong covariance has written the blocks before, and running it again goes on from there. Lists of similar
+        models are computed when they are asked for.
+
+        Args:
+            names: ``n`` distinct names.
+            means: ``(n, d)`` floating; kept as float32.
+            covariances: ``(n, d, d)``, or packed lower triangles ``(n, d (d + 1) / 2)``, without ε; None for means
+                alone: such models are found by first moment, and have no density.
+            encoder: what made the features. A name that the engine does not know is registered as external.
+            samples: how many features went into each model's moments; one number, or ``n``.
+            tags: for all, or a list a model; None leaves known models' tags as they are.
+            on_progress: called with (done, n) after each transaction.
+
+        Returns:
+            How many models were added, replaced and unchanged.
+
+        Raises:
+            InvalidInput, DuplicateName, InvalidStatistics: naming the first wrong model. All but covariances are
+                checked before anything is written.
+            EncoderMismatch: d is not the encoder's dimension.
+        """
+        blocks = arrays_to_blocks(names, means, covariances, samples, tags, self.settings.epsilon)
+        identity = self._identity_for(encoder, int(np.shape(means)[1]))
+        encoder_id = self._catalog.register_encoder(identity)
+        try:
+            return put_blocks(
+                blocks, lambda block: put_many(self._database, encoder_id, block), len(names), on_progress
+            )
+        finally:
+            self._fast = {}
+
+    def _identity_for(self, name: str, dimension: int) -> EncoderIdentity:
+        from engine.encoders import external_identity, is_external
+        from engine.errors import EncoderMismatch, EncoderNotFound
+
+        known = {identity.name: identity for identity in self._catalog.encoders().values()}
+        try:
+            found = known.get(name) or (
+                external_identity(name, dimension) if is_external(name) else self._load(name).identity
+            )
+        except EncoderNotFound:
+            name = f"external:{name}"
+            found = known.get(name) or external_identity(name, dimension)
+        if found.dimension != dimension:
+            raise EncoderMismatch(
+                f"{found.name} has {found.dimension} dimensions, the means have {dimension}",
+                hint="give the encoder that made them",
+            )
+        return found
 
     def ingest_manifest(
         self,

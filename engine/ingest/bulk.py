@@ -1,0 +1,168 @@
+"""Arrays of ready-made moments to models: checked block by block, written block by block."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.errors import DuplicateName, InvalidInput, InvalidStatistics
+from engine.records import Statistics
+from engine.statistics import checked_statistics, unpack_symmetric
+from engine.storage.bulk import BulkCounts, BulkModel
+from engine.storage.details import checked_details, checked_name
+
+BLOCK_MODELS = 10_000
+BLOCK_BYTES = 256 * 2**20
+"""What a transaction writes at most: so many models, or so many bytes of moments."""
+
+
+def arrays_to_blocks(
+    names: Sequence[str],
+    means: NDArray[Any],
+    covariances: NDArray[Any] | None,
+    samples: int | Sequence[int] | NDArray[np.integer[Any]],
+    tags: Sequence[Any] | None,
+    epsilon: float,
+) -> Iterator[list[BulkModel]]:
+    """Models a transaction at a time; see ``Engine.ingest_statistics``.
+
+    Names, shapes, means, counts and tags are checked before the first block, covariances with their block.
+
+    Raises:
+        InvalidInput, DuplicateName, InvalidStatistics: naming the first model that is wrong.
+    """
+    names = _checked_names(names)
+    means = _checked_means(names, means)
+    n, d = means.shape
+    packed = _checked_shape(covariances, n, d)
+    counts = _checked_counts(names, samples)
+    labels = _checked_tags(names, tags)
+    return _blocks(names, means, covariances, packed, counts, labels, epsilon)
+
+
+def put_blocks(
+    blocks: Iterator[list[BulkModel]],
+    put: Callable[[list[BulkModel]], BulkCounts],
+    total: int,
+    on_progress: Callable[[int, int], None] | None,
+) -> BulkCounts:
+    """Write blocks one after the other; what was written stays when a later one is wrong."""
+    counts, done = BulkCounts(), 0
+    for block in blocks:
+        counts += put(block)
+        done += len(block)
+        if on_progress is not None:
+            on_progress(done, total)
+    return counts
+
+
+def _blocks(
+    names: list[str],
+    means: NDArray[np.float32],
+    covariances: NDArray[Any] | None,
+    packed: bool,
+    counts: list[int],
+    labels: list[tuple[str, ...] | None],
+    epsilon: float,
+) -> Iterator[list[BulkModel]]:
+    each = means.shape[1] * 4 + (0 if covariances is None else means.shape[1] * (means.shape[1] + 1) * 2)
+    size = max(min(BLOCK_MODELS, BLOCK_BYTES // max(each, 1)), 1)
+    for start in range(0, len(names), size):
+        block = []
+        for i in range(start, min(start + size, len(names))):
+            statistics = Statistics(means[i], None, epsilon, counts[i])
+            if covariances is not None:
+                statistics = _with_covariance(names[i], means[i], covariances[i], packed, epsilon, counts[i])
+            block.append(BulkModel(names[i], statistics, _digest(statistics), labels[i]))
+        yield block
+
+
+def _with_covariance(
+    name: str, mean: NDArray[np.float32], covariance: NDArray[Any], packed: bool, epsilon: float, samples: int
+) -> Statistics:
+    full = unpack_symmetric(covariance, len(mean)) if packed else covariance
+    try:
+        return checked_statistics(mean, full, epsilon=epsilon, samples=samples)
+    except InvalidStatistics as error:
+        raise InvalidStatistics(f"{name}: {error.message}", hint=error.hint) from error
+
+
+def _digest(statistics: Statistics) -> str:
+    digest = hashlib.sha256(f"statistics {len(statistics.mean)} {statistics.samples} {statistics.epsilon}".encode())
+    digest.update(statistics.mean.tobytes())
+    if statistics.covariance is not None:
+        digest.update(statistics.covariance.tobytes())
+    return digest.hexdigest()
+
+
+def _checked_names(names: Sequence[str]) -> list[str]:
+    if isinstance(names, str):
+        raise InvalidInput(f"names are a list, got the text {names[:40]!r}")
+    found = [checked_name(str(name) if isinstance(name, np.str_) else name) for name in names]
+    seen: set[str] = set()
+    for name in found:
+        if name in seen:
+            raise DuplicateName(f"the name {name!r} is there more than once", hint="give each model one row")
+        seen.add(name)
+    return found
+
+
+def _checked_means(names: list[str], means: NDArray[Any]) -> NDArray[np.float32]:
+    given = np.asarray(means)
+    if given.ndim != 2 or given.dtype.kind != "f" or len(given) != len(names) or not given.shape[1]:
+        raise InvalidStatistics(
+            f"means must be a floating array of shape ({len(names)}, d), got {given.dtype} {given.shape}",
+            hint="one row a name",
+        )
+    with np.errstate(over="ignore"):
+        rounded = np.ascontiguousarray(given, np.float32)
+    finite = np.isfinite(rounded).all(axis=1)
+    if not finite.all():
+        raise InvalidStatistics(f"{names[int(np.argmin(finite))]}: the mean is not finite in float32")
+    some = rounded.any(axis=1)
+    if not some.all():
+        raise InvalidStatistics(f"{names[int(np.argmin(some))]}: the mean is zero, so it has no direction to search by")
+    return rounded
+
+
+def _checked_shape(covariances: NDArray[Any] | None, n: int, d: int) -> bool:
+    """Whether they are packed."""
+    if covariances is None:
+        return False
+    shapes = {(n, d, d): False, (n, d * (d + 1) // 2): True}
+    if covariances.shape not in shapes or covariances.dtype.kind != "f":
+        raise InvalidStatistics(
+            f"covariances must be a floating array of shape {' or '.join(map(str, shapes))}, "
+            f"got {covariances.dtype} {covariances.shape}",
+            hint="d (d + 1) / 2 numbers are a lower triangle, row by row; leave covariances out to give means alone",
+        )
+    return shapes[covariances.shape]
+
+
+def _checked_counts(names: list[str], samples: int | Sequence[int] | NDArray[np.integer[Any]]) -> list[int]:
+    given = np.asarray(samples)
+    if given.dtype.kind not in "iu" or given.shape not in ((), (len(names),)):
+        raise InvalidStatistics(
+            f"samples must be a whole number or {len(names)} of them, got {given.dtype} {given.shape}"
+        )
+    counts = [int(count) for count in np.broadcast_to(given, (len(names),))]
+    for name, count in zip(names, counts, strict=True):
+        if not 1 <= count < 2**31:
+            raise InvalidStatistics(f"{name}: the sample count must be at least 1, got {count}")
+    return counts
+
+
+def _checked_tags(names: list[str], tags: Sequence[Any] | None) -> list[tuple[str, ...] | None]:
+    if tags is None:
+        return [None] * len(names)
+    if isinstance(tags, str):
+        raise InvalidInput(f"tags are a list, got the text {tags[:40]!r}")
+    if all(isinstance(tag, str) for tag in tags):  # the same for all
+        return [tuple(checked_details({"tags": list(tags)})["tags"])] * len(names)
+    if len(tags) != len(names):
+        raise InvalidInput(f"there are {len(tags)} lists of tags for {len(names)} models", hint="one list a model")
+    return [tuple(checked_details({"tags": list(own)})["tags"]) for own in tags]
