@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,7 @@ from engine.cli.details import detail_options, given_details
 from engine.cli.failures import PARTIAL
 from engine.cli.options import encoder_option, open_collection, shared
 from engine.cli.output import printable, say, show_json
-from engine.cli.progress import IngestProgress
+from engine.cli.progress import IngestProgress, StageProgress
 from engine.cli.shapes import outcomes_to_json
 from engine.cli.table import Column, show_table
 from engine.errors import DuplicateName, EngineError, InvalidInput
@@ -25,7 +26,13 @@ DIFFUSERS = "diffusers:"
 
 
 @click.command()
-@click.argument("sources", metavar="SOURCE...", nargs=-1, required=True)
+@click.argument("sources", metavar="SOURCE...", nargs=-1)
+@click.option(
+    "--statistics",
+    metavar="FILE",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="An .npz or .parquet of many models' moments, in place of sources; needs --encoder.",
+)
 @click.option("--name", metavar="NAME", help="The model's name. Default: the file's or folder's. One source only.")
 @encoder_option
 @detail_options
@@ -40,6 +47,7 @@ def ingest(
     url: str,
     as_json: bool,
     sources: tuple[str, ...],
+    statistics: Path | None,
     name: str | None,
     encoder: str | None,
     samples: int | None,
@@ -61,11 +69,21 @@ def ingest(
     Example:
       engine ingest foxes/ --name fox-gan --kind gan --tag animal --description "foxes in snow"
       engine ingest zoo.yaml --trust
+      engine ingest --statistics million.parquet --encoder external:my-clip
       engine ingest "program:node draw.mjs {seed} {count} {out}" --name faces --samples 300 --trust
     """
     from engine.samples.manifest import is_manifest
 
     details = given_details(given)
+    if statistics is not None:
+        if sources or name is not None or samples is not None or seed is not None or prompts or set(details) - {"tags"}:
+            raise click.UsageError("with --statistics, give only --encoder, --tag and --database")
+        if encoder is None:
+            raise click.UsageError("--statistics needs --encoder: what made the features")
+        _ingest_statistics(url, as_json, statistics, encoder, details.get("tags"))
+        return
+    if not sources:
+        raise click.UsageError("give a SOURCE, or --statistics FILE")
     options = {"samples": samples, "seed": seed, "prompts": list(prompts) or None, **details}
     options = {key: value for key, value in options.items() if value is not None}
     manifests = {source for source in sources if is_manifest(Path(source))}
@@ -96,6 +114,31 @@ def ingest(
     _show(outcomes, as_json)
     if any(outcome.error is not None for outcome in outcomes):
         raise click.exceptions.Exit(PARTIAL)
+
+
+def _ingest_statistics(url: str, as_json: bool, path: Path, encoder: str, tags: Any) -> None:
+    from engine.ingest.statistics_file import read_statistics
+
+    counts = dict.fromkeys(("added", "replaced", "unchanged"), 0)
+    done = 0
+    with open_collection(url) as eng, StageProgress() as progress:
+        for table in read_statistics(path):
+            found = eng.ingest_statistics(
+                table.names, table.means, table.covariances, encoder=encoder, samples=table.samples,
+                tags=tags if table.tags is None else table.tags,
+                on_progress=partial(_told, progress, done, table.total),
+            )  # fmt: skip
+            done += len(table.names)
+            for key in counts:
+                counts[key] += getattr(found, key)
+    if as_json:
+        show_json(counts)
+    else:
+        click.echo(", ".join(f"{count} {status}" for status, count in counts.items()))
+
+
+def _told(progress: StageProgress, before: int, total: int, done: int, _: int) -> None:
+    progress("statistics", before + done, total)
 
 
 def _refuse_equal_names(sources: tuple[str, ...], manifests: set[str]) -> None:

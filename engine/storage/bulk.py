@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import delete, insert, select, update
+from sqlalchemy import Table, delete, insert, select, update
 from sqlalchemy.orm import Session
 
 from engine.records import Statistics
@@ -14,6 +14,7 @@ from engine.storage.database import Database
 from engine.storage.model_rows import CHUNK, chunks, now, remove_unused_tags
 from engine.storage.neighbours import forget_neighbours
 from engine.storage.tables import (
+    Base,
     ChangeRow,
     CheckpointRow,
     ModelRow,
@@ -74,6 +75,13 @@ def put_many(database: Database, encoder_id: int, models: Sequence[BulkModel]) -
         return BulkCounts(len(changed) - len(replaced), len(replaced), len(models) - len(changed))
 
 
+def _table(row: type[Base]) -> Table:
+    """For rows rather than objects: nothing of them is to be tracked."""
+    table = row.__table__
+    assert isinstance(table, Table)
+    return table
+
+
 def _pieces(names: Sequence[str]) -> Iterable[Sequence[str]]:
     return (names[start : start + CHUNK] for start in range(0, len(names), CHUNK))
 
@@ -101,12 +109,13 @@ def _added(session: Session, names: Sequence[str], models: dict[str, BulkModel])
         return {}
     at = now()
     rows = [
-        {"name": name, "kind": KIND, "links": {}, "extra": {}, "created_at": at, "updated_at": at,
+        {"name": name, "kind": KIND, "links": {}, "metadata": {}, "created_at": at, "updated_at": at,
          "source": {"type": "moments", "dimension": len(models[name].statistics.mean),
                     "samples": models[name].statistics.samples}}
         for name in names
     ]  # fmt: skip
-    made = session.execute(insert(ModelRow).returning(ModelRow.id, ModelRow.name), rows)
+    table = _table(ModelRow)
+    made = session.connection().execute(insert(table).returning(table.c.id, table.c.name), rows)
     return {row.name: row.id for row in made}
 
 
@@ -130,7 +139,8 @@ def _write(session: Session, encoder_id: int, models: Sequence[tuple[int, BulkMo
         return
     at = now()
     puts = [{"model_id": model_id, "encoder_id": encoder_id, "op": "put", "at": at} for model_id, _ in models]
-    made = session.execute(insert(ChangeRow).returning(ChangeRow.seq, ChangeRow.model_id), puts)
+    table, connection = _table(ChangeRow), session.connection()
+    made = connection.execute(insert(table).returning(table.c.seq, table.c.model_id), puts)
     change = {row.model_id: row.seq for row in made}
     rows = []
     for model_id, model in models:
@@ -143,7 +153,7 @@ def _write(session: Session, encoder_id: int, models: Sequence[tuple[int, BulkMo
             "source_digest": model.digest, "quarantined": 0, "quarantine": [], "change": change[model_id],
             "neighbours_change": None, "updated_at": at,
         })  # fmt: skip
-    session.execute(insert(StatisticsRow), rows)
+    connection.execute(insert(_table(StatisticsRow)), rows)
 
 
 def _tag(session: Session, described: Sequence[tuple[int, tuple[str, ...]]], *, new: set[int]) -> None:
@@ -163,5 +173,5 @@ def _tag(session: Session, described: Sequence[tuple[int, tuple[str, ...]]], *, 
         known.update((row.name, row.id) for row in made)
     pairs = [{"model_id": model_id, "tag_id": known[tag]} for model_id, tags in described for tag in tags]
     if pairs:
-        session.execute(insert(ModelTagRow), pairs)
+        session.connection().execute(insert(_table(ModelTagRow)), pairs)
     remove_unused_tags(session)
