@@ -143,3 +143,20 @@ def test_the_blend_without_samples_is_the_density(url: str, settings: Settings, 
             eng.ingest(features_of(seed), name=f"m{seed}")
         blended = eng.search_vectors(query, 9, "blend")[1]
         np.testing.assert_array_equal(blended, eng.search_vectors(query, 9, "gaussian_density")[1])
+
+
+def test_a_model_without_samples_is_blended_by_its_density(url: str, settings: Settings, query: np.ndarray) -> None:
+    """Bare moments among models with kept samples: all of them rank, by what there is of each."""
+    with Engine.open(url, create=True, encoder="external:test", settings=settings) as eng:
+        for seed in range(6):
+            eng.ingest(features_of(seed), name=f"m{seed}")
+        rows = features_of(40).astype(np.float64)
+        moments = {"mean": rows.mean(axis=0)[None], "covariance": np.cov(rows, rowvar=False)[None]}
+        eng.ingest_statistics(["bare"], *moments.values(), encoder="external:test", samples=60)
+        scores, ids = eng.search_vectors(query, 7, "blend")
+        assert set(eng.names(ids)) == {"bare", *(f"m{seed}" for seed in range(6))}
+        assert np.isfinite(scores).all()
+        density, order = eng.search_vectors(query, 7, "gaussian_density")
+        alone = (density - density.mean()) / density.std()
+        place = order.tolist().index(eng.get("bare").id)
+        assert scores[ids.tolist().index(eng.get("bare").id)] == pytest.approx(alone[place], abs=1e-3)
