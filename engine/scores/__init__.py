@@ -14,6 +14,7 @@ from engine.scores.learned_gaussian_density import (
 )
 from engine.scores.linear_density import LinearDensity
 from engine.scores.monte_carlo import monte_carlo
+from engine.scores.packed_density import PackedFactor, feature_to_rotated, packed_densities, statistics_to_packed
 from engine.scores.product_of_experts import product_of_experts
 from engine.scores.whitened_first_moment import Whitening, fit_whitening
 
@@ -21,10 +22,12 @@ __all__ = [
     "CovarianceMap",
     "GaussianFactor",
     "LinearDensity",
+    "PackedFactor",
     "Shrinkage",
     "Whitening",
     "best_k",
     "blend",
+    "feature_to_rotated",
     "first_moment",
     "first_second_moment",
     "fit_whitening",
@@ -34,8 +37,10 @@ __all__ = [
     "learned_gaussian_density",
     "matrix_to_covariance_map",
     "monte_carlo",
+    "packed_densities",
     "product_of_experts",
     "statistics_to_factor",
+    "statistics_to_packed",
     "transformed",
     "unit",
 ]

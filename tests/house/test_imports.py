@@ -113,6 +113,7 @@ def test_what_is_heavy_is_imported_where_it_is_first_used(path: Path) -> None:
         ("engine.cli", {*HEAVY, "sqlalchemy"}),
         ("engine.storage", HEAVY),
         ("engine.encoders", {*HEAVY, "sqlalchemy"}),
+        ("engine.scores", {*HEAVY, "sqlalchemy", "numba"}),
     ],
 )
 def test_importing_loads_nothing_heavy(module: str, unloaded: set[str]) -> None:

@@ -1,0 +1,202 @@
+"""Gaussian density of many candidates for one query, k best exactly: log N(h̃; μ, Σ) from packed inverse factors.
+
+As in ``gaussian_density``, with features turned by one rotation R ``(d, d)`` that all models share: with RΣRᵀ = L Lᵀ
+and z = R(h̃ − μ) the density is −½(‖L⁻¹z‖² + log det Σ + d log 2π). ‖L⁻¹z‖² is a sum of squares, row by row, and after
+r rows the squared distance in the first r coordinates alone: a lower bound. A candidate whose bound is beyond the
+distance of the k-th best so far is dropped, exactly. So that bounds grow fast, R holds the eigenvectors of the
+covariance of all models' samples together, largest variance first: that is where models differ most, and
+row r costs r + 1 numbers only. So that the k-th best is near from the start, every candidate's first rows
+are read, and the candidates are then taken in order of what these say.
+
+Within 1e-3 nats of float64: L⁻¹ is kept in float32, means and sums of squares in float64.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from types import ModuleType
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.linalg import lapack
+
+from engine.errors import InvalidStatistics
+from engine.records import Statistics
+from engine.scores.gaussian_density import LOG_2PI, Shrinkage, shrunk_covariance
+
+Float32 = NDArray[np.float32]
+Float64 = NDArray[np.float64]
+ALIGNED = 64
+"""Bytes that records are rounded up to: a cache line."""
+HEAD = 1 / 4
+"""Of the rows: read of every candidate before any is read to its end. They hold 1/16 of the numbers."""
+
+
+def record_bytes(dimension: int) -> int:
+    """Bytes of one model's record: log det and mean in float64, d(d + 1)/2 float32, rounded up to cache lines."""
+    exact = 8 * (dimension + 1) + 2 * dimension * (dimension + 1)
+    return -(-exact // ALIGNED) * ALIGNED
+
+
+@dataclass(frozen=True, eq=False)
+class PackedFactor:
+    """One density in the shared basis. ``record`` is ``(record_bytes(d),)`` uint8, contiguous, at an address of 8·n."""
+
+    record: NDArray[np.uint8]
+    dimension: int
+
+    def __post_init__(self) -> None:
+        assert self.record.nbytes == record_bytes(self.dimension), "a record of another dimension"
+        assert self.record.flags.c_contiguous, "a record lies in one piece"
+        assert self.address % 8 == 0, "float64 numbers lie at multiples of 8"
+
+    @cached_property
+    def address(self) -> int:
+        """Where it lies; good for as long as this object lives."""
+        return int(self.record.ctypes.data)
+
+    @property
+    def log_det(self) -> float:
+        """log det Σ."""
+        return float(self.record[:8].view(np.float64)[0])
+
+    @property
+    def mean(self) -> Float64:
+        """Rμ ``(d,)``."""
+        return self.record[8 : 8 * (self.dimension + 1)].view(np.float64)
+
+    @property
+    def packed(self) -> Float32:
+        """The rows of L⁻¹, ``(d (d + 1) / 2,)``."""
+        start = 8 * (self.dimension + 1)
+        return self.record[start : start + 2 * self.dimension * (self.dimension + 1)].view(np.float32)
+
+
+def statistics_to_rotation(statistics: Iterable[Statistics]) -> Float32:
+    """R ``(d, d)`` float32: eigenvectors, as rows, of the covariance of all models' samples, largest variance first.
+
+    That covariance is the mean of the models' own plus the scatter of their means. Models without one add their mean.
+    R is rounded, and taken as it is from there on: distances are the same in any basis, and log|det R|, about 1e-6, is
+    the same for all models.
+
+    Raises:
+        InvalidStatistics: there are no statistics.
+    """
+    means, within, full = [], None, 0
+    for item in statistics:
+        means.append(item.mean.astype(np.float64))
+        if item.covariance is not None:
+            within = item.covariance.astype(np.float64) if within is None else within + item.covariance
+            full += 1
+    if not means:
+        raise InvalidStatistics("a shared basis needs at least one model")
+    centred = np.stack(means) - np.mean(means, axis=0)
+    total = centred.T @ centred / len(means)
+    if within is not None:
+        total += within / full
+    return np.ascontiguousarray(np.linalg.eigh(total)[1][:, ::-1].T, np.float32)
+
+
+def feature_to_rotated(rotation: Float32, feature: Float32) -> Float64:
+    """R h̃ ``(d,)`` float64, summed in float64: ε is small, so L⁻¹ makes much of an error in z."""
+    compiled = _kernel()
+    if compiled is None:
+        return np.asarray(rotation.astype(np.float64) @ feature.astype(np.float64))
+    turned: Float64 = compiled.rotated(rotation, np.asarray(feature, np.float64))
+    return turned
+
+
+def statistics_to_packed(statistics: Statistics, rotation: Float32, shrinkage: Shrinkage | None = None) -> PackedFactor:
+    """Factorise RΣRᵀ, Σ as in ``gaussian_density``, in float64, and pack its inverse. ``rotation`` is ``(d, d)``.
+
+    Raises:
+        ValueError: the statistics have no covariance.
+        InvalidStatistics: Σ is not positive definite.
+    """
+    if statistics.covariance is None:
+        raise ValueError("gaussian_density needs a covariance")
+    wide = rotation.astype(np.float64)
+    sigma = wide @ shrunk_covariance(statistics, shrinkage) @ wide.T
+    lower, failed = lapack.dpotrf(sigma, lower=1, clean=1)
+    if failed:
+        raise InvalidStatistics(
+            f"the covariance plus epsilon {statistics.epsilon:g} is not positive definite",
+            hint="ingest the model again, or use a larger epsilon",
+        )
+    inverse, singular = lapack.dtrtri(lower, lower=1)
+    assert not singular, "a Cholesky factor has a positive diagonal"
+    dimension = len(rotation)
+    factor = PackedFactor(np.zeros(record_bytes(dimension), np.uint8), dimension)
+    factor.record[:8].view(np.float64)[0] = 2.0 * float(np.log(np.diag(lower)).sum())
+    factor.mean[:] = wide @ statistics.mean.astype(np.float64)
+    factor.packed[:] = inverse[np.tril_indices(dimension)]
+    return factor
+
+
+def packed_densities(factors: Sequence[PackedFactor], query: Float64, k: int) -> Float64:
+    """log N of each factor's model ``(n,)`` float64, in nats, or −inf where it is certainly not among the k best.
+
+    ``query`` is R h̃ ``(d,)`` float64, ``k`` at least 1. All k best have their scores, and so has whatever ties with
+    the k-th. A score that is not a number takes no place among the k.
+    """
+    return distances_to_densities(packed_distances(factors, query, k)[0], len(query))
+
+
+def distances_to_densities(distances: Float64, dimension: int) -> Float64:
+    """−½(‖L⁻¹z‖² + log det Σ + d log 2π) of ‖L⁻¹z‖² + log det Σ."""
+    return -0.5 * (distances + dimension * LOG_2PI)
+
+
+def packed_distances(
+    factors: Sequence[PackedFactor], query: Float64, k: int, head: float = HEAD
+) -> tuple[Float64, NDArray[np.int64]]:
+    """‖L⁻¹z‖² + log det Σ ``(n,)``, +inf where dropped, and how many of the d rows were read of each ``(n,)``.
+
+    ``head`` is the share of rows that is read of every candidate before any is read to its end.
+    """
+    assert k >= 1, "the k best of none"
+    assert all(factor.dimension == len(query) for factor in factors), "factors of the query's dimension"
+    wide = np.ascontiguousarray(query, np.float64)
+    rows = np.full(len(factors), len(wide), np.int64)
+    compiled = _kernel()
+    if compiled is None:
+        return np.array([_distance(factor, wide) for factor in factors], np.float64), rows
+    addresses = np.array([factor.address for factor in factors], np.uint64)
+    found: Float64 = compiled.distances(addresses, wide, int(k), 4 * int(head * len(wide) / 4), rows)
+    return found, rows
+
+
+def _distance(factor: PackedFactor, query: Float64) -> float:
+    """The same without Numba, and without dropping."""
+    z = np.asarray(query - factor.mean, np.float32)
+    columns, starts = _columns(len(query))
+    rows = np.add.reduceat(factor.packed * z[columns], starts, dtype=np.float64)
+    return float(rows @ rows) + factor.log_det
+
+
+@lru_cache(maxsize=4)
+def _columns(dimension: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Of each packed number its column, and where each row starts."""
+    rows = np.arange(dimension)
+    return np.asarray(np.tril_indices(dimension)[1]), rows * (rows + 1) // 2
+
+
+def why_uncompiled() -> str | None:
+    """Why Numba is not used, or None where it is: for whoever may log it."""
+    _kernel()
+    return _missing[0] if _missing else None
+
+
+_missing: list[str] = []
+
+
+@lru_cache(maxsize=1)
+def _kernel() -> ModuleType | None:
+    try:
+        from engine.scores import packed_kernel
+    except ImportError as error:
+        _missing[:] = [str(error)]
+        return None
+    return packed_kernel

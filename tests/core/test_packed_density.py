@@ -1,0 +1,230 @@
+"""Packed factors and the early dropping against float64 SciPy, and what is dropped against what is not."""
+
+from __future__ import annotations
+
+import builtins
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.stats import multivariate_normal
+
+from engine.errors import InvalidStatistics
+from engine.records import Statistics
+from engine.scores import packed_density
+from engine.scores.gaussian_density import Shrinkage, gaussian_density, shrunk_covariance, statistics_to_factor
+from engine.scores.packed_density import (
+    PackedFactor,
+    distances_to_densities,
+    feature_to_rotated,
+    packed_densities,
+    packed_distances,
+    record_bytes,
+    statistics_to_packed,
+    statistics_to_rotation,
+)
+
+
+def collection(models: int, dimension: int, seed: int, samples: int = 40, epsilon: float = 1e-3) -> list[Statistics]:
+    random = np.random.default_rng(seed)
+    scales = np.arange(1, dimension + 1) ** -0.5
+    found = []
+    for _ in range(models):
+        rows = random.standard_normal(dimension) * scales + 0.6 * random.standard_normal((samples, dimension)) * scales
+        rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+        covariance = np.atleast_2d(np.cov(rows, rowvar=False)).astype(np.float32)
+        found.append(Statistics(rows.mean(axis=0).astype(np.float32), covariance, epsilon, samples))
+    return found
+
+
+def unit(dimension: int, seed: int) -> np.ndarray[Any, np.dtype[np.float32]]:
+    vector = np.random.default_rng(seed).standard_normal(dimension) * np.arange(1, dimension + 1) ** -0.5
+    return (vector / np.linalg.norm(vector)).astype(np.float32)
+
+
+def reference(models: list[Statistics], query: Any, shrinkage: Shrinkage | None = None) -> Any:
+    return np.array([
+        multivariate_normal(m.mean.astype(np.float64), shrunk_covariance(m, shrinkage)).logpdf(query.astype(np.float64))
+        for m in models
+    ])  # fmt: skip
+
+
+def packed(models: list[Statistics], shrinkage: Shrinkage | None = None) -> tuple[Any, list[PackedFactor]]:
+    rotation = statistics_to_rotation(models)
+    return rotation, [statistics_to_packed(model, rotation, shrinkage) for model in models]
+
+
+@pytest.fixture(params=["numba", "numpy"])
+def path(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    if request.param == "numpy":
+        monkeypatch.setattr(packed_density, "_kernel", lambda: None)
+    else:
+        pytest.importorskip("numba")
+    return str(request.param)
+
+
+def test_a_density_worked_by_hand(path: str) -> None:
+    # Σ = diag(4, 1/4), μ = (1, 0), h = (3, 1): ‖L⁻¹z‖² = 4/4 + 1·4 = 5, log det = 0, so −½(5 + 2 log 2π).
+    model = Statistics(np.array([1, 0], np.float32), np.diag([4, 0.25]).astype(np.float32), 0.0, 9)
+    rotation = statistics_to_rotation([model])
+    assert np.abs(rotation).tolist() == [[1, 0], [0, 1]]
+    factor = statistics_to_packed(model, rotation)
+    assert np.abs(factor.packed).tolist() == [0.5, 0, 2]
+    query = feature_to_rotated(rotation, np.array([3, 1], np.float32))
+    assert packed_densities([factor], query, 1)[0] == pytest.approx(-0.5 * (5 + 2 * np.log(2 * np.pi)))
+
+
+@pytest.mark.parametrize("dimension", [1, 2, 3, 5, 8, 31, 64])
+@pytest.mark.parametrize("weight", [0.0, 0.6])
+def test_it_agrees_with_scipy(path: str, dimension: int, weight: float) -> None:
+    models = collection(12, dimension, seed=dimension)
+    target = np.mean([np.float64(model.covariance) for model in models], axis=0)  # type: ignore[arg-type]
+    shrinkage = Shrinkage(target, weight, "1") if weight else None
+    rotation, factors = packed(models, shrinkage)
+    query = unit(dimension, seed=1)
+    scores = packed_densities(factors, feature_to_rotated(rotation, query), len(models))
+    assert scores == pytest.approx(reference(models, query, shrinkage), abs=1e-3)
+
+
+def test_it_agrees_with_scipy_where_it_is_worst_conditioned(path: str) -> None:
+    models = collection(6, 256, seed=3, samples=50, epsilon=1e-4)  # no rank, no shrinkage: 1/√ε = 100 in L⁻¹
+    rotation, factors = packed(models)
+    query = unit(256, seed=4)
+    scores = packed_densities(factors, feature_to_rotated(rotation, query), len(models))
+    wanted = reference(models, query)
+    assert np.max(np.abs(scores - wanted) / np.maximum(1, np.abs(wanted))) < 1e-5
+    assert np.argsort(-scores).tolist() == np.argsort(-wanted).tolist()
+
+
+def test_the_numbers_are_those_of_the_square_factor() -> None:
+    models = collection(3, 16, seed=0)
+    identity = np.eye(16, dtype=np.float32)
+    for model in models:
+        ours, theirs = statistics_to_packed(model, identity), statistics_to_factor(model)
+        assert ours.packed == pytest.approx(theirs.inverse[np.tril_indices(16)], rel=1e-5)
+        assert ours.log_det == pytest.approx(theirs.log_det)
+        query = unit(16, seed=2)
+        score = packed_densities([ours], query.astype(np.float64), 1)[0]
+        assert score == pytest.approx(gaussian_density(theirs, query), abs=1e-3)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    dimension=st.integers(1, 24), models=st.integers(1, 30), k=st.integers(1, 35),
+    seed=st.integers(0, 1000), head=st.floats(0, 1),
+)  # fmt: skip
+def test_the_k_best_are_never_dropped(dimension: int, models: int, k: int, seed: int, head: float) -> None:
+    statistics = collection(models, dimension, seed)
+    rotation, factors = packed(statistics)
+    query = feature_to_rotated(rotation, unit(dimension, seed + 1))
+    everything, read = packed_distances(factors, query, models)
+    assert np.isfinite(everything).all()
+    assert (read == dimension).all()
+    distances, read = packed_distances(factors, query, k, head)
+    kept = np.isfinite(distances)
+    assert distances[kept].tolist() == everything[kept].tolist()
+    last = np.sort(everything)[min(k, models) - 1]
+    assert kept[everything < last].all()
+    assert kept.sum() >= min(k, models)
+    assert not kept.all() or (read == dimension).all()
+    assert (read[kept] == dimension).all()
+
+
+def test_most_is_dropped_where_models_differ() -> None:
+    pytest.importorskip("numba")
+    models = collection(100, 64, seed=7)
+    rotation, factors = packed(models)
+    query = feature_to_rotated(rotation, models[3].mean / np.linalg.norm(models[3].mean))
+    distances, read = packed_distances(factors, query, 1)
+    assert np.argmin(distances) == 3
+    assert np.isfinite(distances).sum() < 10
+    assert (read * (read + 1)).mean() < 0.3 * 64 * 65
+
+
+def test_what_ties_with_the_kth_is_kept(path: str) -> None:
+    models = collection(1, 8, seed=0) * 5
+    rotation, factors = packed(models)
+    scores = packed_densities(factors, feature_to_rotated(rotation, unit(8, 1)), 2)
+    assert np.isfinite(scores).all()
+    assert len(set(scores.tolist())) == 1
+
+
+def test_a_score_that_is_no_number_takes_no_place(path: str) -> None:
+    models = collection(6, 8, seed=0)
+    rotation, factors = packed(models)
+    query = feature_to_rotated(rotation, unit(8, 1))
+    whole = packed_densities(factors, query, 6)
+    factors[2].mean[:] = np.nan
+    scores = packed_densities(factors, query, 5)
+    assert np.isnan(scores[2])
+    others = [0, 1, 3, 4, 5]
+    assert scores[others] == pytest.approx(whole[others])
+
+
+def test_no_candidates(path: str) -> None:
+    assert packed_densities([], np.zeros(4), 3).shape == (0,)
+
+
+def test_the_rotation_puts_the_largest_variance_first() -> None:
+    models = collection(30, 12, seed=5)
+    rotation = statistics_to_rotation(models).astype(np.float64)
+    assert rotation @ rotation.T == pytest.approx(np.eye(12), abs=1e-5)
+    means = np.stack([model.mean for model in models]).astype(np.float64)
+    total = np.cov(means, rowvar=False, ddof=0) + np.mean([model.covariance for model in models], axis=0)  # type: ignore[arg-type]
+    turned = rotation @ total @ rotation.T
+    assert turned == pytest.approx(np.diag(np.diag(turned)), abs=1e-5)
+    assert (np.diff(np.diag(turned)) <= 1e-6).all()
+    with pytest.raises(InvalidStatistics, match="at least one"):
+        statistics_to_rotation([])
+
+
+def test_models_without_a_covariance_have_no_factor_but_a_mean() -> None:
+    models = collection(4, 6, seed=1)
+    bare = Statistics(models[0].mean, None, 1e-3, 3)
+    rotation = statistics_to_rotation([*models, bare])
+    with pytest.raises(ValueError, match="needs a covariance"):
+        statistics_to_packed(bare, rotation)
+    indefinite = Statistics(models[0].mean, -np.eye(6, dtype=np.float32), 1e-3, 3)
+    with pytest.raises(InvalidStatistics, match="not positive definite"):
+        statistics_to_packed(indefinite, rotation)
+
+
+@pytest.mark.parametrize("dimension", [1, 7, 256, 512])
+def test_a_record_holds_what_it_must_in_whole_cache_lines(dimension: int) -> None:
+    size = record_bytes(dimension)
+    assert size % 64 == 0
+    assert 0 <= size - (8 + 8 * dimension + 2 * dimension * (dimension + 1)) < 64
+
+
+@pytest.fixture
+def without_numba(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    real = builtins.__import__
+
+    def refusing(name: str, *rest: Any, **named: Any) -> Any:
+        wanted = rest[2] if len(rest) > 2 else named.get("fromlist")
+        if name == "engine.scores" and "packed_kernel" in (wanted or ()):
+            raise ImportError("No module named 'numba'")
+        return real(name, *rest, **named)
+
+    packed_density._kernel.cache_clear()
+    monkeypatch.setattr(builtins, "__import__", refusing)
+    yield
+    packed_density._kernel.cache_clear()
+    packed_density._missing.clear()
+
+
+@pytest.mark.usefixtures("without_numba")
+def test_without_numba_it_says_why_and_scores_the_same() -> None:
+    models = collection(5, 8, seed=2)
+    rotation, factors = packed(models)
+    query = unit(8, 3)
+    scores = packed_densities(factors, feature_to_rotated(rotation, query), 2)
+    assert scores == pytest.approx(reference(models, query), abs=1e-3)
+    assert packed_density.why_uncompiled() == "No module named 'numba'"
+
+
+def test_distances_become_densities() -> None:
+    assert distances_to_densities(np.array([0.0, np.inf]), 2).tolist() == [-np.log(2 * np.pi), -np.inf]
