@@ -5,8 +5,19 @@ Everything here can be rebuilt from the database.
 
 from engine.index.base import MISSING, FirstMomentIndex
 from engine.index.cache import ByteCache
+from engine.index.factor_file import FactorKey
+from engine.index.factors import FactorStore
 from engine.index.flat import FlatIndex
 from engine.index.live import LiveIndex
 from engine.index.panorama import PanoramaIndex
 
-__all__ = ["MISSING", "ByteCache", "FirstMomentIndex", "FlatIndex", "LiveIndex", "PanoramaIndex"]
+__all__ = [
+    "MISSING",
+    "ByteCache",
+    "FactorKey",
+    "FactorStore",
+    "FirstMomentIndex",
+    "FlatIndex",
+    "LiveIndex",
+    "PanoramaIndex",
+]

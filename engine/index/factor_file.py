@@ -1,0 +1,201 @@
+"""A file of factors, one fixed-size record a model: what a model's record is, where it lies, and what it must hash to.
+
+A folder holds *segments*, ``<name>.factors`` files of records one after another that are never changed once written,
+and the *directory*, ``FACTORS``: one line of JSON (the key, the rotation's and the segments' names), then a table of
+(model id, change, segment, row, SHA-256 of the record), then the SHA-256 of all before it. Publishing writes a new
+segment, syncs it, and renames a new directory into place: a killed process leaves the old directory or the new one,
+and a segment that no directory names is removed later. Nothing read is believed: not the directory without its
+checksum, not a record without its own, and that covers the key, the model and the change, so that a record can
+never answer for another.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import json
+import os
+import time
+import uuid
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.errors import CorruptData, DiskFull, StorageError
+
+Records = NDArray[np.uint8]
+DIRECTORY = "FACTORS"
+FORMAT = 1
+SEGMENT, ROTATION = ".factors", ".rotation"
+ABANDONED = 3600.0
+"""Seconds after which a file that no directory names is taken to have been left by a killed process."""
+ENTRY = np.dtype([("id", "<i8"), ("change", "<i8"), ("segment", "<i4"), ("row", "<i4"), ("digest", "u1", 32)])
+
+
+@dataclass(frozen=True)
+class FactorKey:
+    """What factors depend on beside the statistics: another key is another file. All but the dimension are names.
+
+    ``shrinkage`` is the version and weight of what covariances are drawn toward, ``transform`` a learned map's, each
+    empty for none; ``epsilon`` is for whoever overrides the stored one.
+    """
+
+    collection: str
+    encoder: str
+    dimension: int
+    epsilon: str
+    shrinkage: str
+    transform: str
+
+
+@dataclass(frozen=True, eq=False)
+class Directory:
+    """What was published: ``rotation`` ``(d, d)`` float32, ``segments`` by name, and ``entries`` ``(n,)``."""
+
+    key: FactorKey
+    rotation: NDArray[np.float32]
+    segments: tuple[str, ...]
+    entries: NDArray[Any]
+
+
+def rotation_digest(rotation: NDArray[np.float32]) -> str:
+    """SHA-256 of a shared basis, hex."""
+    return hashlib.sha256(np.ascontiguousarray(rotation, "<f4").tobytes()).hexdigest()
+
+
+def record_digest(key: FactorKey, basis: str, model_id: int, change: int, record: Records) -> bytes:
+    """SHA-256 of a record and of everything that says what it is; ``basis`` is the rotation's digest."""
+    said = json.dumps([asdict(key), basis, model_id, change], sort_keys=True)
+    return hashlib.sha256(said.encode() + record.tobytes()).digest()
+
+
+def read_directory(root: Path, key: FactorKey) -> Directory | None:
+    """The published directory, or None where there is none, or one of another key.
+
+    Raises:
+        CorruptData: it is damaged, or was written by another version of the engine.
+    """
+    path = root / DIRECTORY
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise CorruptData(f"the factor directory {path} cannot be read: {error}") from error
+    body, expected = data[:-32], data[-32:]
+    if len(data) <= 32 or hashlib.sha256(body).digest() != expected:
+        raise CorruptData(f"the factor directory {path} does not match its checksum")
+    line, _, table = body.partition(b"\n")
+    said = json.loads(line)
+    if said.get("format") != FORMAT:
+        raise CorruptData(f"the factor directory {path} has format {said.get('format')}, this engine reads {FORMAT}")
+    if said["key"] != asdict(key):
+        return None
+    try:
+        basis = (root / said["rotation"]).read_bytes()
+    except OSError as error:
+        raise CorruptData(f"the rotation of the factors in {root} cannot be read: {error}") from error
+    if len(basis) != 4 * key.dimension**2 or hashlib.sha256(basis).hexdigest() + ROTATION != said["rotation"]:
+        raise CorruptData(f"the rotation of the factors in {root} does not match its checksum")
+    rotation = np.frombuffer(basis, "<f4").reshape(key.dimension, -1)
+    entries = np.frombuffer(table, ENTRY)
+    return Directory(key, rotation, tuple(said["segments"]), entries)
+
+
+def write_segment(root: Path, records: Iterator[Records]) -> str:
+    """Write records one after another as a new, synced segment; its name.
+
+    Raises:
+        DiskFull, StorageError: it could not be written; nothing is left.
+    """
+    name = uuid.uuid4().hex + SEGMENT
+    with _our_errors(root, name):
+        root.mkdir(parents=True, exist_ok=True)
+        with (root / name).open("wb") as stream:
+            for record in records:
+                stream.write(record.tobytes())
+            stream.flush()
+            os.fsync(stream.fileno())
+    return name
+
+
+def publish(root: Path, directory: Directory) -> None:
+    """Make ``directory`` the current one, and remove what it does not name and no one can still be writing.
+
+    Raises:
+        DiskFull, StorageError: it could not be written; the old one, if any, stands.
+    """
+    rotation = rotation_digest(directory.rotation) + ROTATION
+    said = {
+        "format": FORMAT,
+        "key": asdict(directory.key),
+        "rotation": rotation,
+        "segments": list(directory.segments),
+    }
+    body = json.dumps(said).encode() + b"\n" + directory.entries.tobytes()
+    _write_beside(root, rotation, np.ascontiguousarray(directory.rotation, "<f4").tobytes())
+    superseded = _named(root)
+    _write_beside(root, DIRECTORY, body + hashlib.sha256(body).digest())
+    kept = {DIRECTORY, rotation, *directory.segments}
+    before = time.time() - ABANDONED
+    with contextlib.suppress(OSError):
+        for path in root.iterdir():
+            ours = path.suffix in (SEGMENT, ROTATION, ".beside")
+            if ours and path.name not in kept and (path.name in superseded or path.stat().st_mtime < before):
+                path.unlink(missing_ok=True)  # readers that have it mapped keep it until they let go
+
+
+def map_segment(root: Path, name: str, record_bytes: int) -> Records | None:
+    """A segment's records ``(n, record_bytes)``, mapped read-only, or None where it is gone or cannot be read."""
+    try:
+        size = (root / name).stat().st_size
+        if size == 0 or size % record_bytes:
+            return None
+        mapped = np.memmap(root / name, np.uint8, "r", shape=(size // record_bytes, record_bytes))
+        return mapped.view(np.ndarray)
+    except (OSError, ValueError):
+        return None
+
+
+def _named(root: Path) -> set[str]:
+    """The files that the current directory names, whatever its key; empty where it cannot be read."""
+    try:
+        said = json.loads((root / DIRECTORY).read_bytes().partition(b"\n")[0])
+        return {str(said["rotation"]), *map(str, said["segments"])}
+    except (OSError, ValueError, KeyError, TypeError):
+        return set()
+
+
+def _write_beside(root: Path, name: str, data: bytes) -> None:
+    beside = root / f"{name}.{uuid.uuid4().hex[:8]}.beside"
+    with _our_errors(root, beside.name):
+        root.mkdir(parents=True, exist_ok=True)
+        with beside.open("wb") as stream:
+            stream.write(data)
+            stream.flush()
+            os.fsync(stream.fileno())
+        beside.replace(root / name)
+        descriptor = os.open(root, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+@contextlib.contextmanager
+def _our_errors(root: Path, unfinished: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            (root / unfinished).unlink(missing_ok=True)
+        kind = DiskFull if error.errno in (errno.ENOSPC, errno.EDQUOT) else StorageError
+        raise kind(
+            f"the factors could not be written to {root}: {error}",
+            hint="make room or make the folder writable; searches work without the file, slower",
+        ) from error

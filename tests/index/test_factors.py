@@ -1,0 +1,272 @@
+"""The factor store: what it finds, what it must not, and what is left of it by damage, kills and other processes."""
+
+from __future__ import annotations
+
+import errno
+import os
+import threading
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from engine.errors import DiskFull, StorageError
+from engine.index import FactorKey, FactorStore
+from engine.index import factor_file as files
+
+SIZE = 128
+KEY = FactorKey("collection", "encoder", 4, "", "0.6 v1", "")
+ROTATION = np.eye(4, dtype=np.float32)
+
+
+def record(model_id: int, change: int) -> files.Records:
+    return np.random.default_rng([model_id, change]).integers(0, 256, SIZE, np.uint8)
+
+
+def opened(root: Path, *, key: FactorKey = KEY, budget: int = 10**6, memory: int = 10**6) -> FactorStore[files.Records]:
+    store = FactorStore(root, key, SIZE, lambda found: found, budget=budget, memory=memory)
+    if store.rotation is None:
+        store.start(ROTATION)
+    return store
+
+
+def append(store: FactorStore[files.Records], versions: dict[int, int], living: dict[int, int] | None = None) -> int:
+    return store.append({i: record(i, c) for i, c in versions.items()}, living or versions)
+
+
+def ask(store: FactorStore[files.Records], versions: dict[int, int]) -> list[int]:
+    """Asks for models, checks every byte of the answers, and tells which had to be made."""
+    made: list[int] = []
+
+    def make(ids: list[int]) -> dict[int, files.Records]:
+        made.extend(ids)
+        return {i: record(i, versions[i]) for i in ids}
+
+    found = store.factors(versions, make)
+    assert {i: r.tobytes() for i, r in found.items()} == {i: record(i, c).tobytes() for i, c in versions.items()}
+    return made
+
+
+def segments(root: Path) -> list[Path]:
+    return sorted(root.glob("*.factors"))
+
+
+def test_what_was_appended_is_found_by_the_next_process(tmp_path: Path) -> None:
+    versions = {1: 10, 2: 11, 7: 12}
+    assert append(opened(tmp_path), versions) == 3
+    store = opened(tmp_path)
+    assert store.rotation is not None
+    assert store.rotation.tolist() == ROTATION.tolist()
+    assert ask(store, versions) == []
+    assert (store.counts.mapped, store.counts.missed) == (3, 0)
+    assert store.lacks({**versions, 8: 13}) == [8]
+
+
+def test_another_change_is_a_miss(tmp_path: Path) -> None:
+    store = opened(tmp_path)
+    append(store, {1: 10, 2: 11})
+    assert ask(store, {1: 12, 2: 11}) == [1]
+    assert ask(store, {1: 12, 2: 11}) == []  # it is held now
+    assert (store.counts.mapped, store.counts.held, store.counts.missed) == (2, 1, 1)
+    assert store.lacks({1: 12, 2: 11}) == [1]
+
+
+def test_a_model_that_cannot_be_made_is_absent(tmp_path: Path) -> None:
+    assert opened(tmp_path).factors({5: 1}, lambda ids: {}) == {}
+
+
+def test_what_is_held_is_bounded_and_goes_by_recency(tmp_path: Path) -> None:
+    store = opened(tmp_path, memory=2 * SIZE)
+    for model in (1, 2, 1, 3):
+        ask(store, {model: 1})
+    assert ask(store, {1: 1}) == []
+    assert ask(store, {2: 1}) == [2]
+
+
+def test_the_budget_bounds_the_file(tmp_path: Path) -> None:
+    store = opened(tmp_path, budget=3 * SIZE + 1)
+    assert store.lacks(dict.fromkeys(range(9), 1)) == [0, 1, 2]
+    assert append(store, dict.fromkeys(range(5), 1)) == 3
+    assert append(store, {7: 1}, dict.fromkeys(range(9), 1)) == 0
+    assert ask(store, dict.fromkeys(range(5), 1)) == [3, 4]
+    assert append(store, {7: 1}, {0: 1, 1: 1, 7: 1}) == 1  # model 2 has gone and made room
+    assert len(store) == 3
+
+
+def test_the_dead_are_dropped_and_their_bytes_too(tmp_path: Path) -> None:
+    store = opened(tmp_path)
+    append(store, dict.fromkeys(range(20), 1))
+    assert ask(store, {19: 1}) == []
+    append(store, {}, dict.fromkeys(range(5), 1))
+    assert len(store) == 5
+    assert sum(path.stat().st_size for path in segments(tmp_path)) == 5 * SIZE
+    assert ask(opened(tmp_path), dict.fromkeys(range(5), 1)) == []
+
+
+def test_many_appends_leave_few_segments(tmp_path: Path) -> None:
+    store = opened(tmp_path)
+    living = {}
+    for model in range(64):
+        living[model] = 1
+        append(store, {model: 1}, living)
+    assert len(segments(tmp_path)) <= 7
+    assert ask(opened(tmp_path), living) == []
+
+
+def test_a_factor_that_is_held_outlives_its_segment(tmp_path: Path) -> None:
+    store = opened(tmp_path)
+    append(store, {1: 1})
+    mine = store.factors({1: 1}, lambda ids: {})[1]
+    append(store, {2: 1}, {1: 1, 2: 1})
+    append(store, {}, {2: 1})
+    assert mine.tobytes() == record(1, 1).tobytes()
+
+
+@pytest.mark.parametrize(
+    "other", [{"encoder": "b"}, {"epsilon": "1e-3"}, {"shrinkage": "0.5 v1"}, {"transform": "t"}, {"collection": "b"}]
+)
+def test_another_key_is_another_file(tmp_path: Path, other: dict[str, Any]) -> None:
+    append(opened(tmp_path), {1: 1})
+    key = replace(KEY, **other)
+    store = FactorStore(tmp_path, key, SIZE, lambda found: found, budget=10**6, memory=0)
+    assert store.rotation is None
+    store.start(ROTATION)
+    assert ask(store, {1: 1}) == [1]
+    append(store, {1: 1})
+    assert ask(opened(tmp_path, key=key), {1: 1}) == []
+    assert len(segments(tmp_path)) == 1  # the old one's is removed
+
+
+def test_another_basis_is_begun_anew(tmp_path: Path) -> None:
+    store = opened(tmp_path)
+    append(store, {1: 1})
+    store.start(-ROTATION)
+    assert ask(store, {1: 1}) == [1]
+
+
+@pytest.mark.parametrize("place", [0, 63, SIZE - 1])
+def test_a_flipped_byte_is_found_before_it_is_used(
+    tmp_path: Path, place: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    append(opened(tmp_path), {1: 1, 2: 1, 3: 1})
+    (path,) = segments(tmp_path)
+    data = bytearray(path.read_bytes())
+    data[SIZE + place] ^= 1
+    path.write_bytes(data)
+    store = opened(tmp_path)
+    assert ask(store, {1: 1, 2: 1, 3: 1}) == [2]
+    assert store.counts.damaged == 1
+    assert "model id 2" in caplog.text
+    append(store, {2: 1}, {1: 1, 2: 1, 3: 1})
+    assert ask(opened(tmp_path), {1: 1, 2: 1, 3: 1}) == []
+
+
+@settings(max_examples=80, deadline=None)
+@given(
+    kind=st.sampled_from(["*.factors", "*.rotation", "FACTORS"]), where=st.floats(0, 1, exclude_max=True),
+    flip=st.integers(0, 255),
+)  # fmt: skip
+def test_no_damage_to_any_file_is_ever_answered(
+    tmp_path_factory: pytest.TempPathFactory, kind: str, where: float, flip: int
+) -> None:
+    root = tmp_path_factory.mktemp("store")
+    versions = {1: 5, 2: 6, 3: 7}
+    append(opened(root), versions)
+    (path,) = root.glob(kind)
+    content = bytearray(path.read_bytes())
+    place = int(where * len(content))
+    if flip:
+        content[place] ^= flip
+    else:
+        del content[place:]
+    path.write_bytes(content)
+    store = opened(root)
+    assert ask(store, versions)  # something is made again, and every answer is right: see ``ask``
+    append(store, {i: versions[i] for i in store.lacks(versions)}, versions)
+    assert ask(opened(root), versions) == []
+
+
+def test_records_that_changed_places_are_found_out(tmp_path: Path) -> None:
+    append(opened(tmp_path), {1: 1, 2: 1})
+    (path,) = segments(tmp_path)
+    data = path.read_bytes()
+    path.write_bytes(data[SIZE:] + data[:SIZE])
+    assert sorted(ask(opened(tmp_path), {1: 1, 2: 1})) == [1, 2]
+
+
+@pytest.mark.parametrize("fails_at", range(6))
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EACCES])
+def test_a_write_that_fails_leaves_the_old_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fails_at: int, code: int
+) -> None:
+    store = opened(tmp_path)
+    append(store, {1: 1})
+    real, calls = os.fsync, [0]
+
+    def failing(descriptor: int) -> None:
+        calls[0] += 1
+        if calls[0] == fails_at + 1:
+            raise OSError(code, "no")
+        real(descriptor)
+
+    monkeypatch.setattr(files.os, "fsync", failing)
+    if fails_at < 5:
+        with pytest.raises(DiskFull if code == errno.ENOSPC else StorageError):
+            append(store, {2: 1}, {1: 1, 2: 1})
+    else:
+        append(store, {2: 1}, {1: 1, 2: 1})
+    assert ask(opened(tmp_path), {1: 1}) == []
+    assert not list(tmp_path.glob("*.beside"))
+    monkeypatch.undo()
+    append(store, {2: 1}, {1: 1, 2: 1})
+    assert ask(opened(tmp_path), {1: 1, 2: 1}) == []
+
+
+def test_what_killed_writers_left_is_removed_once_it_is_old(tmp_path: Path) -> None:
+    store = opened(tmp_path)
+    append(store, {1: 1})
+    left, fresh = tmp_path / "left.factors", tmp_path / "fresh.factors"
+    for path in (left, fresh):
+        path.write_bytes(b"x" * SIZE)
+    os.utime(left, (0, 0))
+    append(store, {2: 1}, {1: 1, 2: 1})
+    assert not left.exists()
+    assert fresh.exists()
+
+
+def test_two_processes_append_beside_one_another(tmp_path: Path) -> None:
+    first, second = opened(tmp_path), opened(tmp_path)
+    living = {1: 1, 2: 1}
+    append(first, {1: 1}, living)
+    append(second, {2: 1}, living)
+    assert ask(opened(tmp_path), living) == []
+    first.refresh()
+    assert ask(first, living) == []
+
+
+def test_threads_ask_while_one_appends(tmp_path: Path) -> None:
+    store = opened(tmp_path, memory=3 * SIZE)
+    living = dict.fromkeys(range(40), 1)
+    failures: list[BaseException] = []
+
+    def asking(seed: int) -> None:
+        random = np.random.default_rng(seed)
+        try:
+            for _ in range(50):
+                ask(store, {int(i): 1 for i in random.choice(40, 7, replace=False)})
+        except BaseException as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=asking, args=(seed,)) for seed in range(3)]
+    for thread in threads:
+        thread.start()
+    for model in range(0, 40, 4):
+        append(store, dict.fromkeys(range(model, model + 4), 1), living)
+    for thread in threads:
+        thread.join()
+    assert not failures
+    assert ask(store, living) == []
