@@ -15,7 +15,7 @@ help:  ## list the targets
 demo: install npm  ## build a zoo of real generative models, search it, and write contact sheets to demo/
 	@$(PY) -m benchmarks.zoo.demo --out demo
 
-zoo: install npm  ## build the full zoo of 276 models in zoo/: under an hour on two cores (QUICK=1: 60 models in zoo-quick/)
+zoo: install npm  ## build the full zoo of 276 models in zoo/: about an hour on two cores (QUICK=1: 60 models in zoo-quick/, 7 minutes)
 	@$(PY) -m benchmarks.zoo.zoo $(if $(QUICK),--quick --out zoo-quick,--out zoo)
 
 accuracy: install  ## run the accuracy experiments on zoo/ (make zoo first) and write tables, figures and docs

@@ -1,7 +1,7 @@
 """``make zoo``: build the full zoo, draw its queries and ingest it. Resumable: what is finished is kept.
 
-    python -m benchmarks.zoo.zoo --out zoo            # 276 models, under an hour on two cores
-    python -m benchmarks.zoo.zoo --out zoo --quick    # 60 of them, in some minutes
+    python -m benchmarks.zoo.zoo --out zoo            # 276 models, about an hour on two cores
+    python -m benchmarks.zoo.zoo --out zoo --quick    # 60 of them, in seven minutes
 
 Writes into the folder: ``zoo.yaml`` (the manifest), ``decoders/*.onnx``, ``queries.jsonl`` and ``queries/`` (fresh
 pictures of each model, their sketches, a searcher's words), ``unseen.jsonl`` and ``unseen/`` (pictures of the same
