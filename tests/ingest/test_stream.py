@@ -377,8 +377,8 @@ def test_folders_are_searched_by_picture(url: str, settings: Settings, tmp_path:
                     hits = eng.search(image=query, encoder="test:pixels", method=method)
                     assert hits[0].name == name
                     assert len(hits) == 3
-            assert eng.search(sketch=picture, encoder="test:pixels").method == "gaussian_density"
-            assert eng.search(image=picture, encoder="test:pixels").method == "gaussian_density"
+            assert eng.search(sketch=picture, encoder="test:pixels").method == "blend"
+            assert eng.search(image=picture, encoder="test:pixels").method == "blend"
             mixed = eng.search(image=picture, sketch=picture, encoder="test:pixels", weights={"image": 2})
             assert (mixed[0].name, set(mixed[0].parts)) == (name, {"image", "sketch"})
             assert sum(mixed[0].parts.values()) == pytest.approx(mixed[0].score)

@@ -92,7 +92,7 @@ def test_the_main_path_runs(clean):
     clean("ingest", "red", "blue", "--tag", "circle")
     assert json.loads(clean("search", "--text", "a red circle", "--json"))["hits"][0]["name"] == "red"
     image = json.loads(clean("search", "--image", "blue/0.png", "--where", "tag=circle", "--json"))
-    assert image["method"] == "gaussian_density"
+    assert image["method"] == "blend"
     assert image["hits"][0]["name"] == "blue"
     assert json.loads(clean("similar", "red", "--json"))["hits"][0]["name"] == "blue"
     assert "(current)" in clean("db", "current")

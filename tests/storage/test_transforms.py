@@ -19,6 +19,12 @@ from engine.storage import Catalog, Database, Transforms, migrate
 
 D = 8
 TRIANGULAR = {"matrix": np.tril(np.arange(D * D, dtype=np.float32).reshape(D, D) + 1)}
+WHITENING = {
+    "whiten": np.eye(D, dtype=np.float32),
+    "centre": np.ones(D, np.float32),
+    "average": np.full(D, 2, np.float32),
+    "between": np.diag(np.arange(D)).astype(np.float32),
+}
 
 
 @pytest.fixture
@@ -47,7 +53,7 @@ def test_what_is_added_comes_back(transforms: Transforms, encoder_id: int) -> No
     [
         ("diagonal", {"diagonal": np.full(D, 0.5, np.float32)}),
         ("full", {"matrix": np.asfortranarray(np.random.default_rng(0).normal(size=(D, D)).astype(np.float32))}),
-        ("whitening", {"whiten": np.eye(D, dtype=np.float32), "centre": np.ones(D, np.float32)}),
+        ("whitening", WHITENING),
     ],
 )
 def test_every_parameterisation_is_stored(
@@ -74,7 +80,7 @@ def test_versions_count_and_one_is_active(transforms: Transforms, encoder_id: in
 
 
 def test_replacing_removes_the_versions_before(transforms: Transforms, encoder_id: int) -> None:
-    arrays = {"whiten": np.eye(D, dtype=np.float32), "centre": np.zeros(D, np.float32)}
+    arrays = WHITENING
     kind = (encoder_id, "whitened_first_moment", "any", "whitening", arrays, {})
     for version in (1, 2, 3):
         made = transforms.add(*kind, activate=True, replace=True)
