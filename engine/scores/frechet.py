@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from engine.errors import InvalidStatistics
 from engine.records import Statistics
+from engine.scores.gaussian_density import shrunk_covariance
 
 Float64 = NDArray[np.float64]
 
@@ -23,10 +24,8 @@ def statistics_to_cholesky(statistics: Statistics) -> Float64:
     """
     if statistics.covariance is None:
         raise InvalidStatistics("a Fréchet distance needs covariances")
-    sigma = statistics.covariance.astype(np.float64)
-    sigma[np.diag_indices_from(sigma)] += statistics.epsilon
     try:
-        return np.asarray(np.linalg.cholesky(sigma), np.float64)
+        return np.asarray(np.linalg.cholesky(shrunk_covariance(statistics, None)), np.float64)
     except np.linalg.LinAlgError as exc:
         raise InvalidStatistics("the covariance is not positive definite") from exc
 

@@ -60,6 +60,28 @@ def shrunk_covariance(statistics: Statistics, shrinkage: Shrinkage | None) -> ND
     return sigma
 
 
+def covariance_to_cholesky(sigma: NDArray[np.float64], epsilon: float) -> NDArray[np.float64]:
+    """L ``(d, d)`` float64 lower, of Σ with ``epsilon`` already inside.
+
+    Raises:
+        InvalidStatistics: Σ is not positive definite.
+    """
+    lower, failed = lapack.dpotrf(sigma, lower=1, clean=1)
+    if failed:
+        raise InvalidStatistics(
+            f"the covariance plus epsilon {epsilon:g} is not positive definite",
+            hint="ingest the model again, or use a larger epsilon",
+        )
+    return np.asarray(lower, np.float64)
+
+
+def cholesky_to_inverse(lower: NDArray[np.float64]) -> tuple[NDArray[np.float64], float]:
+    """L⁻¹ ``(d, d)`` float64 lower, and log det Σ."""
+    inverse, singular = lapack.dtrtri(lower, lower=1)
+    assert not singular, "a Cholesky factor has a positive diagonal"
+    return np.asarray(inverse, np.float64), 2.0 * float(np.log(np.diag(lower)).sum())
+
+
 def statistics_to_factor(statistics: Statistics, shrinkage: Shrinkage | None = None) -> GaussianFactor:
     """Factorise Σ = S + εI once, or (1 − w)S + w·S_w + εI.
 
@@ -69,16 +91,8 @@ def statistics_to_factor(statistics: Statistics, shrinkage: Shrinkage | None = N
     """
     if statistics.covariance is None:
         raise ValueError("gaussian_density needs a covariance")
-    sigma = shrunk_covariance(statistics, shrinkage)
-    lower, failed = lapack.dpotrf(sigma, lower=1, clean=1)
-    if failed:
-        raise InvalidStatistics(
-            f"the covariance plus epsilon {statistics.epsilon:g} is not positive definite",
-            hint="ingest the model again, or use a larger epsilon",
-        )
-    inverse, singular = lapack.dtrtri(lower, lower=1)
-    assert not singular, "a Cholesky factor has a positive diagonal"
-    log_det = 2.0 * float(np.log(np.diag(lower)).sum())
+    lower = covariance_to_cholesky(shrunk_covariance(statistics, shrinkage), statistics.epsilon)
+    inverse, log_det = cholesky_to_inverse(lower)
     return GaussianFactor(statistics.mean, np.ascontiguousarray(inverse, np.float32), log_det)
 
 

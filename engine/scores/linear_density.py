@@ -23,7 +23,7 @@ from scipy.linalg import solve_triangular
 
 from engine.errors import InvalidStatistics
 from engine.records import Statistics
-from engine.scores.gaussian_density import Shrinkage, shrunk_covariance
+from engine.scores.gaussian_density import Shrinkage, covariance_to_cholesky, shrunk_covariance
 
 Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
@@ -54,11 +54,7 @@ class LinearDensity:
         return np.concatenate([centred, np.ones((len(queries), 1))], axis=1).astype(np.float32)
 
     def _vector(self, model: Statistics, root: Float64) -> Float64:
-        sigma = shrunk_covariance(model, self.shrinkage)
-        try:
-            lower = np.linalg.cholesky(sigma)
-        except np.linalg.LinAlgError as error:
-            raise InvalidStatistics("the covariance is not positive definite") from error
+        lower = covariance_to_cholesky(shrunk_covariance(model, self.shrinkage), model.epsilon)
         away = model.mean.astype(np.float64) - self.centre
         both = solve_triangular(lower, np.column_stack([away, root]), lower=True, check_finite=False)
         reached, spread = both[:, 0], both[:, 1:]

@@ -20,11 +20,16 @@ from types import ModuleType
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import lapack
 
 from engine.errors import InvalidStatistics
 from engine.records import Statistics
-from engine.scores.gaussian_density import LOG_2PI, Shrinkage, shrunk_covariance
+from engine.scores.gaussian_density import (
+    LOG_2PI,
+    Shrinkage,
+    cholesky_to_inverse,
+    covariance_to_cholesky,
+    shrunk_covariance,
+)
 
 Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
@@ -119,17 +124,10 @@ def statistics_to_packed(statistics: Statistics, rotation: Float32, shrinkage: S
         raise ValueError("gaussian_density needs a covariance")
     wide = rotation.astype(np.float64)
     sigma = wide @ shrunk_covariance(statistics, shrinkage) @ wide.T
-    lower, failed = lapack.dpotrf(sigma, lower=1, clean=1)
-    if failed:
-        raise InvalidStatistics(
-            f"the covariance plus epsilon {statistics.epsilon:g} is not positive definite",
-            hint="ingest the model again, or use a larger epsilon",
-        )
-    inverse, singular = lapack.dtrtri(lower, lower=1)
-    assert not singular, "a Cholesky factor has a positive diagonal"
+    inverse, log_det = cholesky_to_inverse(covariance_to_cholesky(sigma, statistics.epsilon))
     dimension = len(rotation)
     factor = PackedFactor(np.zeros(record_bytes(dimension), np.uint8), dimension)
-    factor.record[:8].view(np.float64)[0] = 2.0 * float(np.log(np.diag(lower)).sum())
+    factor.record[:8].view(np.float64)[0] = log_det
     factor.mean[:] = wide @ statistics.mean.astype(np.float64)
     factor.packed[:] = inverse[np.tril_indices(dimension)]
     return factor
