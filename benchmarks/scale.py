@@ -87,7 +87,7 @@ def searching(sizes: list[int]) -> Table:
             panorama = PanoramaIndex.of(flat)
             fresh = make(1000, rng)
             gone = rng.choice(n, min(100, n // 10), replace=False)
-            live = LiveIndex.over(panorama, D).updated(np.arange(n, n + 1000), fresh, gone)
+            live = LiveIndex.over(panorama).updated(np.arange(n, n + 1000), fresh, gone)
             faiss.omp_set_num_threads(1)
             calls = {
                 "bare": lambda q, i=bare: i.search(q, K),

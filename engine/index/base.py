@@ -80,6 +80,11 @@ class FirstMomentIndex(ABC):
 
     @property
     @abstractmethod
+    def dimension(self) -> int:
+        """d, of the vectors."""
+
+    @property
+    @abstractmethod
     def ids(self) -> Int64:
         """Ids in row order."""
 

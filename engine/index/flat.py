@@ -51,7 +51,7 @@ class FlatIndex(FirstMomentIndex):
 
     @property
     def dimension(self) -> int:
-        """Of the vectors."""
+        """See the base class."""
         return self._dimension
 
     @cached_property
@@ -67,11 +67,9 @@ class FlatIndex(FirstMomentIndex):
 
     def updated(self, ids: Int64, vectors: Float32, removed: Int64) -> FlatIndex:
         """See the base class. Costs one copy of the vectors."""
-        keep = ~np.isin(self._ids, np.concatenate([np.asarray(removed, np.int64), ids]))
-        return FlatIndex(
-            np.concatenate([self._ids[keep], ids]),
-            np.concatenate([self._matrix[keep], vectors]),
-            self._dimension,
+        keep = np.flatnonzero(~np.isin(self._ids, np.concatenate([np.asarray(removed, np.int64), ids])))
+        return self._of_stored(
+            np.concatenate([self._ids[keep], ids]), np.concatenate([self._stored(keep), self._mapped(vectors)])
         )
 
     def search(self, queries: Float32, k: int, *, allowed: Int64 | None = None) -> tuple[Float32, Int64]:
@@ -106,12 +104,19 @@ class FlatIndex(FirstMomentIndex):
         result[there] = self._rows_to_vectors(rows[there])
         return result
 
+    # What FAISS holds is the vectors as they are; see ``PanoramaIndex`` for another way.
+
     def _mapped(self, vectors: Float32) -> Float32:
-        """Vectors as FAISS holds them; see ``PanoramaIndex``."""
         return vectors
 
-    def _rows_to_vectors(self, rows: Int64) -> Float32:
+    def _stored(self, rows: Int64) -> Float32:
         return self._matrix[rows]
+
+    def _of_stored(self, ids: Int64, stored: Float32) -> FlatIndex:
+        return FlatIndex(ids, stored, self._dimension)
+
+    def _rows_to_vectors(self, rows: Int64) -> Float32:
+        return self._stored(rows)
 
     def blocks(self) -> Iterator[Float32]:
         """All vectors in row order, some at a time."""

@@ -6,9 +6,8 @@ tombstones have grown to a share of the base, ``updated`` folds them in.
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from functools import cached_property
-from pathlib import Path
-from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,43 +22,30 @@ SHARE = 0.02
 """Of the base: more tail and tombstones than this are folded in."""
 
 
-class LiveIndex(FirstMomentIndex):
-    """Immutable like every index: ``updated`` gives another one over the same base."""
+@dataclass(frozen=True, eq=False)
+class LiveIndex:
+    """Answers as a ``FirstMomentIndex`` does; ``updated`` gives another one over the same base.
 
-    kind: ClassVar[str] = "live"
-    exact: ClassVar[bool] = True
-    files: ClassVar[tuple[str, ...]] = ()
+    Attributes:
+        base: what was folded together last.
+        tail: what came since.
+        dead: ids of the base ``(n,)`` that no longer count: removed, or replaced by the tail's. Sorted, distinct.
+        least: so many writes are never worth folding in.
+        wanted: the kind that the base gets when they are.
+    """
 
-    def __init__(
-        self,
-        base: FirstMomentIndex,
-        tail: FlatIndex,
-        dead: Int64,
-        dimension: int,
-        least: int = LEAST,
-        wanted: str = AUTO,
-    ) -> None:
-        """``dead`` are ids of the base that no longer count: removed, or replaced by the tail's. Sorted, distinct.
-
-        ``wanted`` is the kind that the base gets when everything is folded in.
-        """
-        self.base = base
-        self.tail = tail
-        self.dead = dead
-        self._dimension = dimension
-        self._least = least
-        self._wanted = wanted
+    base: FirstMomentIndex
+    tail: FlatIndex
+    dead: Int64
+    least: int = LEAST
+    wanted: str = AUTO
 
     @classmethod
-    def over(cls, base: FirstMomentIndex, dimension: int, least: int = LEAST, wanted: str = AUTO) -> LiveIndex:
+    def over(cls, base: FirstMomentIndex, *, least: int = LEAST, wanted: str = AUTO) -> LiveIndex:
         """A base without writes."""
-        tail = FlatIndex.build(np.empty(0, np.int64), np.empty((0, dimension), np.float32), dimension=dimension)
-        return cls(base, tail, np.empty(0, np.int64), dimension, least, wanted)
-
-    @classmethod
-    def build(cls, ids: Int64, vectors: Float32, *, dimension: int) -> LiveIndex:
-        """See the base class."""
-        return cls.over(FlatIndex.build(ids, vectors, dimension=dimension), dimension)
+        d = base.dimension
+        none = FlatIndex.build(np.empty(0, np.int64), np.empty((0, d), np.float32), dimension=d)
+        return cls(base, none, np.empty(0, np.int64), least, wanted)
 
     @property
     def writes(self) -> int:
@@ -67,23 +53,23 @@ class LiveIndex(FirstMomentIndex):
         return len(self.tail) + len(self.dead)
 
     def updated(self, ids: Int64, vectors: Float32, removed: Int64) -> LiveIndex:
-        """See the base class. Costs one copy of the tail, or, now and then, of everything."""
+        """See ``FirstMomentIndex``. Costs one copy of the tail, or, now and then, of everything."""
         gone = np.concatenate([np.asarray(removed, np.int64), np.asarray(ids, np.int64)])
         dead = np.union1d(self.dead, gone[self._in_base(gone)])
         tail = self.tail.updated(ids, vectors, removed)
-        live = LiveIndex(self.base, tail, dead, self._dimension, self._least, self._wanted)
-        return live.compacted() if live.writes > max(self._least, SHARE * len(self.base)) else live
+        live = replace(self, tail=tail, dead=dead)
+        return live.compacted() if live.writes > max(self.least, SHARE * len(self.base)) else live
 
     def compacted(self) -> LiveIndex:
         """The same models with everything in the base."""
         if not self.writes:
             return self
         ids = self.tail.ids
-        base = suited(self.base.updated(ids, self.tail.vectors(ids), self.dead), self._wanted)
-        return LiveIndex.over(base, self._dimension, self._least, self._wanted)
+        base = suited(self.base.updated(ids, self.tail.vectors(ids), self.dead), self.wanted)
+        return LiveIndex.over(base, least=self.least, wanted=self.wanted)
 
     def search(self, queries: Float32, k: int, *, allowed: Int64 | None = None) -> tuple[Float32, Int64]:
-        """See the base class."""
+        """See ``FirstMomentIndex``."""
         if not len(self.dead):
             scores, ids = self.base.search(queries, k, allowed=allowed)
         else:
@@ -112,7 +98,7 @@ class LiveIndex(FirstMomentIndex):
         return scores, np.where(found, np.take_along_axis(ids, order, axis=1), MISSING)
 
     def vectors(self, ids: Int64) -> Float32:
-        """See the base class."""
+        """See ``FirstMomentIndex``."""
         found = self.tail.vectors(ids)
         older = np.isnan(found).any(axis=1) & ~np.isin(ids, self.dead)
         found[older] = self.base.vectors(np.asarray(ids)[older])
@@ -130,7 +116,7 @@ class LiveIndex(FirstMomentIndex):
         return sums / max(total, 1), squares / max(total, 1)
 
     def moments(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """See the base class."""
+        """See ``FirstMomentIndex``."""
         return self._moments
 
     @property
@@ -150,12 +136,3 @@ class LiveIndex(FirstMomentIndex):
 
     def _in_base(self, ids: Int64) -> NDArray[np.bool_]:
         return np.asarray(~np.isnan(self.base.vectors(ids)).any(axis=1)) if len(ids) else np.zeros(0, bool)
-
-    def save(self, folder: Path) -> None:
-        """Not offered: a snapshot is of the base, after ``compacted``."""
-        raise NotImplementedError("a live index is saved by its base")
-
-    @classmethod
-    def load(cls, folder: Path, *, dimension: int) -> LiveIndex:
-        """Not offered, see ``save``."""
-        raise NotImplementedError("a live index is loaded by its base")

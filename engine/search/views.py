@@ -130,7 +130,7 @@ class IndexViews:
             return self._built(encoder_id, identity, space)
         self._published[encoder_id, space.key] = (manifest.version, manifest.change)
         index = index if self.kind == "auto" else suited(index, self.kind)
-        live = LiveIndex.over(index, identity.dimension + space.extra, wanted=self.kind)
+        live = LiveIndex.over(index, wanted=self.kind)
         view = self._replayed(IndexView(encoder_id, identity, live, manifest.change, frozenset(), space))
         stored = self.catalog.statistics_count(encoder_id)
         if len(view.index) + len(view.damaged) != stored:
@@ -143,7 +143,7 @@ class IndexViews:
     def _built(self, encoder_id: int, identity: EncoderIdentity, space: Space) -> IndexView:
         dimension = identity.dimension + space.extra
         none = FlatIndex.build(np.empty(0, np.int64), np.empty((0, dimension), np.float32), dimension=dimension)
-        empty = LiveIndex.over(none, dimension, wanted=self.kind)
+        empty = LiveIndex.over(none, wanted=self.kind)
         view = self._replayed(IndexView(encoder_id, identity, empty, 0, frozenset(), space))
         return replace(view, index=view.index.compacted())
 

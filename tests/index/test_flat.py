@@ -67,7 +67,7 @@ def test_any_history_answers_as_a_full_scan(
     index = suited(build(contents), kind)
     assert index.kind == kind
     if least is not None:
-        index = LiveIndex.over(index, D, least=least, wanted=kind)
+        index = LiveIndex.over(index, least=least, wanted=kind)
     for upserts, removals in rounds:
         fresh = vectors(rng, len(upserts))
         before, old = index, dict(contents)
@@ -159,7 +159,7 @@ def test_ties_and_duplicates_come_back_once_each(rng: np.random.Generator, queri
 
 def test_a_write_leaves_the_base_alone(rng: np.random.Generator) -> None:
     """Few writes share the base; more than a share of it are folded in."""
-    first = LiveIndex.build(np.arange(500), vectors(rng, 500), dimension=D)
+    first = LiveIndex.over(FlatIndex.build(np.arange(500), vectors(rng, 500), dimension=D))
     second = first.updated(np.array([7, 900]), vectors(rng, 2), np.array([3]))
     assert second.base is first.base
     assert (len(second.tail), second.dead.tolist()) == (2, [3, 7])
@@ -172,7 +172,7 @@ def test_the_dead_eat_no_place(rng: np.random.Generator) -> None:
     """Though the hundred nearest have been removed, k answers come back, and the right ones."""
     rows = vectors(rng, 3000)
     order = np.argsort(-(rows @ rows[0]))
-    index = LiveIndex.build(np.arange(3000), rows, dimension=D)
+    index = LiveIndex.over(FlatIndex.build(np.arange(3000), rows, dimension=D))
     index = index.updated(np.empty(0, np.int64), np.empty((0, D), np.float32), order[:100])
     _, ids = index.search(rows[:1], 5)
     assert set(ids[0]) == set(order[100:105])
@@ -218,7 +218,7 @@ def test_the_kind_follows_number_and_structure(rng: np.random.Generator) -> None
     told = FlatIndex.build(np.arange(WORTH), gathered(rng, WORTH, 64), dimension=64)
     assert reason(told)[0] == "panorama"
     assert "second moment" in reason(told)[1]
-    live = LiveIndex.build(np.empty(0, np.int64), np.empty((0, 64), np.float32), dimension=64)
+    live = LiveIndex.over(FlatIndex.build(np.empty(0, np.int64), np.empty((0, 64), np.float32), dimension=64))
     live = live.updated(told.ids, told.vectors(told.ids), np.empty(0, np.int64))
     assert live.base.kind == "panorama"
     assert suited(live.base, "flat").kind == "flat"
