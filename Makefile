@@ -42,9 +42,10 @@ format: install  ## format and mend what can be mended
 docs: install  ## write the generated command-line reference
 	@$(PY) -m engine.cli.reference > docs/cli.md
 
-speed: install  ## measure encoder and import times into benchmarks/results/
+speed: install  ## measure encoder, import and re-ranking times into benchmarks/results/
 	@$(PY) -m benchmarks.encoder_speed
 	@$(PY) -m benchmarks.import_time
+	@OMP_NUM_THREADS=1 $(PY) -m benchmarks.rerank
 
 install: $(VENV)/.installed  ## the virtual environment
 
