@@ -11,11 +11,15 @@ from engine.config import Settings, cache_folder
 from engine.errors import DatabaseNotFound, EncoderMismatch, EncoderNotFound
 from engine.records import EncoderIdentity
 from engine.search import Evidence, IndexViews, Maps, Plan
+from engine.search.follow import Follower
 from engine.search.similar import complete_neighbours
 from engine.storage import Catalog, Database, Neighbours, Transforms
 
 if TYPE_CHECKING:
     from engine.encoders.protocol import Encoder
+
+FastKey = tuple[str | None, str, str, str | None, str | None]
+"""Encoder, modality, method, transform and shortlist space of ``search_vectors``."""
 
 
 class Collection:
@@ -39,8 +43,9 @@ class Collection:
         self._maps = Maps(self._catalog, self._transforms)
         self._evidence = Evidence(self._catalog, settings.factor_cache_bytes)
         self._encoders: dict[str, Encoder] = {}
-        self._fast: dict[tuple[str | None, ...], Plan] = {}
+        self._fast: dict[FastKey, Plan] = {}
         self._loading = threading.Lock()
+        self._follower: Follower | None = None
 
     def _complete(
         self,

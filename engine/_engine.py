@@ -12,7 +12,7 @@ from engine._evaluating import Evaluating
 from engine._ingesting import Ingesting
 from engine._learning import Learning
 from engine.config import DEFAULT_ENCODER, Settings
-from engine.errors import Conflict, MissingStatistics
+from engine.errors import Conflict, EngineError, MissingStatistics
 from engine.records import EncoderIdentity, Model, Thumbnail
 from engine.search.spaces import FIRST_MOMENT, LINEAR
 from engine.storage import Catalog, Database, migrate
@@ -78,6 +78,8 @@ class Engine(Ingesting, Evaluating, Learning):
 
     def close(self) -> None:
         """Publish the index's snapshot if it is stale, and close the database."""
+        if self._follower is not None:
+            self._follower.stop()
         self._views.publish_stale()
         self._database.close()
 
@@ -90,8 +92,17 @@ class Engine(Ingesting, Evaluating, Learning):
         self.close()
 
     def refresh(self) -> None:
-        """Let ``search_vectors`` see what other processes have committed (``search`` always does)."""
-        self._fast = {}
+        """Let ``search_vectors`` see what other processes have committed (``search`` always does).
+
+        Called by itself every ``settings.refresh_interval`` seconds.
+        """
+        before = self._fast
+        try:
+            fresh = {key: self._fast_plan(*key) for key in before}
+        except EngineError:  # for example, its transform is gone: whoever searches by it hears of it
+            fresh = {}
+        if self._fast is before:  # else this process has changed something meanwhile
+            self._fast = fresh
 
     # --- models
 

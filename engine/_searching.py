@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from time import perf_counter
 from typing import Any
@@ -10,13 +11,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine._collection import Collection
-from engine.errors import CorruptData, InvalidQuery, MissingStatistics
+from engine.errors import CorruptData, DamagedIndex, InvalidQuery, MissingStatistics
 from engine.records import EncoderIdentity, Hit, Hits, QueryPart
 from engine.search import Plan, Ranking, query_to_plan, rank
-from engine.search.queries import checked_k, checked_vectors, checked_weights, query_to_parts
+from engine.search.follow import Follower
+from engine.search.queries import checked_k, checked_recall, checked_vectors, checked_weights, query_to_parts
 from engine.search.similar import DISTANCES, FRECHET
+from engine.search.views import IndexView
 from engine.storage.filters import Where
 
+log = logging.getLogger("engine.search")
 ENCODED = ("image", "sketch", "text")
 """Modalities whose features can be given ready-made."""
 
@@ -40,6 +44,7 @@ class Searching(Collection):
         tempered: bool = True,
         transform: str | None = "auto",
         shortlist_space: str | None = None,
+        recall: float | None = None,
     ) -> Hits:
         """The models that most likely produce what is asked for; any combination of queries.
 
@@ -60,6 +65,8 @@ class Searching(Collection):
                 parts, only one that is the same for all), None, or a transform's name.
             shortlist_space: where those candidates come from: ``first_moment``, or ``whitened_first_moment`` or
                 ``linear_density`` where these can be had (default ``settings.shortlist_space``).
+            recall: the share of the best first moments that is found, on average, as it was measured when the index was
+                built (default ``settings.recall``); 1 means all of them. Small collections are always searched exactly.
 
         Raises:
             InvalidQuery, InvalidFilter, InvalidImage, ModelNotFound, EncoderNotFound, TransformNotFound,
@@ -72,6 +79,7 @@ class Searching(Collection):
         if not given:
             raise InvalidQuery("there is no query", hint="give a text, an image, a sketch, a model, or several")
         k = checked_k(k)
+        recall = checked_recall(recall, self.settings.recall)
         weigh = checked_weights(weights, list(given))
         encoder_id, identity = self._searchable(encoder)
         plan = self._plan(encoder_id, identity, list(given), method, transform, shortlist_space)
@@ -82,10 +90,20 @@ class Searching(Collection):
         )  # fmt: skip
         encoded = perf_counter()
         allowed = None if where is None else self._catalog.matching_ids(where)
-        ranking = rank(
-            plan.view, self._evidence, plan.rule, parts, k, shortlist=shortlist or self.settings.shortlist,
-            allowed=allowed, tempered=tempered, covariance_map=plan.covariance_map, shrinkage=plan.shrinkage,
-        )  # fmt: skip
+
+        def ranked(plan: Plan) -> Ranking:
+            return rank(
+                plan.view, self._evidence, plan.rule, parts, k, shortlist=shortlist or self.settings.shortlist,
+                recall=recall, allowed=allowed, tempered=tempered, covariance_map=plan.covariance_map,
+                shrinkage=plan.shrinkage,
+            )  # fmt: skip
+
+        try:
+            ranking = ranked(plan)
+        except DamagedIndex as error:
+            self._mended(plan.view, error)
+            plan = self._plan(encoder_id, identity, list(given), method, transform, shortlist_space)
+            ranking = ranked(plan)
         timings = {"open": 1e3 * (opened - started), "encode": 1e3 * (encoded - opened), **ranking.timings_ms}
         return self._hits(
             ranking, plan.rule.name, timings, started, [part.modality for part in parts], plan.transform
@@ -103,53 +121,92 @@ class Searching(Collection):
         modality: str = "image",
         transform: str | None = None,
         shortlist_space: str | None = None,
+        recall: float | None = None,
     ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         """Search by ready features: the fast path, array work alone once the index is in memory.
 
         Args:
-            q: ``(d,)`` or ``(n, d)`` floating; each row is normalised.
+            q: ``(d,)`` or ``(n, d)`` floating, of NumPy or torch (from any device); each row is normalised.
             k: answers a query.
             method: any rule that scores the modality, e.g. ``first_moment`` or ``gaussian_density``.
             modality: what the features are of, ``image``, ``sketch`` or ``text``: it decides which rules can score
                 them, and which transform is the active one.
             transform, shortlist_space: as for ``search``, except that no transform is used unless asked for.
+            recall: as for ``search``.
 
         Returns:
-            ``(scores, ids)`` of shape ``(k,)`` or ``(n, k)``, float32 and int64, best first; missing answers have
-            score −inf and id −1. Changes by this process are seen; for other processes' call ``refresh``.
+            ``(scores, ids)`` of shape ``(k,)`` or ``(n, k)``, NumPy float32 and int64, best first; missing answers have
+            score −inf and id −1. Changes by this process are seen at once; those by others after ``refresh``, which
+            is called every ``settings.refresh_interval`` seconds.
 
         Raises:
             InvalidFeatures: a wrong dimension or dtype, a NaN, or a zero vector.
             InvalidQuery, InvalidFilter, MissingStatistics, EncoderNotFound
         """
         k = checked_k(k)
+        recall = checked_recall(recall, self.settings.recall)
         fast = self._fast  # a change puts another dict in its place: a view opened meanwhile goes with the old one
         key = (encoder, modality, method, transform, shortlist_space)
         plan = fast.get(key)
         if plan is None:
-            if modality not in ENCODED:
-                raise InvalidQuery(
-                    f"vectors are of no modality {modality!r}", hint=f"it is one of {', '.join(ENCODED)}"
-                )
-            plan = self._plan(*self._searchable(encoder), [modality], method, transform, shortlist_space)
-            fast[key] = plan
-        view = plan.view
-        queries = checked_vectors(q, view.identity.dimension)
+            plan = fast[key] = self._fast_plan(*key)
+            self._follow()
+        queries = checked_vectors(q, plan.view.identity.dimension)
         allowed = None if where is None else self._catalog.matching_ids(where)
+        try:
+            scores, ids = self._arrays(plan, queries, k, modality, shortlist, recall, allowed)
+        except DamagedIndex as error:
+            self._mended(plan.view, error)
+            plan = self._fast_plan(*key)
+            scores, ids = self._arrays(plan, queries, k, modality, shortlist, recall, allowed)
+        return (scores[0], ids[0]) if np.ndim(q) == 1 else (scores, ids)
+
+    def _fast_plan(
+        self, encoder: str | None, modality: str, method: str, transform: str | None, shortlist_space: str | None
+    ) -> Plan:
+        if modality not in ENCODED:
+            raise InvalidQuery(f"vectors are of no modality {modality!r}", hint=f"it is one of {', '.join(ENCODED)}")
+        return self._plan(*self._searchable(encoder), [modality], method, transform, shortlist_space)
+
+    def _follow(self) -> None:
+        """See to it that others' changes are noticed from now on."""
+        if self._follower is None and self.settings.refresh_interval:
+            with self._loading:
+                if self._follower is None:
+                    self._follower = Follower(self, self._catalog.last_change, self.settings.refresh_interval)
+
+    def _arrays(
+        self,
+        plan: Plan,
+        queries: NDArray[np.float32],
+        k: int,
+        modality: str,
+        shortlist: int | None,
+        recall: float,
+        allowed: NDArray[np.int64] | None,
+    ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        view = plan.view
         if plan.rule.needs == "mean":
-            scores, ids = view.index.search(view.space.queries_to_vectors(queries), k, allowed=allowed)
+            mapped = view.space.queries_to_vectors(queries)
+            scores, ids = view.index.search(mapped, k, allowed=allowed, recall=recall)
         else:
             scores = np.full((len(queries), k), -np.inf, np.float32)
             ids = np.full((len(queries), k), -1, np.int64)
             for row, query in enumerate(queries):
                 found = rank(
                     view, self._evidence, plan.rule, [QueryPart(modality, query)], k,
-                    shortlist=shortlist or self.settings.shortlist, allowed=allowed,
+                    shortlist=shortlist or self.settings.shortlist, recall=recall, allowed=allowed,
                     covariance_map=plan.covariance_map, shrinkage=plan.shrinkage,
                 )  # fmt: skip
                 scores[row, : len(found.ids)] = found.scores
                 ids[row, : len(found.ids)] = found.ids
-        return (scores[0], ids[0]) if np.ndim(q) == 1 else (scores, ids)
+        return scores, ids
+
+    def _mended(self, view: IndexView, error: DamagedIndex) -> None:
+        """Build an index anew that turned out to be damaged while it was searched."""
+        log.warning("%s; rebuilding it from the database", error.message)
+        self._views.rebuild(view.encoder_id, view.identity, view.space)
+        self._fast = {}
 
     def similar(self, name: str, k: int = 10, *, distance: str = "frechet", encoder: str | None = None) -> Hits:
         """Models whose samples are distributed like this one's.
@@ -200,7 +257,12 @@ class Searching(Collection):
 
     def _mean_of(self, name: str, encoder_id: int, identity: EncoderIdentity) -> tuple[int, NDArray[np.float32]]:
         model_id = self._catalog.model(name).id
-        return model_id, self._views.current(encoder_id, identity).index.vectors(np.array([model_id]))[0]
+        view = self._views.current(encoder_id, identity)
+        try:
+            return model_id, view.index.vectors(np.array([model_id]))[0]
+        except DamagedIndex as error:
+            self._mended(view, error)
+            return model_id, self._views.current(encoder_id, identity).index.vectors(np.array([model_id]))[0]
 
     def _hits(
         self,

@@ -15,8 +15,8 @@ DEFAULT_ENCODER = "open_clip:ViT-B-32/openai"
 SHORTLIST_SPACES = ("first_moment", "whitened_first_moment", "linear_density")
 """The spaces that the exact rules' candidates can come from."""
 
-INDEX_KINDS = ("auto", "flat", "panorama")
-"""How the index is searched; all of them exactly."""
+INDEX_KINDS = ("auto", "flat", "panorama", "quantized")
+"""How the index is searched; see ``engine.index.choose``."""
 
 _WHOLE = {
     "shortlist": 1, "batch_size": 1, "decode_workers": 1, "max_pixels": 1, "max_archive_bytes": 1,
@@ -39,7 +39,12 @@ class Settings:
     shrinkage: float = 0.8
     """Weight of the collection's pooled covariance in each model's own, for Gaussian density; 0: its own alone."""
     index_kind: str = "auto"
-    """`flat` reads every vector, `panorama` drops most of them early; `auto` chooses by number and structure."""
+    """`flat` reads every vector, `panorama` drops most of them early, `quantized` reads short codes of the nearest
+    cells; `auto` chooses by number and structure."""
+    recall: float = 0.95
+    """Share of the best first moments that a search finds, on average: measured when the index was built. 1: all."""
+    refresh_interval: float = 5.0
+    """Seconds after which `search_vectors` notices what others have committed; 0: only when `refresh` is called."""
     shortlist: int = 200
     """First-moment candidates that the exact stage re-ranks."""
     shortlist_space: str = "first_moment"
@@ -82,13 +87,15 @@ class Settings:
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or value < lowest:
                 raise InvalidInput(f"setting {name} must be a whole number, at least {lowest}, got {value!r}")
-        for name in ("epsilon", "busy_timeout", "generator_timeout", "max_bad_share"):
+        for name in ("epsilon", "busy_timeout", "generator_timeout", "max_bad_share", "refresh_interval"):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
                 raise InvalidInput(f"setting {name} must be a finite number, got {value!r}")
         for name in ("epsilon", "busy_timeout", "generator_timeout"):
             if not getattr(self, name) > 0:
                 raise InvalidInput(f"setting {name} must be above 0, got {getattr(self, name)!r}")
+        if self.refresh_interval < 0:
+            raise InvalidInput(f"setting refresh_interval must be at least 0, got {self.refresh_interval!r}")
         if self.shortlist_space not in SHORTLIST_SPACES:
             allowed = ", ".join(SHORTLIST_SPACES)
             raise InvalidInput(f"setting shortlist_space must be one of {allowed}, got {self.shortlist_space!r}")
@@ -100,6 +107,8 @@ class Settings:
             or not 0 <= self.shrinkage < 1
         ):
             raise InvalidInput(f"setting shrinkage must be a number in [0, 1), got {self.shrinkage!r}")
+        if isinstance(self.recall, bool) or not isinstance(self.recall, (int, float)) or not 0 < self.recall <= 1:
+            raise InvalidInput(f"setting recall must be a number above 0 and at most 1, got {self.recall!r}")
         if not 0 <= self.max_bad_share < 1:
             raise InvalidInput(f"setting max_bad_share must be in [0, 1), got {self.max_bad_share!r}")
 

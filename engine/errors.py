@@ -193,6 +193,10 @@ class CorruptData(StorageError):
     """Stored bytes do not match their checksum."""
 
 
+class DamagedIndex(CorruptData):
+    """A part of an index file that was read just now does not match its checksum. The index can be built again."""
+
+
 class MissingStatistics(EngineError):
     """A model has no covariance, or no stored sample features, and the method needs them."""
 

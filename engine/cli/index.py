@@ -8,7 +8,7 @@ import click
 
 from engine.cli.group import Group
 from engine.cli.options import open_collection, shared
-from engine.cli.output import show_json
+from engine.cli.output import say, show_json
 from engine.cli.table import Column, show_table
 
 
@@ -82,6 +82,13 @@ def _show(statuses: list[dict[str, Any]], as_json: bool) -> None:
             for one in statuses
         ],
     )
+    for one in statuses:
+        if one.get("why"):
+            say(f"{one['encoder']}, {one['space']}: {one['kind']}, because {one['why']}")
+        measured = [(said["asked"], said["measured"]) for said in one.get("recall") or [] if said["answers"] == 10]
+        if measured:
+            found = ", ".join(f"{100 * asked:g} % asked, {100 * got:.1f} % measured" for asked, got in measured)
+            say(f"  of the 10 best: {found}")
 
 
 def bytes_to_text(count: int) -> str:

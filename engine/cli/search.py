@@ -18,7 +18,7 @@ from engine.cli.options import (
 from engine.cli.output import say, show_json
 from engine.cli.shapes import hits_to_json
 from engine.cli.table import Column, show_table
-from engine.config import SHORTLIST_SPACES
+from engine.config import SHORTLIST_SPACES, Settings
 
 if TYPE_CHECKING:
     from engine.records import Hits
@@ -59,6 +59,13 @@ timings_option = click.option("--timings", is_flag=True, help="Print the time of
     help="Where they come from. Default: the setting.",
 )
 @click.option(
+    "--recall",
+    metavar="SHARE",
+    type=click.FloatRange(min=0, min_open=True, max=1),
+    help="Share of the best first moments that is found, on average; 1 for all of them. "
+    f"Default: {Settings.recall}. Small collections are always searched exactly.",
+)
+@click.option(
     "--transform",
     metavar="NAME",
     default="auto",
@@ -82,6 +89,7 @@ def search(
     encoder: str | None,
     shortlist: int | None,
     shortlist_space: str | None,
+    recall: float | None,
     transform: str,
     plain: bool,
     timings: bool,
@@ -100,6 +108,7 @@ def search(
             text=text, image=image, sketch=sketch, model=model, k=k, method=method, weights=weights or None,
             where=where, encoder=encoder, shortlist=shortlist, tempered=not plain,
             transform=None if transform == "none" else transform, shortlist_space=shortlist_space,
+            recall=recall,
         )  # fmt: skip
     show_hits(hits, as_json, timings=timings)
 

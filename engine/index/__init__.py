@@ -10,6 +10,7 @@ from engine.index.factors import FactorStore
 from engine.index.flat import FlatIndex
 from engine.index.live import LiveIndex
 from engine.index.panorama import PanoramaIndex
+from engine.index.quantized import QuantizedIndex
 
 __all__ = [
     "MISSING",
@@ -20,4 +21,5 @@ __all__ = [
     "FlatIndex",
     "LiveIndex",
     "PanoramaIndex",
+    "QuantizedIndex",
 ]

@@ -24,12 +24,14 @@ class FirstMomentIndex(ABC):
     """Inner-product search over μ̃ ``(n, d)`` float32.
 
     Class attributes say what a kind can do: ``kind`` names it in snapshots and settings; ``exact`` whether every
-    answer equals a full scan's; ``files`` names what ``save`` writes.
+    answer equals a full scan's, whatever recall is asked for; ``files`` names what ``save`` writes, and ``mapped``
+    those of them that ``load`` verifies as they are read, and not before.
     """
 
     kind: ClassVar[str]
     exact: ClassVar[bool]
     files: ClassVar[tuple[str, ...]]
+    mapped: ClassVar[tuple[str, ...]] = ()
 
     @classmethod
     @abstractmethod
@@ -41,13 +43,16 @@ class FirstMomentIndex(ABC):
         """A new index with ``removed`` gone and ``ids`` added or replaced. This one stays valid."""
 
     @abstractmethod
-    def search(self, queries: Float32, k: int, *, allowed: Int64 | None = None) -> tuple[Float32, Int64]:
+    def search(
+        self, queries: Float32, k: int, *, allowed: Int64 | None = None, recall: float = 1.0
+    ) -> tuple[Float32, Int64]:
         """The k best models of each query.
 
         Args:
             queries: ``(m, d)`` float32, C-contiguous.
             k: at least 1.
             allowed: ids that may be answered, or None for all; k answers come back whenever k of them exist.
+            recall: the share of the k best that is found, on average; 1 means all. Exact kinds find all.
 
         Returns:
             ``(scores (m, k) float32, ids (m, k) int64)``, best first, padded with −inf and ``MISSING``.
@@ -72,7 +77,7 @@ class FirstMomentIndex(ABC):
     @classmethod
     @abstractmethod
     def load(cls, folder: Path, *, dimension: int) -> FirstMomentIndex:
-        """Read what ``save`` wrote. Checksums have been verified by the caller.
+        """Read what ``save`` wrote. Checksums of all but the ``mapped`` files have been verified by the caller.
 
         Raises:
             OSError, ValueError: it is not what ``save`` writes.

@@ -72,7 +72,9 @@ class FlatIndex(FirstMomentIndex):
             np.concatenate([self._ids[keep], ids]), np.concatenate([self._stored(keep), self._mapped(vectors)])
         )
 
-    def search(self, queries: Float32, k: int, *, allowed: Int64 | None = None) -> tuple[Float32, Int64]:
+    def search(
+        self, queries: Float32, k: int, *, allowed: Int64 | None = None, recall: float = 1.0
+    ) -> tuple[Float32, Int64]:
         """See the base class."""
         parameters = None
         if allowed is not None:

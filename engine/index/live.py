@@ -1,7 +1,8 @@
 """An index that takes writes: a large base, a small exact tail of what is new, and tombstones for what is gone.
 
 Both are merged when it is searched, so that a write costs a copy of the tail and not of the base. Once tail and
-tombstones have grown to a share of the base, ``updated`` folds them in.
+tombstones have grown to a share of the base they should be folded in, by whoever holds the index; ``carried`` brings
+what was written meanwhile over to the result.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.index.base import MISSING, FirstMomentIndex, Float32, Int64
-from engine.index.choose import AUTO, suited
+from engine.index.choose import AUTO, no_models, suited
 from engine.index.flat import FlatIndex
 
 LEAST = 1024
@@ -32,6 +33,7 @@ class LiveIndex:
         dead: ids of the base ``(n,)`` that no longer count: removed, or replaced by the tail's. Sorted, distinct.
         least: so many writes are never worth folding in.
         wanted: the kind that the base gets when they are.
+        why: in words, why the base is of the kind that it is.
     """
 
     base: FirstMomentIndex
@@ -39,41 +41,56 @@ class LiveIndex:
     dead: Int64
     least: int = LEAST
     wanted: str = AUTO
+    why: str = ""
 
     @classmethod
-    def over(cls, base: FirstMomentIndex, *, least: int = LEAST, wanted: str = AUTO) -> LiveIndex:
+    def over(
+        cls, base: FirstMomentIndex, *, least: int = LEAST, wanted: str = AUTO, why: str = ""
+    ) -> LiveIndex:  # fmt: skip
         """A base without writes."""
-        d = base.dimension
-        none = FlatIndex.build(np.empty(0, np.int64), np.empty((0, d), np.float32), dimension=d)
-        return cls(base, none, np.empty(0, np.int64), least, wanted)
+        return cls(base, no_models(base.dimension), np.empty(0, np.int64), least, wanted, why)
 
     @property
     def writes(self) -> int:
         """How many models are in the tail or dead: what is not in the base as it is."""
         return len(self.tail) + len(self.dead)
 
+    @property
+    def overgrown(self) -> bool:
+        """Whether the writes should be folded in."""
+        return self.writes > max(self.least, SHARE * len(self.base))
+
     def updated(self, ids: Int64, vectors: Float32, removed: Int64) -> LiveIndex:
-        """See ``FirstMomentIndex``. Costs one copy of the tail, or, now and then, of everything."""
+        """See ``FirstMomentIndex``. Costs one copy of the tail."""
         gone = np.concatenate([np.asarray(removed, np.int64), np.asarray(ids, np.int64)])
         dead = np.union1d(self.dead, gone[self._in_base(gone)])
-        tail = self.tail.updated(ids, vectors, removed)
-        live = replace(self, tail=tail, dead=dead)
-        return live.compacted() if live.writes > max(self.least, SHARE * len(self.base)) else live
+        return replace(self, tail=self.tail.updated(ids, vectors, removed), dead=dead)
 
     def compacted(self) -> LiveIndex:
         """The same models with everything in the base."""
         if not self.writes:
             return self
         ids = self.tail.ids
-        base = suited(self.base.updated(ids, self.tail.vectors(ids), self.dead), self.wanted)
-        return LiveIndex.over(base, least=self.least, wanted=self.wanted)
+        base, why = suited(self.base.updated(ids, self.tail.vectors(ids), self.dead), self.wanted)
+        return LiveIndex.over(base, least=self.least, wanted=self.wanted, why=why)
 
-    def search(self, queries: Float32, k: int, *, allowed: Int64 | None = None) -> tuple[Float32, Int64]:
-        """See ``FirstMomentIndex``."""
+    def carried(self, since: LiveIndex, folded: LiveIndex) -> LiveIndex:
+        """``folded`` is ``since`` compacted, and this index what has become of ``since`` meanwhile: both together."""
+        assert self.base is since.base, "folded from another base"
+        ids = self.tail.ids
+        mine = self.tail.vectors(ids)
+        changed = (mine != since.tail.vectors(ids)).any(axis=1)  # what was not there is NaN, and differs
+        gone = np.union1d(np.setdiff1d(self.dead, since.dead), np.setdiff1d(since.tail.ids, ids))
+        return folded.updated(ids[changed], mine[changed], np.setdiff1d(gone, ids))
+
+    def search(
+        self, queries: Float32, k: int, *, allowed: Int64 | None = None, recall: float = 1.0
+    ) -> tuple[Float32, Int64]:
+        """See ``FirstMomentIndex``. The tail is always searched exactly."""
         if not len(self.dead):
-            scores, ids = self.base.search(queries, k, allowed=allowed)
+            scores, ids = self.base.search(queries, k, allowed=allowed, recall=recall)
         else:
-            scores, ids = self._base_without_the_dead(queries, k, allowed)
+            scores, ids = self._base_without_the_dead(queries, k, allowed, recall)
         if not len(self.tail):
             return scores, ids
         more, others = self.tail.search(queries, k, allowed=allowed)
@@ -81,13 +98,15 @@ class LiveIndex:
         order = np.argsort(-scores, axis=1, kind="stable")[:, :k]
         return np.take_along_axis(scores, order, axis=1), np.take_along_axis(ids, order, axis=1)
 
-    def _base_without_the_dead(self, queries: Float32, k: int, allowed: Int64 | None) -> tuple[Float32, Int64]:
+    def _base_without_the_dead(
+        self, queries: Float32, k: int, allowed: Int64 | None, recall: float
+    ) -> tuple[Float32, Int64]:
         """The base's k best that live. Few of the dead are among the best: fetch a few more, then twice that."""
         if allowed is not None:
-            return self.base.search(queries, k, allowed=np.setdiff1d(allowed, self.dead))
+            return self.base.search(queries, k, allowed=np.setdiff1d(allowed, self.dead), recall=recall)
         width = min(k + 8, k + len(self.dead))
         while True:
-            scores, ids = self.base.search(queries, width)
+            scores, ids = self.base.search(queries, width, recall=recall)
             alive = ~np.isin(ids, self.dead) & (ids != MISSING)
             if width >= k + len(self.dead) or (alive.sum(axis=1) >= k).all():
                 break

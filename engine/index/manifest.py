@@ -10,7 +10,7 @@ from typing import Any
 from engine.errors import CorruptData
 
 CURRENT = "CURRENT.json"
-FORMAT = 2
+FORMAT = 3
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,7 @@ class SnapshotManifest:
     models: int
     change: int
     generation: str
+    why: str
     files: dict[str, str]
 
 

@@ -12,7 +12,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from engine.index.base import Float32, Int64
+from engine.index.base import FirstMomentIndex, Float32, Int64
 from engine.index.flat import BLOCK, IDS, VECTORS, FlatIndex, array_to_file, file_to_array, read_rows
 
 ROTATION = "rotation.npy"
@@ -92,7 +92,7 @@ class PanoramaIndex(FlatIndex):
         return cls(ids, rotated, rotation)
 
 
-def gathers(index: FlatIndex) -> float:
+def gathers(index: FirstMomentIndex) -> float:
     """The share of the vectors' second moment that an eighth of the directions hold: near 1/8, there is no pruning.
 
     Of many vectors, ``SAMPLE`` evenly spread ones are read: it is asked whenever writes are folded in.

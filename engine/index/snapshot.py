@@ -41,9 +41,9 @@ def file_checksum(path: Path) -> str:
 
 def publish(
     root: Path, index: FirstMomentIndex, *, collection: str, encoder: str, fingerprint: str, space: str, version: str,
-    change: int, dimension: int,
+    change: int, dimension: int, why: str = "",
 ) -> SnapshotManifest:  # fmt: skip
-    """Write ``index`` as the current snapshot under ``root``.
+    """Write ``index`` as the current snapshot under ``root``. ``why`` says in words why it is of its kind.
 
     Raises:
         DiskFull, StorageError: it could not be written; the old snapshot, if any, is untouched.
@@ -58,7 +58,7 @@ def publish(
         _sync(folder)
         manifest = SnapshotManifest(
             FORMAT, collection, encoder, fingerprint, space, version, index.kind, dimension, len(index), change,
-            generation,
+            generation, why,
             {name: file_checksum(folder / name) for name in index.files},
         )  # fmt: skip
         beside.write_text(json.dumps(asdict(manifest), indent=1), encoding="utf-8")
@@ -80,8 +80,8 @@ def publish(
     return manifest
 
 
-def load(root: Path, manifest: SnapshotManifest) -> FirstMomentIndex:
-    """The index of a snapshot, after verifying every file's checksum.
+def load(root: Path, manifest: SnapshotManifest, *, thorough: bool = False) -> FirstMomentIndex:
+    """The index of a snapshot, after verifying every file's checksum; those that are mapped only if ``thorough``.
 
     Raises:
         CorruptData: a file is missing or does not match.
@@ -93,6 +93,8 @@ def load(root: Path, manifest: SnapshotManifest) -> FirstMomentIndex:
     if set(manifest.files) != set(kind.files):
         raise CorruptData(f"the index in {folder} must have the files {', '.join(kind.files)}")
     for name, expected in manifest.files.items():
+        if name in kind.mapped and not thorough:
+            continue
         try:
             actual = file_checksum(folder / name)
         except OSError as error:

@@ -112,7 +112,7 @@ def _snapshot(
         manifest = snapshots.read_manifest(folder)
         if manifest is None:
             return [Finding("stale", f"{name}: there is no index snapshot in {folder}", repair)]
-        index = snapshots.load(folder, manifest)
+        index = snapshots.load(folder, manifest, thorough=True)
     except CorruptData as error:
         return [Finding("damage", error.message, repair)]
     if manifest.change > catalog.last_change():

@@ -49,12 +49,28 @@ def checked_k(k: Any) -> int:
     return int(k)
 
 
+def checked_recall(recall: Any, default: float) -> float:
+    """The share of the best that should be found, ``default`` for None.
+
+    Raises:
+        InvalidQuery: not a number above 0 and at most 1.
+    """
+    if recall is None:
+        return default
+    if isinstance(recall, bool) or not isinstance(recall, (int, float)) or not 0 < recall <= 1:
+        raise InvalidQuery(f"recall must be a number above 0 and at most 1, got {recall!r}", hint="1 means exact")
+    return float(recall)
+
+
 def checked_vectors(queries: Any, dimension: int) -> NDArray[np.float32]:
-    """Query vectors ``(d,)`` or ``(n, d)`` to C-contiguous ``(n, d)`` float32 of unit norm.
+    """Query vectors ``(d,)`` or ``(n, d)``, of NumPy or torch, to C-contiguous ``(n, d)`` float32 of unit norm.
 
     Raises:
         InvalidFeatures: a wrong shape or dtype, a NaN, an infinity, or a zero vector.
     """
+    if hasattr(queries, "detach"):  # torch's: from any device, and of dtypes that NumPy lacks
+        queries = queries.detach()
+        queries = (queries.float() if queries.is_floating_point() else queries).cpu().numpy()
     try:
         array = np.asarray(queries)
     except ValueError as error:

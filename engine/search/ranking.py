@@ -63,6 +63,7 @@ def rank(
     k: int,
     *,
     shortlist: int,
+    recall: float = 1.0,
     allowed: Int64 | None = None,
     tempered: bool = True,
     covariance_map: CovarianceMap | None = None,
@@ -73,8 +74,8 @@ def rank(
     Rules that need only the mean are answered in the view's space; the others take their candidates from it.
     ``covariance_map`` is a learned transform of densities, ``shrinkage`` what their covariances are drawn toward.
 
-    ``allowed`` restricts the answers; models named by a part are left out. When candidates turn out to lack what
-    the rule needs, the shortlist grows until k models could be scored or none is left.
+    ``recall`` is that of the view's search. ``allowed`` restricts the answers; models named by a part are left out.
+    When candidates lack what the rule needs, the shortlist grows until k models could be scored or none is left.
 
     Raises:
         MissingStatistics: models exist but none of them has what the rule needs.
@@ -82,17 +83,21 @@ def rank(
     """
     if k < 1 or shortlist < 1:
         raise InvalidQuery(f"k and the shortlist must be at least 1, got k={k}, shortlist={shortlist}")
-    allowed = _without_query_models(view, parts, allowed)
+    named = [part.model_id for part in parts if part.model_id is not None]
     queries = view.space.queries_to_vectors(np.stack([part.feature for part in parts]))
     scales = _scales(view, parts, queries, tempered)
     combined = _combined(queries, scales)
-    available = len(view.index) if allowed is None else int(np.isin(allowed, view.index.ids).sum())
+    available = _available(view, named, allowed)
+
+    def candidates(width: int) -> Int64:
+        return _candidates(view, combined, width, allowed, recall, named)
+
     if rule.needs != "mean":
         width = max(shortlist, k)
         score = _scorer(view, evidence, rule, covariance_map, shrinkage)
-        return _rerank(view, score, rule, parts, k, width, available, allowed, tempered, combined)
+        return _rerank(view, score, rule, parts, k, width, available, tempered, candidates)
     started = perf_counter()
-    ids = _candidates(view, combined, min(k, available), allowed)
+    ids = candidates(min(k, available))
     shares = _cosines(view, ids, queries, scales)
     scores = shares.sum(axis=0)
     order = np.lexsort((ids, -scores))
@@ -108,15 +113,14 @@ def _rerank(
     k: int,
     width: int,
     available: int,
-    allowed: Int64 | None,
     tempered: bool,
-    combined: NDArray[np.float32],
+    candidates: Callable[[int], Int64],
 ) -> Ranking:
     timings = {"shortlist": 0.0, "rerank": 0.0}
     while True:
         width = min(width, available)
         started = perf_counter()
-        ids = _candidates(view, combined, width, allowed)
+        ids = candidates(width)
         searched = perf_counter()
         raw = score(parts, ids)
         timings["shortlist"] += 1e3 * (searched - started)
@@ -144,12 +148,12 @@ def _rerank(
     return Ranking(kept[order], scores[order], shares[:, order], len(ids), left_out, timings)
 
 
-def _without_query_models(view: IndexView, parts: Sequence[QueryPart], allowed: Int64 | None) -> Int64 | None:
-    named = [part.model_id for part in parts if part.model_id is not None]
-    if not named:
-        return allowed
-    known = view.index.ids if allowed is None else allowed
-    return np.asarray(known[~np.isin(known, named)], np.int64)
+def _available(view: IndexView, named: list[int], allowed: Int64 | None) -> int:
+    """How many models can be answered."""
+    if allowed is None:
+        there = view.index.vectors(np.array(sorted(set(named)), np.int64))
+        return len(view.index) - int((~np.isnan(there).any(axis=1)).sum())
+    return int(np.isin(np.setdiff1d(allowed, named), view.index.ids).sum())
 
 
 def _scales(view: IndexView, parts: Sequence[QueryPart], queries: NDArray[np.float32], tempered: bool) -> list[float]:
@@ -168,11 +172,15 @@ def _combined(queries: NDArray[np.float32], scales: Sequence[float]) -> NDArray[
     return np.asarray(np.asarray(scales) @ queries.astype(np.float64), np.float32)
 
 
-def _candidates(view: IndexView, query: NDArray[np.float32], width: int, allowed: Int64 | None) -> Int64:
+def _candidates(
+    view: IndexView, query: NDArray[np.float32], width: int, allowed: Int64 | None, recall: float, named: list[int]
+) -> Int64:
+    """The ``width`` best, without those that are ``named``: as many more are asked for."""
     if width == 0:
         return np.empty(0, np.int64)
-    _, ids = view.index.search(np.ascontiguousarray(query[None]), width, allowed=allowed)
-    return np.asarray(ids[0][ids[0] != MISSING], np.int64)
+    _, ids = view.index.search(np.ascontiguousarray(query[None]), width + len(named), allowed=allowed, recall=recall)
+    found = ids[0][ids[0] != MISSING]
+    return np.asarray(found[~np.isin(found, named)][:width] if named else found, np.int64)
 
 
 def _cosines(view: IndexView, ids: Int64, queries: NDArray[np.float32], scales: Sequence[float]) -> Float64:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 from engine.errors import CorruptData
+from engine.index import QuantizedIndex
 from engine.index import snapshot as snapshots
+from engine.index.tuning import Tuning
 from engine.records import EncoderIdentity
 from engine.search.spaces import FIRST_MOMENT
 from engine.search.views import IndexViews
@@ -42,7 +46,26 @@ def view_to_status(
         **status,
         "snapshot": "current" if (manifest.version, manifest.change) == (version, status["change"]) else "behind",
         "kind": manifest.kind,
+        "why": manifest.why,
+        "recall": _recalls(folder / manifest.generation, manifest.kind),
         "snapshot_models": manifest.models,
         "snapshot_change": manifest.change,
         "bytes": size,
     }
+
+
+def _recalls(folder: Path, kind: str) -> list[dict[str, Any]] | None:
+    """What was measured of each recall when the index was built; None where the kind is exact."""
+    if kind != QuantizedIndex.kind:
+        return None
+    try:
+        tuning = Tuning.from_json(json.loads((folder / "tuning.json").read_text(encoding="utf-8")))
+    except (OSError, ValueError):
+        return []
+    return [
+        {
+            "answers": one.depth, "asked": one.target, "measured": one.recall, "models": tuning.models,
+            "queries": tuning.queries,
+        }
+        for one in tuning.settings
+    ]  # fmt: skip

@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 
 from engine.blas import one_thread
 from engine.errors import CorruptData, StorageError
-from engine.index import FlatIndex, LiveIndex
+from engine.index import LiveIndex
 from engine.index import snapshot as snapshots
-from engine.index.choose import suited
+from engine.index.choose import AUTO, built, suited
 from engine.records import EncoderIdentity
 from engine.scores import unit
 from engine.search.spaces import FIRST_MOMENT, IDENTITY, Space
@@ -46,15 +46,27 @@ class IndexView:
     space: Space = IDENTITY
 
 
+@dataclass(frozen=True, eq=False)
+class _Read:
+    """Vectors ``(n, d + extra)`` of models, the ids that are gone, those that are damaged, and the last change."""
+
+    ids: Int64
+    vectors: NDArray[np.float32]
+    removed: list[int]
+    broken: frozenset[int]
+    newest: int
+
+
 class IndexViews:
     """The views of one collection, one an encoder and space. Threads may share it."""
 
-    def __init__(self, catalog: Catalog, root: Path, kind: str = "auto") -> None:
+    def __init__(self, catalog: Catalog, root: Path, kind: str = AUTO) -> None:
         self.catalog = catalog
         self.kind = kind
         self.root = root
         self._views: dict[tuple[int, str], IndexView] = {}
         self._published: dict[tuple[int, str], tuple[str, int]] = {}
+        self._folding: dict[tuple[int, str], threading.Thread] = {}
         self._lock = threading.Lock()
         self._collection = catalog.facts()["id"]
 
@@ -78,6 +90,8 @@ class IndexViews:
             known = view is not None and view.space.version == space.version
             view = self._replayed(view) if view and known else self._opened(encoder_id, identity, space)
             self._views[encoder_id, space.key] = view
+            if view.index.overgrown:
+                view = self._folded(view)
             return view
 
     def rebuild(self, encoder_id: int, identity: EncoderIdentity, space: Space = IDENTITY) -> IndexView:
@@ -86,7 +100,7 @@ class IndexViews:
             view = self._built(encoder_id, identity, space)
             self._views[encoder_id, space.key] = view
             self._publish(view)
-            return view
+            return self._views[encoder_id, space.key]
 
     def forget(self, encoder_id: int, identity: EncoderIdentity, key: str) -> None:
         """Drop a space's view and its snapshots."""
@@ -99,7 +113,7 @@ class IndexViews:
     def publish_stale(self) -> None:
         """Publish every view that is newer than its snapshot; a failure is logged, for a snapshot is only a cache."""
         with self._lock:
-            for key, view in self._views.items():
+            for key, view in list(self._views.items()):
                 version, change = self._published.get(key, (None, -1))
                 if (version, change) == (view.space.version, view.change):
                     continue
@@ -129,8 +143,8 @@ class IndexViews:
             log.info("the index in %s is of another transform; rebuilding it from the database", folder)
             return self._built(encoder_id, identity, space)
         self._published[encoder_id, space.key] = (manifest.version, manifest.change)
-        index = index if self.kind == "auto" else suited(index, self.kind)
-        live = LiveIndex.over(index, wanted=self.kind)
+        index, why = (index, manifest.why) if self.kind == AUTO else suited(index, self.kind)
+        live = LiveIndex.over(index, wanted=self.kind, why=why)
         view = self._replayed(IndexView(encoder_id, identity, live, manifest.change, frozenset(), space))
         stored = self.catalog.statistics_count(encoder_id)
         if len(view.index) + len(view.damaged) != stored:
@@ -141,32 +155,72 @@ class IndexViews:
         return view
 
     def _built(self, encoder_id: int, identity: EncoderIdentity, space: Space) -> IndexView:
-        dimension = identity.dimension + space.extra
-        none = FlatIndex.build(np.empty(0, np.int64), np.empty((0, dimension), np.float32), dimension=dimension)
-        empty = LiveIndex.over(none, wanted=self.kind)
-        view = self._replayed(IndexView(encoder_id, identity, empty, 0, frozenset(), space))
-        return replace(view, index=view.index.compacted())
+        found = self._read(encoder_id, space, 0, frozenset())
+        index, why = built(
+            found.ids, found.vectors, dimension=identity.dimension + space.extra, wanted=self.kind
+        )  # fmt: skip
+        live = LiveIndex.over(index, wanted=self.kind, why=why)
+        return IndexView(encoder_id, identity, live, found.newest, found.broken, space)
 
     def _replayed(self, view: IndexView) -> IndexView:
-        ids, means, removed, damaged, newest = self.catalog.means_since(view.encoder_id, view.change)
-        if newest == view.change:
+        found = self._read(view.encoder_id, view.space, view.change, view.damaged)
+        if found.newest == view.change:
             return view
-        vectors = models_to_vectors(self.catalog, view.encoder_id, view.space, ids, means)
-        finite = np.isfinite(vectors).all(axis=1)
-        broken = {*damaged, *ids[~finite].tolist()}
-        for model_id in broken - view.damaged:
-            log.warning("model id %d is left out of the index: its stored statistics are damaged", model_id)
-        gone = np.array([*removed, *broken], np.int64)
+        gone = np.array([*found.removed, *found.broken], np.int64)
         index = view.index
-        if len(ids) or len(gone):
-            index = index.updated(ids[finite], vectors[finite], gone)
-        still = (view.damaged - set(ids.tolist()) - set(removed)) | broken
-        return IndexView(view.encoder_id, view.identity, index, newest, frozenset(still), view.space)
+        if len(found.ids) or len(gone):
+            index = index.updated(found.ids, found.vectors, gone)
+        still = (view.damaged - set(found.ids.tolist()) - set(found.removed)) | found.broken
+        return replace(view, index=index, change=found.newest, damaged=frozenset(still))
+
+    def _read(self, encoder_id: int, space: Space, change: int, known: frozenset[int]) -> _Read:
+        """What was committed after a change. Models already ``known`` to be damaged are not warned of again."""
+        ids, means, removed, damaged, newest = self.catalog.means_since(encoder_id, change)
+        vectors = models_to_vectors(self.catalog, encoder_id, space, ids, means)
+        finite = np.isfinite(vectors).all(axis=1)
+        broken = frozenset({*damaged, *ids[~finite].tolist()})
+        for model_id in broken - known:
+            log.warning("model id %d is left out of the index: its stored statistics are damaged", model_id)
+        if not finite.all():
+            ids, vectors = ids[finite], vectors[finite]
+        return _Read(ids, vectors, removed, broken, newest)
+
+    def _folded(self, view: IndexView) -> IndexView:
+        """Fold the writes in: at once where that is quick, else behind the searches, which go on meanwhile."""
+        key = (view.encoder_id, view.space.key)
+        if len(view.index.base) < LARGE:
+            view = replace(view, index=view.index.compacted())
+            self._views[key] = view
+        elif key not in self._folding:
+            thread = threading.Thread(target=self._fold, args=(key, view), name="fold index", daemon=True)
+            self._folding[key] = thread
+            thread.start()
+        return view
+
+    def _fold(self, key: tuple[int, str], began: IndexView) -> None:
+        try:
+            folded = began.index.compacted()
+            with self._lock:
+                view = self._views.get(key)
+                if view is None or view.index.base is not began.index.base:
+                    return  # rebuilt meanwhile
+                self._views[key] = replace(view, index=view.index.carried(began.index, folded))
+        except Exception:  # a thread of its own: nobody else would hear of it, and the view is good as it is
+            log.exception("writes could not be folded into the index %s", self.folder(began.identity, key[1]))
+        finally:
+            self._folding.pop(key, None)
+
+    def wait(self) -> None:
+        """Until no writes are being folded in."""
+        for thread in list(self._folding.values()):
+            thread.join()
 
     def _publish(self, view: IndexView) -> None:
-        snapshots.publish(
+        index = view.index.compacted()
+        manifest = snapshots.publish(
             self.folder(view.identity, view.space.key),
-            view.index.compacted().base,
+            index.base,
+            why=index.why,
             collection=self._collection,
             encoder=view.identity.name,
             fingerprint=view.identity.fingerprint,
@@ -175,7 +229,15 @@ class IndexViews:
             change=view.change,
             dimension=view.identity.dimension + view.space.extra,
         )
-        self._published[view.encoder_id, view.space.key] = (view.space.version, view.change)
+        key = (view.encoder_id, view.space.key)
+        self._published[key] = (view.space.version, view.change)
+        if index.base.mapped:  # from the file, what has been written need not stay in memory
+            try:
+                base = snapshots.load(self.folder(view.identity, view.space.key), manifest)
+            except CorruptData as error:  # another process has published meanwhile, and removed it
+                log.info("%s", error)
+                return
+            self._views[key] = replace(view, index=replace(index, base=base))
 
 
 def models_to_vectors(
@@ -185,10 +247,11 @@ def models_to_vectors(
 
     A row is NaN where the model's mean is damaged, or its covariance, where the space needs that.
     """
-    if space.statistics_to_vectors is None:
-        starts = range(0, max(len(means), 1), BLOCK)
-        return np.concatenate([space.means_to_vectors(unit(means[start : start + BLOCK])) for start in starts])
     vectors = np.full((len(ids), means.shape[1] + space.extra), np.nan, np.float32)
+    if space.statistics_to_vectors is None:
+        for start in range(0, len(means), BLOCK):
+            vectors[start : start + BLOCK] = space.means_to_vectors(unit(means[start : start + BLOCK]))
+        return vectors
     for start in range(0, len(ids), COVARIANCES):
         block = ids[start : start + COVARIANCES].tolist()
         good, _ = catalog.statistics(encoder_id, block)

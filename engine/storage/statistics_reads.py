@@ -51,16 +51,19 @@ class StatisticsReads:
                 .order_by(StatisticsRow.model_id)
                 .execution_options(yield_per=CHUNK_ROWS)
             )
-            ids, means, damaged = [], [], []
+            concerned = (StatisticsRow.encoder_id == encoder_id, StatisticsRow.change > change)
+            count = session.scalar(select(func.count()).select_from(StatisticsRow).where(*concerned)) or 0
+            ids: list[int] = []
+            damaged: list[int] = []
+            means = np.empty((count, dimension), np.float32)
             for model_id, mean, expected in session.execute(query):
                 if blobs.checksum(mean) != expected or len(mean) != 4 * dimension:
                     damaged.append(model_id)
                     continue
+                means[len(ids)] = np.frombuffer(mean, blobs.FLOAT32)
                 ids.append(model_id)
-                means.append(np.frombuffer(mean, blobs.FLOAT32))
             removed = select(ChangeRow.model_id).where(ChangeRow.seq > change, ChangeRow.op == "remove")
-            stacked = np.stack(means) if means else np.empty((0, dimension), np.float32)
-            return np.array(ids, np.int64), stacked, list(session.scalars(removed)), damaged, newest
+            return np.array(ids, np.int64), means[: len(ids)], list(session.scalars(removed)), damaged, newest
 
     def changes_behind(self, encoder_id: int, change: int) -> int:
         """How many changes after ``change`` concern an encoder's index."""

@@ -53,7 +53,7 @@ def histories(draw):
     return pool, draw(some), draw(st.lists(st.tuples(some, some), max_size=4))
 
 
-@pytest.mark.parametrize("kind", ["flat", "panorama"])
+@pytest.mark.parametrize("kind", ["flat", "panorama", "quantized"])
 @pytest.mark.parametrize("least", [None, 0, 3, 1000])
 @FEW
 @given(history=histories(), k=st.integers(1, 20), queries=st.integers(0, 4), seed=st.integers(0, 2**31), data=st.data())
@@ -64,7 +64,7 @@ def test_any_history_answers_as_a_full_scan(
     pool, first, rounds = history
     rng = np.random.default_rng(seed)
     contents = dict(zip(first, vectors(rng, len(first)), strict=True))
-    index = suited(build(contents), kind)
+    index, _ = suited(build(contents), kind)
     assert index.kind == kind
     if least is not None:
         index = LiveIndex.over(index, least=least, wanted=kind)
@@ -72,6 +72,8 @@ def test_any_history_answers_as_a_full_scan(
         fresh = vectors(rng, len(upserts))
         before, old = index, dict(contents)
         index = index.updated(np.array(upserts, np.int64), fresh, np.array(removals, np.int64))
+        if least is not None and index.overgrown:
+            index = index.compacted()
         for gone in removals:
             contents.pop(gone, None)
         contents.update(zip(upserts, fresh, strict=True))
@@ -164,6 +166,8 @@ def test_a_write_leaves_the_base_alone(rng: np.random.Generator) -> None:
     assert second.base is first.base
     assert (len(second.tail), second.dead.tolist()) == (2, [3, 7])
     many = second.updated(np.arange(2000, 4000), vectors(rng, 2000), np.empty(0, np.int64))
+    assert (second.overgrown, many.overgrown) == (False, True)
+    many = many.compacted()
     assert (len(many.tail), len(many.dead), len(many.base)) == (0, 0, 2500)
     assert second.compacted().base.ids.tolist() == [*(i for i in range(500) if i not in (3, 7)), 7, 900]
 
@@ -219,9 +223,10 @@ def test_the_kind_follows_number_and_structure(rng: np.random.Generator) -> None
     assert reason(told)[0] == "panorama"
     assert "second moment" in reason(told)[1]
     live = LiveIndex.over(FlatIndex.build(np.empty(0, np.int64), np.empty((0, 64), np.float32), dimension=64))
-    live = live.updated(told.ids, told.vectors(told.ids), np.empty(0, np.int64))
+    live = live.updated(told.ids, told.vectors(told.ids), np.empty(0, np.int64)).compacted()
     assert live.base.kind == "panorama"
-    assert suited(live.base, "flat").kind == "flat"
+    assert "second moment" in live.why
+    assert suited(live.base, "flat")[0].kind == "flat"
 
 
 @pytest.mark.parametrize("name", ["rotation.npy", "vectors.npy", "ids.npy"])

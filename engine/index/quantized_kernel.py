@@ -1,0 +1,450 @@
+"""The compiled loops behind ``QuantizedIndex``: imported on first use, because Numba takes a second to import.
+
+Codes lie in *blocks* of 16 vectors, and in *groups* of 4 bytes a vector, 64 bytes a group: a group holds 4 numbers of 8
+bits, 8 of 4, 16 of 2 or 32 of 1. Byte j of the 4 holds the numbers j, 4 + j, 8 + j …, lowest bits first, so that one
+instruction multiplies 4 numbers of each of 16 vectors by 4 of the query's and adds them up. The query's are
+whole numbers of 8 bits, with a sign, 4 of them in a word.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from llvmlite import binding, ir
+from numba import njit
+from numba.core import cgutils, types
+from numba.extending import intrinsic
+
+LANES = 16
+"""Vectors a block."""
+WIDTHS = (8, 4, 2, 1)
+"""Bits a number, in the order in which groups come."""
+BUCKETS = 256
+AHEAD = 6
+"""Candidates ahead of the one that is scored, whose rows are asked for."""
+LINE = 64
+FREE = {"reassoc", "contract", "nsz", "arcp"}
+WORD = ir.IntType(32)
+WORDS = ir.VectorType(WORD, LANES)
+INSTRUCTION = "llvm.x86.avx512.vpdpbusd.512"
+
+
+def has_instruction() -> bool:
+    """Whether this processor multiplies and adds 64 bytes at once (AVX-512 VNNI)."""
+    return bool(binding.get_host_cpu_features().get("avx512vnni", False))
+
+
+def _splat(builder: Any, word: Any) -> Any:
+    first = builder.insert_element(ir.Constant(WORDS, ir.Undefined), word, WORD(0))
+    return builder.shuffle_vector(first, ir.Constant(WORDS, ir.Undefined), ir.Constant(WORDS, [0] * LANES))
+
+
+def _constant(value: int) -> Any:
+    return ir.Constant(WORDS, [value] * LANES)
+
+
+def _multiplied(builder: Any, total: Any, codes: Any, query: Any, native: bool) -> Any:
+    """``total`` plus, lane by lane, the products of the 4 bytes of ``codes`` (no sign) and of ``query`` (sign)."""
+    if native:
+        kind = ir.FunctionType(WORDS, [WORDS] * 3)
+        function = cgutils.get_or_insert_function(builder.module, kind, INSTRUCTION)
+        return builder.call(function, [total, codes, query])
+    for byte in range(4):
+        code = builder.and_(builder.lshr(codes, _constant(8 * byte)), _constant(255))
+        number = builder.ashr(builder.shl(query, _constant(24 - 8 * byte)), _constant(24))
+        total = builder.add(total, builder.mul(code, number))
+    return total
+
+
+def _block_products(native: bool) -> Any:
+    """Make ``(codes, query, n8, n4, n2, n1, least, out) → mask``: all but the counts and ``least`` are addresses.
+
+    ``out`` gets the 16 inner products as int32; bit l of the mask says that lane l's is above ``least``.
+    """
+
+    def typed(context: Any, codes: Any, query: Any, n8: Any, n4: Any, n2: Any, n1: Any, least: Any, out: Any) -> Any:
+        def generate(target: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            vector, word, byte = WORDS.as_pointer(), WORD.as_pointer(), ir.IntType(8).as_pointer()
+            at = cgutils.alloca_once_value(builder, builder.inttoptr(arguments[0], byte))
+            asked = cgutils.alloca_once_value(builder, builder.inttoptr(arguments[1], word))
+            sums = [cgutils.alloca_once(builder, WORDS) for _ in range(4)]
+            for place in sums:
+                builder.store(_constant(0), place)
+            for bits, count in zip(WIDTHS, arguments[2:6], strict=True):
+                mask = _constant(((1 << bits) - 1) * 0x01010101)
+                with cgutils.for_range(builder, count):
+                    group = builder.load(builder.bitcast(builder.load(at), vector), align=1)
+                    for part in range(8 // bits):
+                        numbers = group if not part else builder.lshr(group, _constant(bits * part))
+                        number = builder.load(builder.gep(builder.load(asked), [WORD(part)]), align=4)
+                        place = sums[part % 4]
+                        total = _multiplied(
+                            builder, builder.load(place), builder.and_(numbers, mask), _splat(builder, number), native
+                        )
+                        builder.store(total, place)
+                    builder.store(builder.gep(builder.load(at), [WORD(LINE)]), at)
+                    builder.store(builder.gep(builder.load(asked), [WORD(8 // bits)]), asked)
+            first, second = (builder.add(builder.load(sums[i]), builder.load(sums[i + 1])) for i in (0, 2))
+            total = builder.add(first, second)
+            builder.store(total, builder.inttoptr(arguments[7], vector), align=4)
+            above = builder.icmp_signed(">", total, _splat(builder, arguments[6]))
+            return builder.zext(builder.bitcast(above, ir.IntType(LANES)), WORD)
+
+        given = (types.uint64, types.uint64, types.int64, types.int64, types.int64, types.int64, types.int32)
+        return types.uint32(*given, types.uint64), generate
+
+    return intrinsic(typed)
+
+
+def _lowest_bit(context: Any, mask: Any) -> Any:
+    """The place of the lowest bit that is set."""
+
+    def generate(target: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.cttz(arguments[0], ir.IntType(1)(0))
+
+    return types.uint32(types.uint32), generate
+
+
+def _prefetch_address(context: Any, address: Any) -> Any:
+    def generate(target: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        pointer = builder.inttoptr(arguments[0], cgutils.voidptr_t)
+        kind = ir.FunctionType(ir.VoidType(), [cgutils.voidptr_t, WORD, WORD, WORD])
+        function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
+        builder.call(function, [pointer, WORD(0), WORD(3), WORD(1)])
+        return target.get_dummy_value()
+
+    return types.void(address), generate
+
+
+block_products = _block_products(has_instruction())
+portable_products = _block_products(False)
+lowest_bit = intrinsic(_lowest_bit)
+prefetch = intrinsic(_prefetch_address)
+
+
+def _turned(rotation: Any, query: Any, out: Any) -> None:
+    """``rotation`` ``(d, d)`` times ``query`` ``(d,)``, four rows at a time."""
+    d = len(query)
+    whole = d - d % 4
+    for r in range(0, whole, 4):
+        a, b, c, e = np.float32(0), np.float32(0), np.float32(0), np.float32(0)
+        row_a, row_b, row_c, row_e = rotation[r], rotation[r + 1], rotation[r + 2], rotation[r + 3]
+        for j in range(d):
+            v = query[j]
+            a += row_a[j] * v
+            b += row_b[j] * v
+            c += row_c[j] * v
+            e += row_e[j] * v
+        out[r], out[r + 1], out[r + 2], out[r + 3] = a, b, c, e
+    for r in range(whole, d):
+        total = np.float32(0)
+        for j in range(d):
+            total += rotation[r, j] * query[j]
+        out[r] = total
+
+
+def _rounded(query: Any, steps: Any, out: Any) -> Any:
+    """``query · steps`` in whole numbers of 8 bits into ``out``, which is zero beyond; what one of them is worth."""
+    largest = np.float32(0)
+    for j in range(len(steps)):
+        largest = max(largest, abs(query[j] * steps[j]))
+    unit = np.float32(largest / np.float32(127)) if largest > 0 else np.float32(1)
+    for j in range(len(steps)):
+        out[j] = np.int8(np.rint(query[j] * steps[j] / unit))
+    for j in range(len(steps), len(out)):
+        out[j] = 0
+    return unit
+
+
+def _cut(scores: Any, count: int, wanted: int, histogram: Any) -> Any:
+    """A score that at least ``wanted`` of ``count`` scores reach, and few more: a bucket's lower end."""
+    low, high = scores[0], scores[0]
+    for i in range(count):
+        low, high = min(low, scores[i]), max(high, scores[i])
+    if wanted >= count or not high > low:
+        return low
+    per = np.float32(BUCKETS) / (high - low) * np.float32(0.999)
+    histogram[:] = 0
+    for i in range(count):
+        histogram[int((scores[i] - low) * per)] += 1
+    bucket, reached = BUCKETS, 0
+    while reached < wanted:
+        bucket -= 1
+        reached += histogram[bucket]
+    return low + np.float32(bucket) / per
+
+
+def _best_kept(scores: Any, rows: Any, count: int, wanted: int, histogram: Any) -> Any:
+    """Move the best of ``count`` to the front: at least ``wanted`` where there are; how many they are."""
+    if count <= wanted:
+        return count
+    least = cut(scores, count, wanted, histogram)
+    kept = 0
+    for i in range(count):
+        if scores[i] >= least:
+            scores[kept], rows[kept] = scores[i], rows[i]
+            kept += 1
+    return kept
+
+
+def _row_product(fine: Any, row: int, query: Any) -> Any:
+    total = np.float32(0)
+    numbers = fine[row]
+    for j in range(len(query)):
+        total += np.float32(numbers[j]) * query[j]
+    return total
+
+
+def _candidates(
+    query: Any, coarse: Any, coarse_steps: Any, centre: Any, bonus: Any, codes: Any, counts: Any, steps: Any,
+    halves: Any, starts: Any, sizes: Any, admitted: Any, probes: int, wanted: int, estimates: Any, rows: Any,
+) -> Any:  # fmt: skip
+    """The rows with the best estimates, into ``estimates`` and ``rows`` ``(room(wanted),)``; how many, of how many.
+
+    ``query`` ``(d,)`` float32 is in the index's basis; see ``QuantizedIndex`` for the rest. ``probes`` cells are
+    scanned. At least ``wanted`` rows come, if there are so many, and some more, in no order. ``admitted`` ``(rows,)``
+    says which may, or is empty.
+    """
+    d = len(query)
+    # The coarse step: the query's inner product with every centroid, of 8 bits a number.
+    asked = np.empty(4 * ((d + 3) // 4), np.int8)
+    unit = rounded(query, coarse_steps, asked)
+    offset = np.float32(0)
+    for j in range(d):
+        offset += query[j] * centre[j]
+    middle = 0
+    for j in range(d):
+        middle += 128 * asked[j]
+    products = np.empty(LANES, np.int32)
+    bases = np.empty(LANES * len(coarse), np.float32)
+    lowest = np.int32(-(2**31))
+    for block in range(len(coarse)):
+        block_products(
+            coarse[block].ctypes.data, asked.ctypes.data, len(asked) // 4, 0, 0, 0, lowest, products.ctypes.data
+        )
+        for lane in range(LANES):
+            bases[LANES * block + lane] = np.float32(products[lane] - middle) * unit + offset
+    histogram = np.empty(BUCKETS, np.int64)
+    cells = len(bonus)
+    length = np.float32(0)
+    for j in range(d):
+        length += query[j] * query[j]
+    length = np.sqrt(length)
+    keys = np.empty(cells, np.float32)
+    for cell in range(cells):
+        keys[cell] = bases[cell] + length * bonus[cell]
+    probes = min(probes, cells)
+    least = cut(keys, cells, probes, histogram)
+    chosen = np.empty(cells, np.int64)
+    taken = 0
+    for cell in range(cells):
+        if keys[cell] >= least:
+            chosen[taken] = cell
+            taken += 1
+    order = np.argsort(-keys[chosen[:taken]])[:probes]
+
+    # The scan: an estimate for every vector of these cells, the best of which are kept.
+    asked = np.zeros(4 * counts[0] + 8 * counts[1] + 16 * counts[2] + 32 * counts[3], np.int8)
+    unit = rounded(query, steps, asked)
+    shift = np.float32(0)
+    for j in range(len(steps)):
+        shift += np.float32(asked[j]) * halves[j]
+    full = len(rows) - LANES
+    count, scanned, bar = 0, 0, np.float32(-np.inf)
+    for at in range(len(order)):
+        cell = chosen[order[at]]
+        base = bases[cell]
+        if at + 1 < len(order):
+            ahead = starts[chosen[order[at + 1]]]
+            if ahead < len(codes):
+                for line in range(8):
+                    prefetch(codes[ahead].ctypes.data + np.uint64(LINE * line))
+        left = sizes[cell]
+        scanned += left
+        for block in range(starts[cell], starts[cell + 1]):
+            mask = block_products(
+                codes[block].ctypes.data, asked.ctypes.data, counts[0], counts[1], counts[2], counts[3],
+                whole((bar - base) / unit + shift), products.ctypes.data,
+            )  # fmt: skip
+            if left < LANES:
+                mask &= np.uint32((1 << left) - 1)
+            left -= LANES
+            while mask:
+                lane = lowest_bit(mask)
+                mask &= mask - np.uint32(1)
+                row = LANES * block + lane
+                if len(admitted) and not admitted[row]:
+                    continue
+                estimates[count] = base + (np.float32(products[lane]) - shift) * unit
+                rows[count] = row
+                count += 1
+            if count > full:
+                count = best_kept(estimates, rows, count, wanted, histogram)
+                if count > full - LANES:
+                    count = wanted  # a room full of equals
+                bar = estimates[0]
+                for i in range(count):
+                    bar = min(bar, estimates[i])
+    return best_kept(estimates, rows, count, wanted, histogram), scanned
+
+
+def _refined(query: Any, fine: Any, fine_steps: Any, places: Any, scores: Any, rows: Any) -> None:
+    """The best of the rows ``places``, by their 16-bit numbers, best first into ``scores`` and ``rows`` ``(k,)``."""
+    d, count = len(query), len(places)
+    scaled = np.empty(d, np.float32)
+    for j in range(d):
+        scaled[j] = query[j] * fine_steps[j]
+    lines = (2 * d + LINE - 1) // LINE
+    for i in range(min(AHEAD, count)):
+        for line in range(lines):
+            prefetch(fine[places[i]].ctypes.data + np.uint64(LINE * line))
+    scores[:] = -np.inf
+    rows[:] = -1
+    for i in range(count):
+        if i + AHEAD < count:
+            for line in range(lines):
+                prefetch(fine[places[i + AHEAD]].ctypes.data + np.uint64(LINE * line))
+        keep(row_product(fine, places[i], scaled), places[i], scores, rows)
+
+
+def _keep(score: Any, row: int, scores: Any, rows: Any) -> None:
+    """Put a row where it belongs among the best."""
+    place = len(scores) - 1
+    if not score > scores[place]:
+        return
+    while place > 0 and scores[place - 1] < score:
+        scores[place], rows[place] = scores[place - 1], rows[place - 1]
+        place -= 1
+    scores[place], rows[place] = score, row
+
+
+def _part_product(fine: Any, row: int, query: Any, first: int, stop: int) -> Any:
+    total = np.float32(0)
+    numbers, asked = fine[row, first:stop], query[first:stop]
+    for j in range(len(asked)):
+        total += np.float32(numbers[j]) * asked[j]
+    return total
+
+
+def _survivors(
+    query: Any, centroids: Any, codes: Any, counts: Any, steps: Any, halves: Any, starts: Any, sizes: Any, fine: Any,
+    fine_steps: Any, cuts: Any, errors: Any, largest: Any, margin: float, admitted: Any, scores: Any, rows: Any,
+    out: Any,
+) -> Any:  # fmt: skip
+    """All rows that may be among the k best, into ``out`` ``(rows,)``: how many, and how many rows were read.
+
+    ``scores`` and ``rows`` ``(k,)`` come with what an approximate search has found, and k of it is enough for a bar. A
+    row's inner product is at most its estimate, plus what Cauchy–Schwarz allows for its code's error in each of the
+    sections of the numbers that end at ``cuts[:4]``; then, exact to one of ``cuts[4:]`` after another, plus what it
+    allows for the residual beyond. ``errors`` ``(rows, len(cuts))`` has these lengths; ``margin`` bounds all rounding.
+    """
+    d, coded = len(query), len(steps)
+    asked = np.zeros(4 * counts[0] + 8 * counts[1] + 16 * counts[2] + 32 * counts[3], np.int8)
+    unit = rounded(query, steps, asked)
+    shift, rounding = np.float32(0), np.float32(0)
+    scaled = np.empty(d, np.float32)
+    for j in range(d):
+        scaled[j] = query[j] * fine_steps[j]
+    for j in range(coded):
+        shift += np.float32(asked[j]) * halves[j]
+        rounding += np.float32(0.5) * unit * halves[j]
+    lengths = np.zeros(len(cuts), np.float32)
+    for section in range(len(cuts)):
+        first, stop = cuts[section], d
+        if section < 4:
+            first, stop = cuts[section - 1] if section else 0, cuts[section]
+        for j in range(first, stop):
+            lengths[section] += query[j] * query[j]
+        lengths[section] = np.sqrt(lengths[section])
+    products = np.empty(LANES, np.int32)
+    after = np.empty(len(cuts), np.float32)
+    count, read = 0, 0
+    for cell in range(len(sizes)):
+        near = centroids[cell]
+        base = np.float32(0)
+        for j in range(d):
+            base += query[j] * near[j]
+        for section in range(4, len(cuts)):
+            after[section] = margin
+            for j in range(cuts[section], d):
+                after[section] += query[j] * near[j]
+        base += rounding + margin
+        most = base
+        for section in range(4):
+            most += lengths[section] * largest[cell, section]
+        left = sizes[cell]
+        for block in range(starts[cell], starts[cell + 1]):
+            bar = scores[-1] - margin
+            mask = block_products(
+                codes[block].ctypes.data, asked.ctypes.data, counts[0], counts[1], counts[2], counts[3],
+                whole((bar - most) / unit + shift - np.float32(2)), products.ctypes.data,
+            )  # fmt: skip
+            if left < LANES:
+                mask &= np.uint32((1 << left) - 1)
+            left -= LANES
+            while mask:
+                lane = lowest_bit(mask)
+                mask &= mask - np.uint32(1)
+                row = LANES * block + lane
+                if len(admitted) and not admitted[row]:
+                    continue
+                bound = base + (np.float32(products[lane]) - shift) * unit
+                for section in range(4):
+                    bound += lengths[section] * errors[row, section]
+                if bound < bar:
+                    continue
+                read += 1
+                score, first, lost = np.float32(0), 0, False
+                for section in range(4, len(cuts)):
+                    score += part_product(fine, row, scaled, first, cuts[section])
+                    first = cuts[section]
+                    if score + after[section] + lengths[section] * errors[row, section] < bar:
+                        lost = True
+                        break
+                if lost:
+                    continue
+                score += part_product(fine, row, scaled, first, d)
+                if score < bar:
+                    continue
+                out[count] = row
+                count += 1
+                seen = False
+                for i in range(len(rows)):
+                    seen |= rows[i] == row
+                if not seen:
+                    keep(score, row, scores, rows)
+    return count, read
+
+
+def _whole(value: Any) -> Any:
+    """The largest whole number of 32 bits that is not above it."""
+    if not value > -2e9:
+        return np.int32(-(2**31))
+    return np.int32(np.floor(value)) if value < 2e9 else np.int32(2**31 - 1)
+
+
+def room(wanted: int) -> int:
+    """How long the arrays must be that ``candidates`` fills."""
+    return max(4 * wanted, 256) + LANES
+
+
+def _compiled(function: Any) -> Any:
+    """Kept on disk beside this file or in the user's cache folder, where either can be written."""
+    try:
+        return njit(cache=True, fastmath=FREE, nogil=True)(function)
+    except RuntimeError:  # no folder for it
+        return njit(fastmath=FREE, nogil=True)(function)
+
+
+whole = _compiled(_whole)
+turned = _compiled(_turned)
+rounded = _compiled(_rounded)
+cut = _compiled(_cut)
+best_kept = _compiled(_best_kept)
+row_product = _compiled(_row_product)
+keep = _compiled(_keep)
+candidates = _compiled(_candidates)
+refined = _compiled(_refined)
+part_product = _compiled(_part_product)
+survivors = _compiled(_survivors)

@@ -1,0 +1,320 @@
+"""The quantized index: exact where that is asked for, and as good as it promises where it is not."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from engine.errors import CorruptData
+from engine.index import MISSING, FlatIndex, LiveIndex, QuantizedIndex
+from engine.index import quantized_kernel as kernel
+from engine.index.checked import Checked, checksums
+from engine.index.choose import MANY, reason, suited
+from engine.index.codes import WIDTHS, interleaved, packed, separated, variances_to_layout
+from engine.index.tuning import DEPTHS, RECALLS, Setting, Tuning
+from engine.scores import unit
+
+D = 48
+
+
+def gathered(rng: np.random.Generator, n: int, d: int = D) -> np.ndarray:
+    """Unit vectors around 40 topics, with a spectrum that falls off, in a random basis."""
+    fall = np.arange(1, d + 1) ** -0.5
+    topics = rng.normal(size=(40, d)) * fall
+    wide = topics[rng.integers(0, 40, n)] + rng.normal(size=(n, d)) * fall
+    basis = np.linalg.qr(np.random.default_rng(1).normal(size=(d, d)))[0]
+    return unit((wide @ basis).astype(np.float32))
+
+
+def near(rng: np.random.Generator, rows: np.ndarray, count: int) -> np.ndarray:
+    own = rows[rng.integers(0, len(rows), count)]
+    return unit((own + 0.75 * unit(rng.normal(size=own.shape))).astype(np.float32))
+
+
+@pytest.fixture(scope="module")
+def collection() -> tuple[np.ndarray, QuantizedIndex]:
+    rows = gathered(np.random.default_rng(5), 20_000)
+    return rows, QuantizedIndex.build(np.arange(20_000) * 3, rows, dimension=D)
+
+
+@pytest.mark.parametrize("d", [1, 3, 30, 97, 257])
+@pytest.mark.parametrize("structure", ["gathered", "none", "lengths"])
+def test_exact_means_exact(rng: np.random.Generator, tmp_path: Path, d: int, structure: str) -> None:
+    """Whatever d, and whatever the vectors: also saved and loaded, with a filter, for a batch."""
+    rows = gathered(rng, 3000, d) if structure != "none" else unit(rng.normal(size=(3000, d)).astype(np.float32))
+    if structure == "lengths":
+        rows = rows * rng.uniform(0.1, 30, size=(3000, 1)).astype(np.float32)
+    ids = rng.permutation(10_000)[:3000]
+    flat = FlatIndex.build(ids, rows, dimension=d)
+    index = QuantizedIndex.build(ids, rows, dimension=d)
+    index.save(tmp_path)
+    asked = near(rng, unit(rows), 9)
+    for allowed in (None, ids[::40], np.arange(5000)):
+        scores, _ = flat.search(asked, 10, allowed=allowed)
+        for one in (index, QuantizedIndex.load(tmp_path, dimension=d)):
+            found, others = one.search(asked, 10, allowed=allowed)
+            np.testing.assert_allclose(found, scores, rtol=1e-5, atol=1e-5)
+            own = np.einsum("qkd,qd->qk", flat.vectors(others.ravel()).reshape(*others.shape, d), asked)
+            np.testing.assert_allclose(own, found, rtol=1e-4, atol=1e-4)
+            assert allowed is None or np.isin(others, allowed).all()
+    np.testing.assert_array_equal(index.vectors(ids[:50]), rows[:50])
+
+
+def test_a_large_filter_is_exact_when_that_is_asked_for(collection, monkeypatch) -> None:
+    """More models than are scored one by one."""
+    rows, index = collection
+    monkeypatch.setattr("engine.index.quantized.FEW", 100)
+    flat = FlatIndex.build(np.arange(20_000) * 3, rows, dimension=D)
+    asked = near(np.random.default_rng(3), rows, 20)
+    allowed = np.arange(0, 60_000, 9)
+    np.testing.assert_array_equal(
+        index.search(asked, 10, allowed=allowed)[1], flat.search(asked, 10, allowed=allowed)[1]
+    )
+    _, ids = index.search(asked, 10, allowed=allowed, recall=0.9)
+    assert np.isin(ids, allowed).all()
+    assert (ids != MISSING).all()
+
+
+@pytest.mark.parametrize("k", [1, 10, 60, 200, 500])
+@pytest.mark.parametrize("recall", [0.5, 0.9, 0.95, 0.99])
+def test_the_recall_that_is_promised_is_reached(collection, k: int, recall: float) -> None:
+    """On queries that had no part in the tuning. Two hundredths are allowed for chance: 300 queries."""
+    rows, index = collection
+    asked = near(np.random.default_rng(77), rows, 300)
+    truth = np.argsort(-(asked @ rows.T), axis=1)[:, :k] * 3
+    scores, ids = index.search(asked, k, recall=recall)
+    reached = np.mean([np.isin(one, true).mean() for one, true in zip(ids, truth, strict=True)])
+    assert reached >= recall - 0.02
+    assert (np.diff(scores, axis=1) <= 0).all()
+    np.testing.assert_allclose(scores[:, 0], np.einsum("qd,qd->q", rows[ids[:, 0] // 3], asked), atol=1e-4)
+
+
+def test_more_recall_reads_more(collection) -> None:
+    _, index = collection
+    for depth in DEPTHS:
+        found = [one for one in index.tuning.settings if one.depth == depth]
+        assert [one.target for one in found] == [target for target in RECALLS if target <= found[-1].target]
+        costs = [one.codes * one.wanted for one in found]
+        assert costs[0] < costs[-1]
+        assert all(one.recall > one.target - 0.03 for one in found)
+
+
+def test_what_no_setting_reaches_is_exact() -> None:
+    tuning = Tuning(9, 9, (Setting(10, 0.9, 3, 40, 0.91, 100), Setting(200, 0.9, 5, 400, 0.92, 900)))
+    assert tuning.setting(10, 0.8) == tuning.settings[0]
+    assert tuning.setting(10, 0.95) is None
+    assert tuning.setting(11, 0.9) == tuning.settings[1]
+    deeper = tuning.setting(500, 0.9)
+    assert deeper is not None
+    assert (deeper.probes, deeper.wanted) == (15, 1200)
+    assert Tuning.from_json(json.loads(json.dumps(tuning.to_json()))) == tuning
+
+
+@pytest.mark.parametrize("said", [[], {}, {"settings": 3}, {"models": 1, "queries": 1, "settings": [{}]}, None, "x"])
+def test_settings_that_are_none(said: object) -> None:
+    with pytest.raises(ValueError, match="settings"):
+        Tuning.from_json(said)
+
+
+def test_a_filter_finds_the_needle(collection) -> None:
+    """k answers whenever k exist, though all others are nearer."""
+    rows, index = collection
+    order = np.argsort(-(rows @ rows[0]))
+    allowed = order[-7:] * 3
+    for recall in (0.5, 1.0):
+        scores, ids = index.search(rows[:1], 9, allowed=allowed, recall=recall)
+        assert ids[0].tolist() == [*allowed, MISSING, MISSING]
+        assert (scores[0, 7:] == -np.inf).all()
+
+
+def test_what_is_read_is_what_was_written(collection, tmp_path: Path) -> None:
+    rows, index = collection
+    index.save(tmp_path)
+    loaded = QuantizedIndex.load(tmp_path, dimension=D)
+    assert loaded.tuning == index.tuning
+    asked = near(np.random.default_rng(3), rows, 20)
+    for recall in (0.9, 1.0):
+        for ours, theirs in zip(
+            index.search(asked, 10, recall=recall), loaded.search(asked, 10, recall=recall), strict=True
+        ):
+            np.testing.assert_array_equal(ours, theirs)
+    np.testing.assert_allclose(loaded.moments()[1], index.moments()[1])
+
+
+@pytest.mark.parametrize("name", QuantizedIndex.mapped)
+def test_a_flipped_byte_is_found_before_it_is_used(collection, tmp_path: Path, name: str, monkeypatch) -> None:
+    """Also if it lies in a file that opening does not read; whatever is not in that block is still answered."""
+    monkeypatch.setattr(Checked, "ensure_behind", lambda self: None)
+    rows, index = collection
+    index.save(tmp_path)
+    path = tmp_path / name
+    array = np.load(path, mmap_mode="r")
+    bad = int(np.flatnonzero(index.rows.ids == 0)[0])
+    place = path.stat().st_size - array.nbytes + bad * array.strides[0]
+    with path.open("r+b") as stream:
+        stream.seek(place)
+        byte = stream.read(1)[0]
+        stream.seek(place)
+        stream.write(bytes([byte ^ 1]))
+    loaded = QuantizedIndex.load(tmp_path, dimension=D)
+    reads = {
+        "fine.npy": lambda: loaded.search(rows[:1], 1, recall=0.5),
+        "vectors.npy": lambda: loaded.vectors(np.array([0])),
+    }
+    with pytest.raises(CorruptData, match=name):
+        reads[name]()
+    with pytest.raises(CorruptData, match=name):
+        loaded.search(rows[:1], 1)
+    far = int(index.rows.ids[(bad + 4000) % len(index.rows.ids)])
+    assert far == MISSING or np.isfinite(loaded.vectors(np.array([far]))).all()
+
+
+@pytest.mark.parametrize("name", ["sizes", "codes", "errors", "fine", "vectors", "ids", "fine_sums"])
+def test_arrays_that_do_not_go_together_are_refused(rng: np.random.Generator, tmp_path: Path, name: str) -> None:
+    QuantizedIndex.build(np.arange(50), gathered(rng, 50), dimension=D).save(tmp_path)
+    np.save(tmp_path / f"{name}.npy", np.load(tmp_path / f"{name}.npy")[:-1])
+    with pytest.raises(ValueError, match=r"shape|rows|cells|checksums"):
+        QuantizedIndex.load(tmp_path, dimension=D)
+
+
+@pytest.mark.parametrize(
+    "name", ["rotation", "centroids", "fine_steps", "spreads", "counts", "bits", "steps", "trained"]
+)
+@pytest.mark.parametrize("forged", [np.zeros(3), np.array([object()]), None])
+def test_a_partition_that_is_none(rng: np.random.Generator, tmp_path: Path, name: str, forged: object) -> None:
+    """Nothing is unpickled."""
+    QuantizedIndex.build(np.arange(50), gathered(rng, 50), dimension=D).save(tmp_path)
+    with np.load(tmp_path / "partition.npz") as stored:
+        arrays = {key: stored[key] for key in stored.files}
+    if forged is None:
+        del arrays[name]
+    else:
+        arrays[name] = np.asarray(forged)
+    with (tmp_path / "partition.npz").open("wb") as stream:
+        np.savez(stream, **arrays)
+    with pytest.raises(ValueError, match=r".+"):
+        QuantizedIndex.load(tmp_path, dimension=D)
+
+
+def test_cells_are_made_anew_when_they_are_outgrown(rng: np.random.Generator) -> None:
+    index = QuantizedIndex.build(np.arange(2000), gathered(rng, 2000), dimension=D)
+    some = index.updated(np.arange(5000, 5500), gathered(rng, 500), np.arange(100))
+    assert some.partition is index.partition
+    many = some.updated(np.arange(6000, 9000), gathered(rng, 3000), np.empty(0, np.int64))
+    assert many.partition.trained == len(many) == 2000 - 100 + 500 + 3000
+
+
+def test_numbers_beyond_the_range_are_kept(rng: np.random.Generator) -> None:
+    """A vector far longer than all before does not fit the rows' units: they are made anew."""
+    rows = gathered(rng, 500)
+    index = QuantizedIndex.build(np.arange(500), rows, dimension=D)
+    long = index.updated(np.array([900]), 50 * rows[:1], np.empty(0, np.int64))
+    scores, ids = long.search(rows[:1], 2)
+    assert ids[0, 0] == 900
+    np.testing.assert_allclose(scores[0, 0], 50, rtol=1e-4)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 2**31), st.booleans())
+def test_what_is_written_while_folding_is_carried_over(seed: int, quantized: bool) -> None:
+    rng = np.random.default_rng(seed)
+    base, _ = suited(
+        FlatIndex.build(np.arange(30), gathered(rng, 30), dimension=D), "quantized" if quantized else "flat"
+    )
+    began = LiveIndex.over(base)
+
+    def written(live: LiveIndex) -> LiveIndex:
+        ids = rng.choice(40, rng.integers(0, 12), replace=False)
+        return live.updated(ids, gathered(rng, len(ids)), rng.choice(45, rng.integers(0, 12), replace=False))
+
+    began = written(began)
+    now = written(written(began))
+    carried = now.carried(began, began.compacted())
+    assert sorted(carried.ids) == sorted(now.ids)
+    np.testing.assert_array_equal(carried.vectors(np.arange(45)), now.vectors(np.arange(45)))
+    assert len(carried.tail) <= len(now.tail)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.integers(0, 4), min_size=4, max_size=4).filter(any), st.integers(0, 2**31))
+def test_the_compiled_sums_are_those_of_the_numbers(counts: list[int], seed: int) -> None:
+    """Of both ways: by the processor's own instruction, where it has it, and without."""
+    rng = np.random.default_rng(seed)
+    bits = np.concatenate([np.full(count * 32 // width, width) for count, width in zip(counts, WIDTHS, strict=True)])
+    numbers = (rng.integers(0, 256, size=(32, len(bits))) % 2**bits).astype(np.uint8)
+    query = rng.integers(-127, 128, size=len(bits)).astype(np.int8)
+    blocks = interleaved(packed(numbers, np.array(counts)))
+    np.testing.assert_array_equal(interleaved(separated(blocks)), blocks)
+    expected = numbers.astype(np.int64) @ query
+    least = np.int32(np.median(expected))
+    for sums in (native_sums, portable_sums):
+        out = np.zeros((2, 16), np.int32)
+        masks = [sums(block, query, *counts, least, row) for block, row in zip(blocks, out, strict=True)]
+        np.testing.assert_array_equal(out.ravel(), expected)
+        above = np.concatenate([np.array([mask >> lane & 1 for lane in range(16)]) for mask in masks])
+        np.testing.assert_array_equal(above.astype(bool), expected > least)
+
+
+@kernel.njit
+def native_sums(block, query, n8, n4, n2, n1, least, out):
+    return kernel.block_products(block.ctypes.data, query.ctypes.data, n8, n4, n2, n1, least, out.ctypes.data)
+
+
+@kernel.njit
+def portable_sums(block, query, n8, n4, n2, n1, least, out):
+    return kernel.portable_products(block.ctypes.data, query.ctypes.data, n8, n4, n2, n1, least, out.ctypes.data)
+
+
+def test_bits_go_where_the_variance_is() -> None:
+    steep = variances_to_layout(np.arange(1, 513) ** -2.0)
+    flat = variances_to_layout(np.ones(512))
+    assert flat.counts.tolist() == [0, 0, 0, 16]
+    assert steep.counts[1] > 0
+    assert (np.diff(steep.bits) <= 0).all()
+    assert flat.groups == steep.groups == 16
+
+
+@pytest.mark.parametrize("d", [64, 512])
+def test_codes_lose_what_they_were_laid_out_to_lose(rng: np.random.Generator, d: int) -> None:
+    """The error over normal numbers is the one that the quantisers' distortions say, so the steps are right."""
+    variances = np.arange(1, d + 1) ** -1.0
+    layout = variances_to_layout(variances)
+    numbers = (rng.normal(size=(20_000, d)) * np.sqrt(variances)).astype(np.float32)
+    lost = numbers.copy()
+    lost[:, : len(layout.bits)] -= layout.decoded(layout.codes(numbers))
+    distortion = np.array([{4: 0.01154, 2: 0.1188, 1: 0.3634}[bits] for bits in layout.bits.tolist()])
+    expected = variances.copy()
+    expected[: len(distortion)] *= distortion
+    np.testing.assert_allclose((lost**2).mean(axis=0), expected, rtol=0.08)
+
+
+def test_blocks_are_verified_once(rng: np.random.Generator) -> None:
+    array = rng.normal(size=(1000, 3)).astype(np.float32)
+    checked = Checked(array, checksums(array), "x")
+    checked.ensure(np.array([5, 70]))
+    array[6] = 0  # in a block that has been verified
+    checked.ensure(np.array([7]))
+    array[999] = 0
+    with pytest.raises(CorruptData, match="row 960"):
+        checked.ensure_all()
+    with pytest.raises(ValueError, match="checksums"):
+        Checked(array, checksums(array)[1:], "x")
+
+
+def test_many_models_get_codes() -> None:
+    index = FlatIndex.build(np.arange(MANY), np.ones((MANY, 2), np.float32), dimension=2)
+    assert reason(index)[0] == "quantized"
+    assert f"{MANY} or more" in reason(index)[1]
+
+
+def test_without_a_compiler_there_are_no_codes(monkeypatch) -> None:
+    monkeypatch.setattr("engine.index.choose.find_spec", lambda name: None)
+    index = FlatIndex.build(np.arange(MANY), np.ones((MANY, 2), np.float32), dimension=2)
+    kind, why = reason(index)
+    assert kind == "panorama"
+    assert "numba and llvmlite cannot be imported" in why
