@@ -86,7 +86,8 @@ def checked_vectors(queries: Any, dimension: int) -> NDArray[np.float32]:
         )
     if array.ndim == 1:  # the case that is worth a few microseconds
         wide = array.astype(np.float64)
-        square = float(wide @ wide)
+        with np.errstate(all="ignore"):
+            square = float(wide @ wide)
         if ORDINARY[0] < square < ORDINARY[1]:
             wide /= math.sqrt(square)
             return wide.astype(np.float32)[None]
