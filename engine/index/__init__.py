@@ -8,6 +8,7 @@ from engine.index.cache import ByteCache
 from engine.index.factor_file import FactorKey
 from engine.index.factors import FactorStore
 from engine.index.flat import FlatIndex
+from engine.index.graph import GraphIndex
 from engine.index.live import LiveIndex
 from engine.index.panorama import PanoramaIndex
 from engine.index.quantized import QuantizedIndex
@@ -19,6 +20,7 @@ __all__ = [
     "FactorStore",
     "FirstMomentIndex",
     "FlatIndex",
+    "GraphIndex",
     "LiveIndex",
     "PanoramaIndex",
     "QuantizedIndex",

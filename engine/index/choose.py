@@ -8,11 +8,14 @@ import numpy as np
 
 from engine.index.base import FirstMomentIndex, Float32, Int64
 from engine.index.flat import FlatIndex
+from engine.index.graph import GraphIndex
 from engine.index.panorama import PanoramaIndex, gathers
 from engine.index.quantized import QuantizedIndex
 
 AUTO = "auto"
-KINDS: dict[str, type[FirstMomentIndex]] = {kind.kind: kind for kind in (FlatIndex, PanoramaIndex, QuantizedIndex)}
+KINDS: dict[str, type[FirstMomentIndex]] = {
+    kind.kind: kind for kind in (FlatIndex, PanoramaIndex, QuantizedIndex, GraphIndex)
+}
 WORTH = 10_000
 """Models from which on leaving off early is worth its set-up."""
 MANY = 50_000

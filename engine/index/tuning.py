@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.index.base import FirstMomentIndex
+
 if TYPE_CHECKING:
     from engine.index.quantized import QuantizedIndex
 
@@ -155,7 +157,7 @@ def measured(
     return scanned / len(turned), found
 
 
-def near_models(index: QuantizedIndex, count: int, rng: np.random.Generator) -> Float32:
+def near_models(index: FirstMomentIndex, count: int, rng: np.random.Generator) -> Float32:
     """Queries ``(count, d)`` at cosine ``CLOSE`` from models drawn at random."""
     own = index.vectors(rng.choice(index.ids, count)).astype(np.float64)
     lengths = np.linalg.norm(own, axis=1, keepdims=True)

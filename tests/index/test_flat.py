@@ -53,7 +53,7 @@ def histories(draw):
     return pool, draw(some), draw(st.lists(st.tuples(some, some), max_size=4))
 
 
-@pytest.mark.parametrize("kind", ["flat", "panorama", "quantized"])
+@pytest.mark.parametrize("kind", ["flat", "panorama", "quantized", "graph"])
 @pytest.mark.parametrize("least", [None, 0, 3, 1000])
 @FEW
 @given(history=histories(), k=st.integers(1, 20), queries=st.integers(0, 4), seed=st.integers(0, 2**31), data=st.data())

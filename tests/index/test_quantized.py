@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.errors import CorruptData
-from engine.index import MISSING, FlatIndex, LiveIndex, QuantizedIndex
+from engine.index import MISSING, FlatIndex, GraphIndex, LiveIndex, QuantizedIndex
 from engine.index import quantized_kernel as kernel
 from engine.index.checked import Checked, checksums
 from engine.index.choose import MANY, reason, suited
@@ -304,6 +304,25 @@ def test_blocks_are_verified_once(rng: np.random.Generator) -> None:
         checked.ensure_all()
     with pytest.raises(ValueError, match="checksums"):
         Checked(array, checksums(array)[1:], "x")
+
+
+def test_a_graph_reaches_what_it_promises(collection, tmp_path: Path) -> None:
+    rows, _ = collection
+    graph = GraphIndex.build(np.arange(4000), rows[:4000], dimension=D)
+    graph.save(tmp_path)
+    asked = near(np.random.default_rng(7), rows[:4000], 300)
+    order = np.argsort(-(asked @ rows[:4000].T), axis=1)
+    for index in (graph, GraphIndex.load(tmp_path, dimension=D)):
+        for k, recall in ((10, 0.9), (10, 0.99), (150, 0.95), (300, 0.95)):
+            _, ids = index.search(asked, k, recall=recall)
+            reached = np.mean([np.isin(one, true[:k]).mean() for one, true in zip(ids, order, strict=True)])
+            assert reached >= recall - 0.02
+        np.testing.assert_array_equal(index.search(asked, 10)[1], order[:, :10])
+        allowed = np.arange(0, 4000, 50)
+        assert np.isin(index.search(asked, 10, allowed=allowed, recall=0.9)[1], allowed).all()
+    (tmp_path / "graph.faiss").write_bytes((tmp_path / "graph.faiss").read_bytes()[:500])
+    with pytest.raises(ValueError, match="graph"):
+        GraphIndex.load(tmp_path, dimension=D)
 
 
 def test_many_models_get_codes() -> None:
