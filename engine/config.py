@@ -15,7 +15,7 @@ DEFAULT_ENCODER = "open_clip:ViT-B-32/openai"
 SHORTLIST_SPACES = ("first_moment", "whitened_first_moment", "linear_density")
 """The spaces that the exact rules' candidates can come from."""
 
-INDEX_KINDS = ("auto", "flat", "panorama", "quantized", "graph")
+INDEX_KINDS = ("auto", "flat", "panorama", "quantized", "graph", "gpu")
 """How the index is searched; see ``engine.index.choose``."""
 
 _WHOLE = {
@@ -40,7 +40,7 @@ class Settings:
     """Weight of the collection's pooled covariance in each model's own, for Gaussian density; 0: its own alone."""
     index_kind: str = "auto"
     """`flat` reads every vector, `panorama` drops most of them early, `quantized` reads short codes of the nearest
-    cells, `graph` walks from neighbour to neighbour; `auto` chooses among the first three by number and structure."""
+    cells, `graph` walks from neighbour to neighbour, `gpu` asks a card; `auto` chooses among them."""
     recall: float = 0.95
     """Share of the best first moments that a search finds, on average: measured when the index was built. 1: all."""
     refresh_interval: float = 5.0

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import threading
 import zlib
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from engine.errors import DamagedIndex
@@ -42,24 +43,16 @@ def map_array(path: Path, dtype: np.dtype[Any]) -> NDArray[Any]:
     return np.asarray(array)
 
 
-def header_bytes(path: Path) -> int:
-    """Where an array's numbers begin in its file."""
-    with path.open("rb") as stream:
-        npy.read_magic(stream)
-        npy.read_array_header_1_0(stream)
-        return stream.tell()
-
-
 class Checked:
     """Which blocks of a mapped array ``(n, …)`` have been found to be as they were written. Threads may share it."""
 
-    def __init__(self, array: NDArray[Any], sums: NDArray[np.uint32], name: str) -> None:
-        """Raises: ValueError: there is not one checksum a block."""
+    def __init__(self, array: NDArray[Any], sums: NDArray[np.uint32], path: Path) -> None:
+        """``path`` is the file that is mapped. Raises: ValueError: there is not one checksum a block."""
         if sums.shape != (-(-len(array) // BLOCK),):
-            raise ValueError(f"{name} of {len(array)} rows does not go with {len(sums)} checksums")
+            raise ValueError(f"{path.name} of {len(array)} rows does not go with {len(sums)} checksums")
         self._array = array
         self._sums = sums
-        self._name = name
+        self._path = path
         self._good = np.zeros(len(sums), np.bool_)
         self.done = not len(sums)
 
@@ -81,21 +74,25 @@ class Checked:
         self.ensure(np.arange(0, len(self._array), BLOCK))
 
     def ensure_behind(self) -> None:
-        """Verify everything in a thread of its own; what is damaged is found again by whoever reads it."""
+        """Verify everything in a thread of its own; what is damaged is found again by whoever reads it.
+
+        The file is read, not its mapping: what nobody has asked for does not become resident.
+        """
 
         def work() -> None:
-            for block in np.flatnonzero(~self._good).tolist():
-                try:
-                    self._verify(block)
-                except DamagedIndex:
-                    return
-            self.done = bool(self._good.all())
+            size = BLOCK * self._array.itemsize * int(np.prod(self._array.shape[1:]))
+            with contextlib.suppress(OSError), self._path.open("rb") as stream:
+                stream.seek(-self._array.nbytes, os.SEEK_END)
+                for block, expected in enumerate(self._sums.tolist()):
+                    if zlib.crc32(stream.read(size)) == expected:
+                        self._good[block] = True
+                self.done = bool(self._good.all())
 
         threading.Thread(target=work, name="verify index", daemon=True).start()
 
     def _verify(self, block: int) -> None:
         if zlib.crc32(self._array[block * BLOCK : (block + 1) * BLOCK].view(np.uint8).data) != self._sums[block]:
             raise DamagedIndex(
-                f"the index file {self._name} is damaged at row {block * BLOCK}", hint="run: engine index build"
+                f"the index file {self._path} is damaged at row {block * BLOCK}", hint="run: engine index build"
             )
         self._good[block] = True

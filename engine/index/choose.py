@@ -8,13 +8,14 @@ import numpy as np
 
 from engine.index.base import FirstMomentIndex, Float32, Int64
 from engine.index.flat import FlatIndex
+from engine.index.gpu import GpuIndex, has_gpu
 from engine.index.graph import GraphIndex
 from engine.index.panorama import PanoramaIndex, gathers
 from engine.index.quantized import QuantizedIndex
 
 AUTO = "auto"
 KINDS: dict[str, type[FirstMomentIndex]] = {
-    kind.kind: kind for kind in (FlatIndex, PanoramaIndex, QuantizedIndex, GraphIndex)
+    kind.kind: kind for kind in (FlatIndex, PanoramaIndex, QuantizedIndex, GraphIndex, GpuIndex)
 }
 WORTH = 10_000
 """Models from which on leaving off early is worth its set-up."""
@@ -39,6 +40,8 @@ def reason(index: FirstMomentIndex) -> tuple[str, str]:
     n = len(index)
     if n < WORTH:
         return FlatIndex.kind, f"{n} models are fewer than {WORTH}: all of them are read"
+    if has_gpu():
+        return GpuIndex.kind, f"there is a GPU, and {n} models are {WORTH} or more"
     missing = _uncompiled()
     if n >= MANY and not missing:
         return QuantizedIndex.kind, _said(AUTO, n)
@@ -55,7 +58,8 @@ def built(
     ids: Int64, vectors: Float32, *, dimension: int, wanted: str = AUTO
 ) -> tuple[FirstMomentIndex, str]:  # fmt: skip
     """An index of vectors ``(n, d)`` under ``ids`` ``(n,)``, of the kind that is wanted or suits them; and why."""
-    if wanted == QuantizedIndex.kind or (wanted == AUTO and len(ids) >= MANY and not _uncompiled()):
+    coded = wanted == AUTO and len(ids) >= MANY and not _uncompiled() and not has_gpu()
+    if wanted == QuantizedIndex.kind or coded:
         why = _said(wanted, len(ids))
         return QuantizedIndex.build(ids, vectors, dimension=dimension), why
     return suited(FlatIndex.build(ids, vectors, dimension=dimension), wanted)

@@ -300,8 +300,8 @@ class QuantizedIndex(FirstMomentIndex):
         vectors = map_array(folder / "vectors.npy", np.dtype("<f4"))
         sums = {name: file_to_array(folder / f"{name}_sums.npy", np.dtype("<u4")) for name in ("fine", "vectors")}
         rows = Rows(
-            ids, sizes, codes, errors, fine, vectors, Checked(fine, sums["fine"], str(folder / "fine.npy")),
-            Checked(vectors, sums["vectors"], str(folder / "vectors.npy")),
+            ids, sizes, codes, errors, fine, vectors, Checked(fine, sums["fine"], folder / "fine.npy"),
+            Checked(vectors, sums["vectors"], folder / "vectors.npy"),
         )  # fmt: skip
         check_rows(rows, partition)
         tuning = Tuning.from_json(json.loads((folder / "tuning.json").read_text(encoding="utf-8")))

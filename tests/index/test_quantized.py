@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 
 import numpy as np
@@ -295,7 +296,7 @@ def test_codes_lose_what_they_were_laid_out_to_lose(rng: np.random.Generator, d:
 
 def test_blocks_are_verified_once(rng: np.random.Generator) -> None:
     array = rng.normal(size=(1000, 3)).astype(np.float32)
-    checked = Checked(array, checksums(array), "x")
+    checked = Checked(array, checksums(array), Path("x"))
     checked.ensure(np.array([5, 70]))
     array[6] = 0  # in a block that has been verified
     checked.ensure(np.array([7]))
@@ -303,7 +304,7 @@ def test_blocks_are_verified_once(rng: np.random.Generator) -> None:
     with pytest.raises(CorruptData, match="row 960"):
         checked.ensure_all()
     with pytest.raises(ValueError, match="checksums"):
-        Checked(array, checksums(array)[1:], "x")
+        Checked(array, checksums(array)[1:], Path("x"))
 
 
 def test_a_graph_reaches_what_it_promises(collection, tmp_path: Path) -> None:
@@ -323,6 +324,24 @@ def test_a_graph_reaches_what_it_promises(collection, tmp_path: Path) -> None:
     (tmp_path / "graph.faiss").write_bytes((tmp_path / "graph.faiss").read_bytes()[:500])
     with pytest.raises(ValueError, match="graph"):
         GraphIndex.load(tmp_path, dimension=D)
+
+
+def test_what_is_verified_behind_is_not_asked_again(collection, tmp_path: Path) -> None:
+    """A flipped byte in the file is not passed by the thread that reads it."""
+    _, index = collection
+    index.save(tmp_path)
+    loaded = QuantizedIndex.load(tmp_path, dimension=D)
+    end = time.monotonic() + 20
+    while not (loaded.rows.fine_checked and loaded.rows.fine_checked.done):
+        assert time.monotonic() < end, "never done"
+        time.sleep(0.01)
+    path = tmp_path / "fine.npy"
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
+    again = QuantizedIndex.load(tmp_path, dimension=D)
+    with pytest.raises(CorruptData, match=r"fine\.npy"):
+        again.rows.all_fine()
 
 
 def test_many_models_get_codes() -> None:
