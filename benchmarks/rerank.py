@@ -37,7 +37,7 @@ from scipy.linalg import cholesky, solve_triangular
 
 from benchmarks.clustered import draw
 from benchmarks.encoder_speed import machine
-from engine.index import FactorKey, FactorStore
+from engine.index import ByteCache, FactorKey, FactorStore
 from engine.scores import PackedFactor, Shrinkage, feature_to_rotated, packed_densities, statistics_to_packed
 from engine.scores import packed_density as rule
 from engine.scores.gaussian_density import LOG_2PI, shrunk_covariance
@@ -108,16 +108,16 @@ def main(turns: int, models: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
         size = rule.record_bytes(DIMENSION)
         key = FactorKey("benchmark", "synthetic", DIMENSION, "", shrinkage.version, "")
-        store = FactorStore(
-            Path(folder), key, size, lambda record: PackedFactor(record, DIMENSION), budget=models * size, memory=0
-        )
+        store = FactorStore(Path(folder), key, budget=models * size, memory=ByteCache(0))
         store.start(rotation)
         versions = dict.fromkeys(range(models), 1)
         packed = {i: statistics_to_packed(item, rotation, shrinkage).record for i, item in enumerate(drawn.statistics)}
         store.append(packed, versions)
         del packed
-        factors = store.factors(versions, lambda ids: {})
+        everything = np.arange(models)
+        found = store.find(everything, np.ones(models, np.int64), lambda ids: {})
         assert store.counts.mapped == models
+        factors = {i: PackedFactor.at(int(found.addresses[i]), DIMENSION) for i in range(models)}
         report = measure(drawn.statistics, shrinkage, rotation, store, factors, asked, nearest, turns)
     report |= {"machine": machine(), "models": models, "turns": turns}
     RESULTS.mkdir(parents=True, exist_ok=True)
@@ -152,7 +152,7 @@ def measure(
 
     times: dict[str, list[float]] = {}
     shares, errors, wrong = [], [], 0
-    step = 7
+    step, ones = 7, np.ones(CANDIDATES, np.int64)
     for turn in range(-3, turns):
         row: dict[str, float] = {}
         query, ids, mine = chosen(step * turn)
@@ -164,9 +164,10 @@ def measure(
         at = np.array([factor.address + 8 * (DIMENSION + 1) for factor in others], np.uint64)
         row["read ahead"] = timed(lambda at=at: read_ahead(at, DIMENSION * (DIMENSION + 1) // 2))
         q, i, _ = chosen(step * turn + 2)
+        at = np.array(i)
         row["store + rerank"] = timed(
-            lambda q=q, i=i: packed_densities(
-                list(store.factors(dict.fromkeys(i, 1), lambda ids: {}).values()), feature_to_rotated(rotation, q), K
+            lambda q=q, i=at: rule.distances_at(
+                store.find(i, ones, lambda ids: {}).addresses, feature_to_rotated(rotation, q), K
             )
         )
         q, _, m = chosen(step * turn + 3)

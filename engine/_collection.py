@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from engine.config import Settings, cache_folder
 from engine.errors import DatabaseNotFound, EncoderMismatch, EncoderNotFound
 from engine.records import EncoderIdentity
-from engine.search import Evidence, IndexViews, Maps, Plan
+from engine.search import Evidence, Files, IndexViews, Maps, Plan
 from engine.search.similar import complete_neighbours
 from engine.storage import Catalog, Database, Neighbours, Transforms
 
@@ -37,7 +37,8 @@ class Collection:
         self._views = IndexViews(self._catalog, _index_root(database, settings, facts["id"]), settings.index_kind)
         self._transforms = Transforms(database)
         self._maps = Maps(self._catalog, self._transforms)
-        self._evidence = Evidence(self._catalog, settings.factor_cache_bytes)
+        files = Files(self._views.beside, settings.factor_file_bytes, settings.sample_file_bytes)
+        self._evidence = Evidence(self._catalog, settings.factor_cache_bytes, files)
         self._encoders: dict[str, Encoder] = {}
         self._fast: dict[tuple[str | None, ...], Plan] = {}
         self._loading = threading.Lock()
@@ -54,6 +55,20 @@ class Collection:
         return complete_neighbours(
             view, self._evidence, self._neighbours, self.settings, only=only, on_progress=on_progress
         )
+
+    def _keep_factors(
+        self,
+        encoder_id: int,
+        identity: EncoderIdentity,
+        on_progress: Callable[[str, int, int], None] | None = None,
+        *,
+        started: bool = False,
+    ) -> None:
+        """Complete the files that exact rules read; with ``started`` only where there are such."""
+        view = self._views.current(encoder_id, identity)
+        toward = self._maps.shrinkage(encoder_id, identity, self.settings.shrinkage)
+        if not started or self._evidence.stores.has_files(view, toward):
+            self._evidence.stores.build(view, toward, on_progress)
 
     def _load(self, name: str) -> Encoder:
         from engine.encoders import load_encoder

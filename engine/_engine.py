@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable
+from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -77,8 +79,9 @@ class Engine(Ingesting, Evaluating, Learning):
             raise
 
     def close(self) -> None:
-        """Publish the index's snapshot if it is stale, and close the database."""
+        """Publish the index's snapshot if it is stale, keep the factors that were made, and close the database."""
         self._views.publish_stale()
+        self._evidence.stores.flush()
         self._database.close()
 
     def __enter__(self) -> Engine:
@@ -180,10 +183,14 @@ class Engine(Ingesting, Evaluating, Learning):
             if key != LINEAR or self._has_linear(encoder_id, identity)
         ]
 
-    def build_index(self) -> list[dict[str, Any]]:
+    def build_index(self, on_progress: Callable[[str, int, int], None] | None = None) -> list[dict[str, Any]]:
         """Rebuild every index from the database and publish it, and complete the lists of similar models.
 
-        Whitenings are fitted again where statistics have changed.
+        Whitenings are fitted again where statistics have changed. The files of factors and samples that the exact
+        rules read are completed; a run that was interrupted goes on where it stopped.
+
+        Args:
+            on_progress: called with (stage, done, total).
         """
         for encoder_id, identity in self._catalog.encoders().items():
             self._views.rebuild(encoder_id, identity)
@@ -195,7 +202,9 @@ class Engine(Ingesting, Evaluating, Learning):
                 with contextlib.suppress(MissingStatistics):
                     space = self._maps.linear(encoder_id, identity, self.settings.shrinkage)
                     self._views.rebuild(encoder_id, identity, space)
-            self._complete(encoder_id, identity)
+            told = None if on_progress is None else partial(on_progress, "similar models")
+            self._complete(encoder_id, identity, on_progress=told)
+            self._keep_factors(encoder_id, identity, on_progress)
         self._fast = {}
         return self.index_status()
 

@@ -9,6 +9,7 @@ import click
 from engine.cli.group import Group
 from engine.cli.options import open_collection, shared
 from engine.cli.output import show_json
+from engine.cli.progress import StageProgress
 from engine.cli.table import Column, show_table
 
 
@@ -42,14 +43,15 @@ def status(url: str, as_json: bool) -> None:
 def build(url: str, as_json: bool) -> None:
     """Rebuild every index from the database, and complete the lists of similar models.
 
-    Whitenings are fitted again where statistics have changed since.
+    Whitenings are fitted again where statistics have changed since. The files of factors and samples, which exact
+    rules read, are completed; an interrupted run goes on where it stopped.
 
     \b
     Example:
       engine index build
     """
-    with open_collection(url) as eng:
-        _show(eng.build_index(), as_json)
+    with open_collection(url) as eng, StageProgress() as progress:
+        _show(eng.build_index(progress), as_json)
 
 
 def _show(statuses: list[dict[str, Any]], as_json: bool) -> None:

@@ -1,12 +1,15 @@
-"""A file of factors, one fixed-size record a model: what a model's record is, where it lies, and what it must hash to.
+"""A file of factors, one record a model: where a model's record lies, how long it is, and what it must hash to.
 
 A folder holds *segments*, ``<name>.factors`` files of records one after another that are never changed once written,
 and the *directory*, ``FACTORS``: one line of JSON (the key, the rotation's and the segments' names), then a table of
-(model id, change, segment, row, SHA-256 of the record), then the SHA-256 of all before it. Publishing writes a new
-segment, syncs it, and renames a new directory into place: a killed process leaves the old directory or the new one,
-and a segment that no directory names is removed later. Nothing read is believed: not the directory without its
-checksum, not a record without its own, and that covers the key, the model and the change, so that a record can
-never answer for another.
+(model id, change, offset, size, segment, SHA-256 of the record), then the SHA-256 of all before it. Records begin at
+multiples of a cache line, and their lengths are multiples of one: what is in them is their makers' business, and
+records of several kinds can lie in one file.
+
+Publishing writes a new segment, syncs it, and renames a new directory into place: a killed process leaves the old
+directory or the new one, and a segment that no directory names is removed later. Nothing read is believed: not the
+directory without its checksum, not a record without its own, and that covers the key, the model and the change, so
+that a record can never answer for another.
 """
 
 from __future__ import annotations
@@ -30,11 +33,15 @@ from engine.errors import CorruptData, DiskFull, StorageError
 
 Records = NDArray[np.uint8]
 DIRECTORY = "FACTORS"
-FORMAT = 1
+FORMAT = 2
 SEGMENT, ROTATION = ".factors", ".rotation"
 ABANDONED = 3600.0
 """Seconds after which a file that no directory names is taken to have been left by a killed process."""
-ENTRY = np.dtype([("id", "<i8"), ("change", "<i8"), ("segment", "<i4"), ("row", "<i4"), ("digest", "u1", 32)])
+LINE = 64
+"""Bytes that records' lengths are multiples of: a cache line."""
+ENTRY = np.dtype([
+    ("id", "<i8"), ("change", "<i8"), ("offset", "<i8"), ("size", "<i8"), ("segment", "<i4"), ("digest", "u1", 32),
+])  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -42,7 +49,7 @@ class FactorKey:
     """What factors depend on beside the statistics: another key is another file. All but the dimension are names.
 
     ``shrinkage`` is the version and weight of what covariances are drawn toward, ``transform`` a learned map's, each
-    empty for none; ``epsilon`` is for whoever overrides the stored one.
+    empty for none; ``epsilon`` is for whoever overrides the stored one. ``kind`` says what the records are.
     """
 
     collection: str
@@ -51,6 +58,7 @@ class FactorKey:
     epsilon: str
     shrinkage: str
     transform: str
+    kind: str = "factors"
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,6 +111,8 @@ def read_directory(root: Path, key: FactorKey) -> Directory | None:
     if len(basis) != 4 * key.dimension**2 or hashlib.sha256(basis).hexdigest() + ROTATION != said["rotation"]:
         raise CorruptData(f"the rotation of the factors in {root} does not match its checksum")
     rotation = np.frombuffer(basis, "<f4").reshape(key.dimension, -1)
+    if len(table) % ENTRY.itemsize:
+        raise CorruptData(f"the factor directory {path} has no whole table")
     entries = np.frombuffer(table, ENTRY)
     return Directory(key, rotation, tuple(said["segments"]), entries)
 
@@ -150,14 +160,11 @@ def publish(root: Path, directory: Directory) -> None:
                 path.unlink(missing_ok=True)  # readers that have it mapped keep it until they let go
 
 
-def map_segment(root: Path, name: str, record_bytes: int) -> Records | None:
-    """A segment's records ``(n, record_bytes)``, mapped read-only, or None where it is gone or cannot be read."""
+def map_segment(root: Path, name: str) -> Records | None:
+    """A segment's bytes, mapped read-only, or None where it is gone or cannot be read."""
     try:
         size = (root / name).stat().st_size
-        if size == 0 or size % record_bytes:
-            return None
-        mapped = np.memmap(root / name, np.uint8, "r", shape=(size // record_bytes, record_bytes))
-        return mapped.view(np.ndarray)
+        return np.memmap(root / name, np.uint8, "r", shape=(size,)).view(np.ndarray) if size else None
     except (OSError, ValueError):
         return None
 

@@ -13,6 +13,7 @@ Within 1e-3 nats of float64: L⁻¹ is kept in float32, means and sums of square
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
@@ -33,6 +34,7 @@ from engine.scores.gaussian_density import (
 
 Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
+Addresses = NDArray[np.uint64]
 ALIGNED = 64
 """Bytes that records are rounded up to: a cache line."""
 HEAD = 1 / 4
@@ -56,6 +58,12 @@ class PackedFactor:
         assert self.record.nbytes == record_bytes(self.dimension), "a record of another dimension"
         assert self.record.flags.c_contiguous, "a record lies in one piece"
         assert self.address % 8 == 0, "float64 numbers lie at multiples of 8"
+
+    @classmethod
+    def at(cls, address: int, dimension: int) -> PackedFactor:
+        """The record at an address; whoever has it from there keeps it alive."""
+        held = (ctypes.c_uint8 * record_bytes(dimension)).from_address(address)
+        return cls(np.ctypeslib.as_array(held), dimension)
 
     @cached_property
     def address(self) -> int:
@@ -129,7 +137,7 @@ def statistics_to_packed(statistics: Statistics, rotation: Float32, shrinkage: S
     factor = PackedFactor(np.zeros(record_bytes(dimension), np.uint8), dimension)
     factor.record[:8].view(np.float64)[0] = log_det
     factor.mean[:] = wide @ statistics.mean.astype(np.float64)
-    factor.packed[:] = inverse[np.tril_indices(dimension)]
+    factor.packed[:] = inverse.ravel()[_lower(dimension)]
     return factor
 
 
@@ -154,24 +162,48 @@ def packed_distances(
 
     ``head`` is the share of rows that is read of every candidate before any is read to its end.
     """
-    assert k >= 1, "the k best of none"
     assert all(factor.dimension == len(query) for factor in factors), "factors of the query's dimension"
+    return distances_at(np.array([factor.address for factor in factors], np.uint64), query, k, head=head)
+
+
+def distances_at(
+    addresses: Addresses, query: Float64, k: int, *, turn: Float64 | None = None, head: float = HEAD
+) -> tuple[Float64, NDArray[np.int64]]:
+    """As ``packed_distances``, of records by address ``(n,)`` uint64: whoever asks keeps them alive meanwhile.
+
+    ``turn`` ``(d, d)`` is a learned map of covariances in the shared basis, RA⁻¹Rᵀ: z is turned by it.
+    """
+    assert k >= 1, "the k best of none"
     wide = np.ascontiguousarray(query, np.float64)
-    rows = np.full(len(factors), len(wide), np.int64)
+    dimension = len(wide)
+    read = np.full(len(addresses), dimension, np.int64)
     compiled = _kernel()
     if compiled is None:
-        return np.array([_distance(factor, wide) for factor in factors], np.float64), rows
-    addresses = np.array([factor.address for factor in factors], np.uint64)
-    found: Float64 = compiled.distances(addresses, wide, int(k), 4 * int(head * len(wide) / 4), rows)
-    return found, rows
+        means = [PackedFactor.at(address, dimension).mean for address in addresses.tolist()]
+        z = wide - np.array(means, np.float64).reshape(len(addresses), dimension)
+    else:
+        z = compiled.differences(addresses, wide)
+    narrow = np.asarray(z if turn is None else z @ turn.T, np.float32)
+    if compiled is None:
+        factors = [PackedFactor.at(address, dimension) for address in addresses.tolist()]
+        return np.array([_distance(factor, row) for factor, row in zip(factors, narrow, strict=True)], np.float64), read
+    first = 0 if k >= len(addresses) else 4 * int(head * dimension / 4)
+    found: Float64 = compiled.distances(addresses, np.ascontiguousarray(narrow), int(k), first, read)
+    return found, read
 
 
-def _distance(factor: PackedFactor, query: Float64) -> float:
+def _distance(factor: PackedFactor, z: Float32) -> float:
     """The same without Numba, and without dropping."""
-    z = np.asarray(query - factor.mean, np.float32)
-    columns, starts = _columns(len(query))
+    columns, starts = _columns(len(z))
     rows = np.add.reduceat(factor.packed * z[columns], starts, dtype=np.float64)
     return float(rows @ rows) + factor.log_det
+
+
+@lru_cache(maxsize=4)
+def _lower(dimension: int) -> NDArray[np.int64]:
+    """Where the lower triangle's numbers stand in a ``(d, d)`` matrix, row by row."""
+    rows, columns = np.tril_indices(dimension)
+    return np.asarray(rows * dimension + columns)
 
 
 @lru_cache(maxsize=4)

@@ -93,18 +93,25 @@ def _rows(factor: Any, first: int, stop: int, z: NDArray[np.float32]) -> float:
     return total
 
 
-def _distances(
-    addresses: NDArray[np.uint64], query: NDArray[np.float64], k: int, head: int, read: NDArray[np.int64]
-) -> NDArray[np.float64]:
-    """‖L⁻¹z‖² + log det Σ ``(n,)`` of each record, +inf for what was dropped; ``read`` gets the rows read of each."""
-    d, n = len(query), len(addresses)
-    z = np.empty((n, d), np.float32)
-    found = np.empty(n)
-    for c in range(n):
+def _differences(addresses: NDArray[np.uint64], query: NDArray[np.float64]) -> NDArray[np.float64]:
+    """``query`` less each record's mean ``(n, d)`` float64."""
+    d = len(query)
+    z = np.empty((len(addresses), d))
+    for c in range(len(addresses)):
         moments = carray(_pointer(addresses[c]), (d + 1,), np.float64)
         for j in range(d):
             z[c, j] = query[j] - moments[j + 1]
-        total = moments[0]
+    return z
+
+
+def _distances(
+    addresses: NDArray[np.uint64], z: NDArray[np.float32], k: int, head: int, read: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """‖L⁻¹z‖² + log det Σ ``(n,)`` of each record, +inf for what was dropped; ``read`` gets the rows read of each."""
+    n, d = z.shape
+    found = np.empty(n)
+    for c in range(n):
+        total = carray(_pointer(addresses[c]), (1,), np.float64)[0]
         for r in range(0, head, 4):
             total += rows(addresses[c] + np.uint64(8 * (d + 1)), r, min(r + 4, head), z[c])
         found[c] = total
@@ -139,4 +146,5 @@ def _compiled(function: Any, **options: Any) -> Any:
 
 rows = _compiled(_rows)
 rotated = _compiled(_rotated, nogil=True)
+differences = _compiled(_differences, nogil=True)
 distances = _compiled(_distances, nogil=True)

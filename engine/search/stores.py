@@ -1,0 +1,336 @@
+"""Packed factors and packed samples of a collection's models: found by array work, scored by one call of a kernel.
+
+There is one store an encoder and kind of record, and, for factors, weight of the shrinkage. Each has a file beside the
+index snapshots, which the search reads; what the file lacks is made from SQL, kept by recency, and put into the file
+together with others. ``build`` does so for all models. A folder that cannot be written costs speed alone.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.blas import one_thread
+from engine.errors import InvalidStatistics, StorageError
+from engine.index import ByteCache, FactorKey, FactorStore
+from engine.records import EncoderIdentity, Statistics, StoredStatistics
+from engine.scores import (
+    CovarianceMap,
+    Shrinkage,
+    best_k_at,
+    feature_to_rotated,
+    features_to_packed,
+    statistics_to_packed,
+    statistics_to_rotation,
+)
+from engine.scores.packed_density import distances_at, distances_to_densities, record_bytes
+from engine.search.versions import UNKNOWN, Versions
+from engine.search.views import IndexView
+from engine.storage import Catalog
+
+log = logging.getLogger("engine.search")
+Float32 = NDArray[np.float32]
+Float64 = NDArray[np.float64]
+Int64 = NDArray[np.int64]
+Records = Mapping[int, NDArray[np.uint8]]
+Item = TypeVar("Item")
+OnProgress = Callable[[str, int, int], None]
+FACTORS, SAMPLES = "factors", "samples"
+ENOUGH = 64
+"""Records that searches have made and that are worth putting into the file."""
+BASIS = 128
+"""Models that the shared basis is taken from, spread evenly by age."""
+BLOCK = 32
+"""Models that are made at a time, from statistics read at once."""
+PUBLISHED = 256 * 2**20
+"""Bytes that ``build`` makes before it puts them into the file: what an interruption can cost."""
+
+
+@dataclass(frozen=True)
+class Files:
+    """Where the files lie, as a function of the encoder, and how many bytes each kind may take."""
+
+    folder: Callable[[EncoderIdentity, str], Path]
+    factor_bytes: int
+    sample_bytes: int
+
+
+class Stores:
+    """The stores of one collection. Threads may share it. Without ``files`` everything is made and held in memory."""
+
+    def __init__(self, catalog: Catalog, memory: ByteCache[Any], files: Files | None = None) -> None:
+        self.catalog = catalog
+        self.files = files
+        self.versions = Versions(catalog)
+        self._memory = memory
+        self._stores: dict[tuple[int, str], FactorStore] = {}
+        self._bases: dict[int, tuple[int, Float32]] = {}
+        self._turns: dict[tuple[CovarianceMap, str], Float64] = {}
+        self._collection = catalog.facts().get("id", "")
+        self._writer: ThreadPoolExecutor | None = None
+        self._lock = threading.RLock()
+
+    # --- scores
+
+    def densities(
+        self,
+        view: IndexView,
+        ids: Int64,
+        features: Float32,
+        shrinkage: Shrinkage | None,
+        covariance_map: CovarianceMap | None = None,
+        k: int | None = None,
+        turned: dict[str, list[Float64]] | None = None,
+    ) -> Float64:
+        """log N of each model for each feature ``(parts, n)``: NaN for a model that has none.
+
+        With ``k`` −∞ for what is certainly not among the k best. ``turned`` keeps turned features between calls.
+        """
+        store = self.factors(view, shrinkage)
+        places, found = self._found(store, view, ids, partial(self._make_factors, view, store, shrinkage))
+        there = found.addresses != 0
+        addresses, places = found.addresses[there], places[there]
+        scores = np.full((len(features), len(ids)), np.nan)
+        turn = None if covariance_map is None else self._turn(store, covariance_map)
+        for row, query in enumerate(self._turned(store, features, turned)):
+            distances, _ = distances_at(addresses, query, k or max(len(addresses), 1), turn=turn)
+            scores[row, places] = distances_to_densities(distances, len(query))
+        return scores if covariance_map is None else scores - covariance_map.log_det
+
+    def similarities(
+        self, view: IndexView, ids: Int64, features: Float32, k: int, turned: dict[str, list[Float64]] | None = None
+    ) -> Float64:
+        """Best-k of each model for each feature ``(parts, n)``: NaN for a model without samples."""
+        store = self.samples(view)
+        places, found = self._found(store, view, ids, partial(self._make_samples, view, store))
+        there = found.addresses != 0
+        addresses, sizes, places = found.addresses[there], found.sizes[there], places[there]
+        scores = np.full((len(features), len(ids)), np.nan)
+        for row, query in enumerate(self._turned(store, features, turned)):
+            scores[row, places] = best_k_at(addresses, sizes, query, k)
+        return scores
+
+    # --- stores
+
+    def factors(self, view: IndexView, shrinkage: Shrinkage | None) -> FactorStore:
+        """The factors of covariances that are shrunk in that way."""
+        weight, version = (0.0, "") if shrinkage is None else (shrinkage.weight, shrinkage.version)
+        budget = 0 if self.files is None else self.files.factor_bytes
+        return self._store(view, f"{FACTORS}-{weight:g}", f"{weight!r} {version}", FACTORS, budget)
+
+    def samples(self, view: IndexView) -> FactorStore:
+        """The kept sample features."""
+        return self._store(view, SAMPLES, "", SAMPLES, 0 if self.files is None else self.files.sample_bytes)
+
+    def _store(
+        self, view: IndexView, name: str, shrinkage: str, kind: str, budget: int, anew: Float32 | None = None
+    ) -> FactorStore:
+        """The store of that name; ``anew`` empties it, for another basis."""
+        store = self._stores.get((view.encoder_id, name))
+        if store is not None and store.key.shrinkage == shrinkage and anew is None:
+            return store
+        with self._lock:
+            identity = view.identity
+            key = FactorKey(self._collection, identity.fingerprint, identity.dimension, "", shrinkage, "", kind)
+            root = None if self.files is None else self.files.folder(identity, name)
+            store = FactorStore(root, key, budget=budget, memory=self._memory)
+            if store.rotation is None or anew is not None:
+                store.start(self._basis(view, kind) if anew is None else anew)
+            self._stores[view.encoder_id, name] = store
+            return store
+
+    def _basis(self, view: IndexView, kind: str) -> Float32:
+        """A rotation that all models share, from some of their statistics; the samples' is that of some factors."""
+        _, ids, _ = self.versions.all(view.encoder_id, view.change)
+        count, found = self._bases.get(view.encoder_id, (0, None))
+        if found is not None and (kind == SAMPLES or len(ids) < 2 * count):
+            return found
+        stored, _ = self.catalog.statistics(view.encoder_id, ids[:: max(-(-len(ids) // BASIS), 1)].tolist())
+        usable = [one.statistics for one in stored.values() if _is_finite(one.statistics)]
+        with one_thread():
+            found = statistics_to_rotation(usable) if usable else np.eye(view.identity.dimension, dtype=np.float32)
+        self._bases[view.encoder_id] = len(ids), found
+        return found
+
+    # --- all of them
+
+    def build(self, view: IndexView, shrinkage: Shrinkage | None, on_progress: OnProgress | None = None) -> None:
+        """Put every model's records into the files, as far as the budgets allow; what is there already stays.
+
+        An interrupted run goes on from what it has published.
+        """
+        factors = self.factors(view, shrinkage)
+        make = partial(self._make_factors, view, factors, shrinkage)
+        self._complete(view, factors, FACTORS, make, record_bytes(view.identity.dimension), on_progress)
+        samples = self.samples(view)
+        if samples.basis != factors.basis and 2 * len(samples) < len(factors):
+            assert factors.rotation is not None, "it was started"
+            samples = self._store(view, SAMPLES, "", SAMPLES, samples.budget, factors.rotation)
+        self._complete(view, samples, SAMPLES, partial(self._make_samples, view, samples), 0, on_progress)
+
+    def has_files(self, view: IndexView, shrinkage: Shrinkage | None) -> bool:
+        """Whether somebody has searched by densities here, or built the files: then they are kept complete."""
+        return self.files is not None and len(self.factors(view, shrinkage)) > 0
+
+    def flush(self) -> None:
+        """Put what searches have made into the files, and wait for what is being written."""
+        for (encoder_id, _), store in list(self._stores.items()):
+            self._flush(store, encoder_id)
+        with self._lock:
+            writer, self._writer = self._writer, None
+        if writer is not None:
+            writer.shutdown()
+
+    def _flush_soon(self, store: FactorStore, encoder_id: int) -> None:
+        """The same beside the search that made them: an answer does not wait for a file."""
+        with self._lock:
+            if self._writer is None:
+                self._writer = ThreadPoolExecutor(1, "factors")
+            self._writer.submit(self._flush, store, encoder_id)
+
+    def _complete(
+        self,
+        view: IndexView,
+        store: FactorStore,
+        what: str,
+        make: Callable[[list[int]], Records],
+        each: int,
+        on_progress: OnProgress | None,
+    ) -> None:
+        if not store.budget:
+            return
+        versions = self._mapping(view.encoder_id, view.change)
+        missing = store.lacks(versions, each)
+        made: dict[int, NDArray[np.uint8]] = {}
+        try:
+            for start in range(0, len(missing), BLOCK):
+                made.update(make(missing[start : start + BLOCK]))
+                done = min(start + BLOCK, len(missing))
+                if made and (sum(map(len, made.values())) >= PUBLISHED or done == len(missing)):
+                    if store.append(made, versions, settle=False) < len(made):
+                        break  # the budget is spent
+                    made = {}
+                if on_progress is not None:
+                    on_progress(what, done, len(missing))
+        except StorageError as error:
+            self._forgo(store, error)
+
+    def _flush(self, store: FactorStore, encoder_id: int) -> None:
+        if not store.waiting:
+            return
+        try:
+            store.flush(self._mapping(encoder_id, 0))
+        except StorageError as error:
+            self._forgo(store, error)
+
+    def _forgo(self, store: FactorStore, error: StorageError) -> None:
+        log.warning("%s", error)
+        store.forgo()
+
+    def _mapping(self, encoder_id: int, change: int) -> dict[int, int]:
+        _, ids, changes = self.versions.all(encoder_id, change)
+        return dict(zip(ids.tolist(), changes.tolist(), strict=True))
+
+    # --- finding and making
+
+    def _found(
+        self, store: FactorStore, view: IndexView, ids: Int64, make: Callable[[list[int]], Records]
+    ) -> tuple[Int64, Any]:
+        """Places among ``ids`` of the models that there are, and where their records lie."""
+        changes = self.versions.of(view.encoder_id, view.change, ids)
+        known = changes != UNKNOWN
+        found = store.find(ids[known], changes[known], make)
+        if store.waiting >= ENOUGH:
+            self._flush_soon(store, view.encoder_id)
+        return np.flatnonzero(known), found
+
+    def _make_factors(
+        self, view: IndexView, store: FactorStore, shrinkage: Shrinkage | None, ids: list[int]
+    ) -> Records:
+        rotation = store.rotation
+        assert rotation is not None, "it was started"
+
+        def made(item: StoredStatistics) -> NDArray[np.uint8] | None:
+            if item.statistics.covariance is None:
+                return None
+            return statistics_to_packed(item.statistics, rotation, shrinkage).record
+
+        return _all_made(ids, partial(self.catalog.statistics, view.encoder_id), made)
+
+    def _make_samples(self, view: IndexView, store: FactorStore, ids: list[int]) -> Records:
+        rotation = store.rotation
+        assert rotation is not None, "it was started"
+
+        def made(features: Float32) -> NDArray[np.uint8] | None:
+            usable = len(features) > 0 and bool(np.isfinite(features).all())
+            return features_to_packed(features, rotation) if usable else None
+
+        return _all_made(ids, partial(self.catalog.sample_features, view.encoder_id), made)
+
+    # --- queries
+
+    def _turned(self, store: FactorStore, features: Float32, before: dict[str, list[Float64]] | None) -> list[Float64]:
+        """R h̃ of each feature, once a basis."""
+        kept = {} if before is None else before
+        if store.basis not in kept:
+            assert store.rotation is not None, "it was started"
+            kept[store.basis] = [feature_to_rotated(store.rotation, feature) for feature in features]
+        return kept[store.basis]
+
+    def _turn(self, store: FactorStore, covariance_map: CovarianceMap) -> Float64:
+        """A⁻¹ in the store's basis, RA⁻¹Rᵀ: ‖(AL)⁻¹z‖ = ‖L⁻¹A⁻¹z‖, so packed factors serve learned maps as they are."""
+        key = covariance_map, store.basis
+        found = self._turns.get(key)
+        if found is None:
+            assert store.rotation is not None, "it was started"
+            wide = store.rotation.astype(np.float64)
+            self._turns = {**dict(list(self._turns.items())[-3:])}
+            found = self._turns[key] = wide @ covariance_map.inverse.astype(np.float64) @ wide.T
+        return found
+
+
+def _all_made(
+    ids: list[int],
+    read: Callable[[list[int]], tuple[Mapping[int, Item], dict[int, str]]],
+    make: Callable[[Item], NDArray[np.uint8] | None],
+) -> Records:
+    """Records by id, read a block at a time, made beside one another: LAPACK lets go of the interpreter."""
+    records: dict[int, NDArray[np.uint8]] = {}
+
+    def attempt(pair: tuple[int, Item]) -> tuple[int, NDArray[np.uint8] | None, str]:
+        try:
+            return pair[0], make(pair[1]), ""
+        except InvalidStatistics as error:
+            return pair[0], None, error.message
+
+    with one_thread(), ThreadPoolExecutor(os.cpu_count()) as pool:
+        for start in range(0, len(ids), BLOCK):
+            good, damaged = read(ids[start : start + BLOCK])
+            for model_id, record, reason in pool.map(attempt, good.items()):
+                if record is not None:
+                    records[model_id] = record
+                elif reason:
+                    damaged[model_id] = reason
+            report_damaged(damaged)
+    return records
+
+
+def report_damaged(damaged: Mapping[int, str]) -> None:
+    """Say which models are left out, and why."""
+    for model_id, reason in damaged.items():
+        log.warning("model id %d is left out: %s (see: engine doctor)", model_id, reason)
+
+
+def _is_finite(statistics: Statistics) -> bool:
+    own = statistics.covariance
+    return bool(np.isfinite(statistics.mean).all()) and (own is None or bool(np.isfinite(own).all()))
