@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 from engine.config import Settings, cache_folder
 from engine.errors import DatabaseNotFound, EncoderMismatch, EncoderNotFound
 from engine.records import EncoderIdentity
-from engine.search import Evidence, Files, IndexViews, Maps, Plan
+from engine.search import Evidence, Files, IndexViews, Maps, Plan, query_to_plan
 from engine.search.similar import complete_neighbours
+from engine.search.spaces import GAUSSIAN
 from engine.storage import Catalog, Database, Neighbours, Transforms
 
 if TYPE_CHECKING:
@@ -69,6 +70,20 @@ class Collection:
         toward = self._maps.shrinkage(encoder_id, identity, self.settings.shrinkage)
         if not started or self._evidence.stores.has_files(view, toward):
             self._evidence.stores.build(view, toward, on_progress)
+
+    def _measure_agreement(self, encoder_id: int, identity: EncoderIdentity) -> None:
+        """Keep beside the index how far two-stage searches agree with the exhaustive density."""
+        from engine.search.agreement import SIZES, measure_agreement, save_agreement
+        from engine.search.status import AGREEMENT
+
+        settings = self.settings
+        plan = query_to_plan(
+            self._views, self._maps, encoder_id, identity, ["image"], method=GAUSSIAN, transform=None,
+            shortlist_space=settings.shortlist_space, shrinkage=settings.shrinkage,
+        )  # fmt: skip
+        sizes = (*SIZES, settings.shortlist)
+        agreement = measure_agreement(plan.view, self._evidence, plan.shrinkage, sizes)
+        save_agreement(self._views.beside(identity, AGREEMENT), agreement)
 
     def _load(self, name: str) -> Encoder:
         from engine.encoders import load_encoder

@@ -173,21 +173,29 @@ class Engine(Ingesting, Evaluating, Learning):
         return list(self._catalog.encoders().values())
 
     def index_status(self) -> list[dict[str, Any]]:
-        """For each encoder and each of its spaces: what the index holds, how fresh it is, where its snapshot lies."""
-        from engine.search.status import view_to_status
+        """For each encoder and each of its spaces: what the index holds, how fresh it is, where its snapshot lies.
 
-        return [
-            view_to_status(self._views, self._catalog, encoder_id, identity, key, version)
-            for encoder_id, identity in self._catalog.encoders().items()
-            for key, version in {FIRST_MOMENT: "", **self._maps.versions(encoder_id, self.settings.shrinkage)}.items()
-            if key != LINEAR or self._has_linear(encoder_id, identity)
-        ]
+        The first moment's entry says besides what the files of factors and samples hold, how they were used, and how
+        far two-stage searches agreed with the exhaustive density when ``build_index`` measured it.
+        """
+        from engine.search.status import files_to_status, view_to_status
+
+        self._evidence.stores.flush()
+        weight, found = self.settings.shrinkage, []
+        for encoder_id, identity in self._catalog.encoders().items():
+            for key, version in {FIRST_MOMENT: "", **self._maps.versions(encoder_id, weight)}.items():
+                if key != LINEAR or self._has_linear(encoder_id, identity):
+                    status = view_to_status(self._views, self._catalog, encoder_id, identity, key, version)
+                    files = files_to_status(self._views, identity, weight) if key == FIRST_MOMENT else {}
+                    found.append({**status, **files})
+        return found
 
     def build_index(self, on_progress: Callable[[str, int, int], None] | None = None) -> list[dict[str, Any]]:
         """Rebuild every index from the database and publish it, and complete the lists of similar models.
 
         Whitenings are fitted again where statistics have changed. The files of factors and samples that the exact
-        rules read are completed; a run that was interrupted goes on where it stopped.
+        rules read are completed; a run that was interrupted goes on where it stopped. At last it is measured how far
+        two-stage searches agree with the exhaustive density here: see ``index_status``.
 
         Args:
             on_progress: called with (stage, done, total).
@@ -205,6 +213,7 @@ class Engine(Ingesting, Evaluating, Learning):
             told = None if on_progress is None else partial(on_progress, "similar models")
             self._complete(encoder_id, identity, on_progress=told)
             self._keep_factors(encoder_id, identity, on_progress)
+            self._measure_agreement(encoder_id, identity)
         self._fast = {}
         return self.index_status()
 

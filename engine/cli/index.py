@@ -28,7 +28,9 @@ def index() -> None:
 def status(url: str, as_json: bool) -> None:
     """Show, for each encoder and space, what the index's snapshot on disk holds and whether it is current.
 
-    A snapshot that is behind or missing does no harm: the next search brings it up.
+    A snapshot that is behind or missing does no harm: the next search brings it up. Below: what the files of factors
+    and samples hold, how often something was found there, and how much of the exhaustive density's top ten is on a
+    shortlist, as `engine index build` measured it on this collection.
 
     \b
     Example:
@@ -83,6 +85,27 @@ def _show(statuses: list[dict[str, Any]], as_json: bool) -> None:
             ]
             for one in statuses
         ],
+    )
+    for one in statuses:
+        if "factors" in one:
+            _show_files(one)
+
+
+def _show_files(one: dict[str, Any]) -> None:
+    for what in ("factors", "samples"):
+        said = one[what]
+        click.echo(
+            f"{one['encoder']}: {what} of {said['models']} models in a file ({bytes_to_text(said['bytes'])});"
+            f" found there {said['hits']}, in memory {said['held']}, made {said['misses']}, damaged {said['damaged']}"
+        )
+    measured = one["agreement"]
+    if measured is None:
+        return
+    shares = ", ".join(f"{size}: {100 * share:.1f} %" for size, share in measured["share"].items())
+    click.echo(
+        f"{one['encoder']}: of the exhaustive density's top {measured['k']}, on a shortlist of {shares}"
+        f" ({measured['space']}, {measured['queries']} queries, {measured['models']} models,"
+        f" measured {measured['measured']})"
     )
 
 

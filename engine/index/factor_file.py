@@ -21,7 +21,7 @@ import json
 import os
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -32,7 +32,7 @@ from numpy.typing import NDArray
 from engine.errors import CorruptData, DiskFull, StorageError
 
 Records = NDArray[np.uint8]
-DIRECTORY = "FACTORS"
+DIRECTORY, COUNTS = "FACTORS", "COUNTS"
 FORMAT = 2
 SEGMENT, ROTATION = ".factors", ".rotation"
 ABANDONED = 3600.0
@@ -88,6 +88,31 @@ def read_directory(root: Path, key: FactorKey) -> Directory | None:
     Raises:
         CorruptData: it is damaged, or was written by another version of the engine.
     """
+    found = _read(root)
+    if found is None or found[0]["key"] != asdict(key):
+        return None
+    said, entries = found
+    try:
+        basis = (root / said["rotation"]).read_bytes()
+    except OSError as error:
+        raise CorruptData(f"the rotation of the factors in {root} cannot be read: {error}") from error
+    if len(basis) != 4 * key.dimension**2 or hashlib.sha256(basis).hexdigest() + ROTATION != said["rotation"]:
+        raise CorruptData(f"the rotation of the factors in {root} does not match its checksum")
+    rotation = np.frombuffer(basis, "<f4").reshape(key.dimension, -1)
+    return Directory(key, rotation, tuple(said["segments"]), entries)
+
+
+def read_summary(root: Path) -> dict[str, int] | None:
+    """How many ``models`` a file has records of, and their ``bytes``, whatever its key; None where there is none.
+
+    Raises:
+        CorruptData: as ``read_directory``.
+    """
+    found = _read(root)
+    return None if found is None else {"models": len(found[1]), "bytes": int(found[1]["size"].sum())}
+
+
+def _read(root: Path) -> tuple[dict[str, Any], NDArray[Any]] | None:
     path = root / DIRECTORY
     try:
         data = path.read_bytes()
@@ -102,19 +127,7 @@ def read_directory(root: Path, key: FactorKey) -> Directory | None:
     said = json.loads(line)
     if said.get("format") != FORMAT:
         raise CorruptData(f"the factor directory {path} has format {said.get('format')}, this engine reads {FORMAT}")
-    if said["key"] != asdict(key):
-        return None
-    try:
-        basis = (root / said["rotation"]).read_bytes()
-    except OSError as error:
-        raise CorruptData(f"the rotation of the factors in {root} cannot be read: {error}") from error
-    if len(basis) != 4 * key.dimension**2 or hashlib.sha256(basis).hexdigest() + ROTATION != said["rotation"]:
-        raise CorruptData(f"the rotation of the factors in {root} does not match its checksum")
-    rotation = np.frombuffer(basis, "<f4").reshape(key.dimension, -1)
-    if len(table) % ENTRY.itemsize:
-        raise CorruptData(f"the factor directory {path} has no whole table")
-    entries = np.frombuffer(table, ENTRY)
-    return Directory(key, rotation, tuple(said["segments"]), entries)
+    return said, np.frombuffer(table, ENTRY)
 
 
 def write_segment(root: Path, records: Iterator[Records]) -> str:
@@ -167,6 +180,26 @@ def map_segment(root: Path, name: str) -> Records | None:
         return np.memmap(root / name, np.uint8, "r", shape=(size,)).view(np.ndarray) if size else None
     except (OSError, ValueError):
         return None
+
+
+def read_counts(root: Path) -> dict[str, int]:
+    """How records were found here by all processes that said so; empty where none did."""
+    try:
+        said = json.loads((root / COUNTS).read_bytes())
+        return {str(name): int(value) for name, value in said.items()}
+    except (OSError, ValueError, AttributeError, TypeError):
+        return {}
+
+
+def add_counts(root: Path, counts: Mapping[str, int]) -> None:
+    """Add to them. Two processes that end at once may lose one another's: nothing depends on it.
+
+    Raises:
+        DiskFull, StorageError: they could not be written.
+    """
+    before = read_counts(root)
+    total = {name: before.get(name, 0) + value for name, value in counts.items()}
+    _write_beside(root, COUNTS, json.dumps(total).encode())
 
 
 def _named(root: Path) -> set[str]:

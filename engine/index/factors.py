@@ -13,7 +13,7 @@ import logging
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ from engine.index.factor_file import (
     Directory,
     FactorKey,
     Records,
+    add_counts,
     map_segment,
     publish,
     read_directory,
@@ -285,6 +286,19 @@ class FactorStore:
             self._seen = self._stamp()
             self._set(directory)
             return len(new)
+
+    def say_counts(self) -> None:
+        """Add what was counted to what all processes have, beside the file, and begin again at nothing.
+
+        Raises:
+            DiskFull, StorageError: it could not be written.
+        """
+        if self.root is None or not self.budget or not self.root.is_dir():
+            return
+        with self._lock:
+            counts, self.counts = self.counts, FactorCounts()
+        if any(asdict(counts).values()):
+            add_counts(self.root, asdict(counts))
 
     def refresh(self) -> None:
         """Take in what another process has published in the same basis."""

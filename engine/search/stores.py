@@ -126,7 +126,7 @@ class Stores:
         """The factors of covariances that are shrunk in that way."""
         weight, version = (0.0, "") if shrinkage is None else (shrinkage.weight, shrinkage.version)
         budget = 0 if self.files is None else self.files.factor_bytes
-        return self._store(view, f"{FACTORS}-{weight:g}", f"{weight!r} {version}", FACTORS, budget)
+        return self._store(view, factors_name(weight), f"{weight!r} {version}", FACTORS, budget)
 
     def samples(self, view: IndexView) -> FactorStore:
         """The kept sample features."""
@@ -190,6 +190,11 @@ class Stores:
             writer, self._writer = self._writer, None
         if writer is not None:
             writer.shutdown()
+        for store in list(self._stores.values()):
+            try:
+                store.say_counts()
+            except StorageError as error:
+                self._forgo(store, error)
 
     def _flush_soon(self, store: FactorStore, encoder_id: int) -> None:
         """The same beside the search that made them: an answer does not wait for a file."""
@@ -297,6 +302,11 @@ class Stores:
             self._turns = {**dict(list(self._turns.items())[-3:])}
             found = self._turns[key] = wide @ covariance_map.inverse.astype(np.float64) @ wide.T
         return found
+
+
+def factors_name(weight: float) -> str:
+    """What the file of factors that are shrunk by that weight is called."""
+    return f"{FACTORS}-{weight:g}"
 
 
 def _all_made(
