@@ -8,7 +8,9 @@ covariance of all models' samples together, largest variance first: that is wher
 row r costs r + 1 numbers only. So that the k-th best is near from the start, every candidate's first rows
 are read, and the candidates are then taken in order of what these say.
 
-Within 1e-3 nats of float64: L⁻¹ is kept in float32, means and sums of squares in float64.
+A row of L⁻¹ is kept in three bytes a number, in units of its largest: two in one place, the third in another. What
+is dropped is mostly dropped by the two alone, whose error is bounded. Means and sums of squares are in float64; the
+densities are within 1e-3 nats of float64.
 """
 
 from __future__ import annotations
@@ -39,17 +41,52 @@ ALIGNED = 64
 """Bytes that records are rounded up to: a cache line."""
 HEAD = 1 / 4
 """Of the rows: read of every candidate before any is read to its end. They hold 1/16 of the numbers."""
+STEPS = 2**23 - 1
+"""Of a row's unit to its largest number: 24 bits with the sign."""
+WIDTH = 16
+"""Numbers that vector registers take at a time."""
+MIDDLE = 127.5
+"""Of a low byte that has not been read."""
 
 
 def record_bytes(dimension: int) -> int:
-    """Bytes of one model's record: log det and mean in float64, d(d + 1)/2 float32, rounded up to cache lines."""
-    exact = 8 * (dimension + 1) + 2 * dimension * (dimension + 1)
+    """Bytes of one model's record: three a number of L⁻¹, and what goes with it; in whole cache lines."""
+    places = row_places(dimension)
+    exact = 8 * (dimension + 2) + 16 * (len(places) - 1) + 3 * int(places[-1])
     return -(-exact // ALIGNED) * ALIGNED
+
+
+@lru_cache(maxsize=8)
+def row_places(dimension: int) -> NDArray[np.int64]:
+    """At which number each four rows of L⁻¹ begin, and where all end ``(⌈d/4⌉ + 1,)``.
+
+    Four rows are equally wide, a multiple of ``WIDTH``, with zeros where a row is shorter: so loops have no remainder.
+    """
+    lengths = np.arange(4, dimension + 4, 4)
+    widths = -(-np.minimum(lengths, dimension) // WIDTH) * WIDTH
+    return np.append(0, np.cumsum(4 * widths))
+
+
+@lru_cache(maxsize=4)
+def _lower(dimension: int) -> NDArray[np.int64]:
+    """Of each number of a record, where in a ``(d, d)`` matrix it stands; d² where it stands nowhere."""
+    places = row_places(dimension)
+    found = np.full(int(places[-1]), dimension**2)
+    for row in range(dimension):
+        group = row // 4
+        start = int(places[group]) + (row % 4) * int(places[group + 1] - places[group]) // 4
+        found[start : start + row + 1] = row * dimension + np.arange(row + 1)
+    return found
 
 
 @dataclass(frozen=True, eq=False)
 class PackedFactor:
-    """One density in the shared basis. ``record`` is ``(record_bytes(d),)`` uint8, contiguous, at an address of 8·n."""
+    """One density in the shared basis. ``record`` is ``(record_bytes(d),)`` uint8, contiguous, at an address of 8·n.
+
+    In it lie, one after the other: log det Σ, the rotated mean ``(d,)`` and ``slack`` in float64; the rows' units,
+    float32, for four rows at a time; the upper two bytes of each number of L⁻¹ as int16, at ``row_places``; the third
+    bytes as uint8, at the same; zeros.
+    """
 
     record: NDArray[np.uint8]
     dimension: int
@@ -81,10 +118,43 @@ class PackedFactor:
         return self.record[8 : 8 * (self.dimension + 1)].view(np.float64)
 
     @property
+    def slack(self) -> float:
+        """The Frobenius norm of what L⁻¹ is wrong by where its low bytes are taken to be in their middle."""
+        return float(self.record[8 * (self.dimension + 1) :][:8].view(np.float64)[0])
+
+    @property
     def packed(self) -> Float32:
         """The rows of L⁻¹, ``(d (d + 1) / 2,)``."""
-        start = 8 * (self.dimension + 1)
-        return self.record[start : start + 2 * self.dimension * (self.dimension + 1)].view(np.float32)
+        units, high, low = self._parts()
+        square = np.zeros(self.dimension**2 + 1)
+        square[_lower(self.dimension)] = 256.0 * high + low
+        rows = square[:-1].reshape(self.dimension, -1) * units[: self.dimension, None].astype(np.float64)
+        return np.asarray(rows[np.tril_indices(self.dimension)], np.float32)
+
+    def _parts(self) -> tuple[Float32, NDArray[np.int16], NDArray[np.uint8]]:
+        places = row_places(self.dimension)
+        start, rows, count = 8 * (self.dimension + 2), 4 * (len(places) - 1), int(places[-1])
+        units = self.record[start : start + 4 * rows].view(np.float32)
+        start += 4 * rows
+        high = self.record[start : start + 2 * count].view(np.int16)
+        return units, high, self.record[start + 2 * count : start + 3 * count]
+
+    def fill(self, log_det: float, mean: Float64, inverse: Float64) -> PackedFactor:
+        """Write it, of L⁻¹ ``(d, d)``."""
+        d = self.dimension
+        units, high, low = self._parts()
+        largest = np.abs(inverse).max(axis=1)
+        units[:d] = np.where(largest > 0, largest, 1) / STEPS
+        steps = np.zeros(d * d + 1, np.int32)
+        steps[:-1] = np.rint(inverse / units[:d, None].astype(np.float64)).ravel()
+        in_rows = np.tril((steps[:-1] & 255).reshape(d, d) - np.float32(MIDDLE))
+        wrong = np.linalg.norm(units[:d, None].astype(np.float64) * in_rows)
+        steps = steps[_lower(d)]
+        high[:], low[:] = steps >> 8, steps & 255
+        self.record[:8].view(np.float64)[0] = log_det
+        self.mean[:] = mean
+        self.record[8 * (d + 1) :][:8].view(np.float64)[0] = wrong * (1 + 1e-4)
+        return self
 
 
 def statistics_to_rotation(statistics: Iterable[Statistics]) -> Float32:
@@ -135,10 +205,7 @@ def statistics_to_packed(statistics: Statistics, rotation: Float32, shrinkage: S
     inverse, log_det = cholesky_to_inverse(covariance_to_cholesky(sigma, statistics.epsilon))
     dimension = len(rotation)
     factor = PackedFactor(np.zeros(record_bytes(dimension), np.uint8), dimension)
-    factor.record[:8].view(np.float64)[0] = log_det
-    factor.mean[:] = wide @ statistics.mean.astype(np.float64)
-    factor.packed[:] = inverse.ravel()[_lower(dimension)]
-    return factor
+    return factor.fill(log_det, wide @ statistics.mean.astype(np.float64), inverse)
 
 
 def packed_densities(factors: Sequence[PackedFactor], query: Float64, k: int) -> Float64:
@@ -188,7 +255,8 @@ def distances_at(
         factors = [PackedFactor.at(address, dimension) for address in addresses.tolist()]
         return np.array([_distance(factor, row) for factor, row in zip(factors, narrow, strict=True)], np.float64), read
     first = 0 if k >= len(addresses) else 4 * int(head * dimension / 4)
-    found: Float64 = compiled.distances(addresses, np.ascontiguousarray(narrow), int(k), first, read)
+    places = row_places(dimension)
+    found: Float64 = compiled.distances(addresses, np.ascontiguousarray(narrow), int(k), first, places, read)
     return found, read
 
 
@@ -197,13 +265,6 @@ def _distance(factor: PackedFactor, z: Float32) -> float:
     columns, starts = _columns(len(z))
     rows = np.add.reduceat(factor.packed * z[columns], starts, dtype=np.float64)
     return float(rows @ rows) + factor.log_det
-
-
-@lru_cache(maxsize=4)
-def _lower(dimension: int) -> NDArray[np.int64]:
-    """Where the lower triangle's numbers stand in a ``(d, d)`` matrix, row by row."""
-    rows, columns = np.tril_indices(dimension)
-    return np.asarray(rows * dimension + columns)
 
 
 @lru_cache(maxsize=4)

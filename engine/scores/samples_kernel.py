@@ -8,10 +8,7 @@ import numpy as np
 from numba import carray
 from numpy.typing import NDArray
 
-from engine.scores.packed_kernel import AHEAD, LINES, _compiled, _pointer, _prefetch
-
-MIDDLE = 127.5
-"""Of a low byte that has not been read: it is wrong by so much at most."""
+from engine.scores.packed_kernel import AHEAD, LINES, MIDDLE, _compiled, _pointer, _prefetch
 
 
 def _best(best: NDArray[np.float32], value: np.float32) -> None:
