@@ -33,6 +33,8 @@ QUERIES = 100
 DENSITIES = 200_000
 """Of models for queries that are scored at most: beyond, fewer queries are asked."""
 LEAST = 10
+UNKEPT = 1000
+"""Models whose factors are made for the measurement alone."""
 
 
 @dataclass(frozen=True)
@@ -55,11 +57,15 @@ class Agreement:
 def measure_agreement(
     view: IndexView, evidence: Evidence, shrinkage: Shrinkage | None, sizes: tuple[int, ...] = SIZES
 ) -> Agreement | None:
-    """Measure it among the models that have a density; None where there are too few for a shortlist to leave any out.
+    """Measure it among the models whose factors are in the file, or, where there is no file, among ``UNKEPT`` at most.
 
-    ``view`` is of the space that shortlists come from.
+    ``view`` is of the space that shortlists come from. None where there are too few models for a shortlist to leave
+    any out.
     """
-    ids = np.sort(view.index.ids)
+    everything = np.sort(view.index.ids)
+    kept = np.intersect1d(everything, evidence.stores.factors(view, shrinkage).ids)
+    ids = kept if len(kept) else everything[:UNKEPT]
+    allowed = None if len(ids) == len(everything) else ids
     queries = near_models(view, evidence, ids, max(min(QUERIES, DENSITIES // max(len(ids), 1)), LEAST))
     sizes = tuple(size for size in sorted(set(sizes)) if BEST <= size < len(ids))
     if not sizes or not len(queries):
@@ -67,7 +73,7 @@ def measure_agreement(
     hits = np.zeros(len(sizes))
     for query in queries:
         best = exhaustive_best(view, evidence, ids, query, shrinkage)
-        _, found = view.index.search(view.space.queries_to_vectors(query[None]), sizes[-1])
+        _, found = view.index.search(view.space.queries_to_vectors(query[None]), sizes[-1], allowed=allowed)
         on = np.isin(found[0], best)
         hits += [on[:size].sum() / max(len(best), 1) for size in sizes]
     share = {str(size): float(value) for size, value in zip(sizes, hits / len(queries), strict=True)}
