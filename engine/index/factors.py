@@ -311,7 +311,7 @@ class FactorStore:
     @property
     def ids(self) -> Int64:
         """The models that the file has records of ``(n,)``, ascending, whatever their changes."""
-        return self._table.ids[self._table.state != DAMAGED]
+        return np.asarray(self._table.ids[self._table.state != DAMAGED])
 
     def _living(self, table: _Table, versions: Mapping[int, int]) -> Int64:
         current = [versions.get(i) == c for i, c in zip(table.ids.tolist(), table.changes.tolist(), strict=True)]

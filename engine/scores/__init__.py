@@ -13,6 +13,7 @@ from engine.scores.learned_gaussian_density import (
     matrix_to_covariance_map,
 )
 from engine.scores.linear_density import LinearDensity
+from engine.scores.low_rank_density import shrinkage_to_common, statistics_to_low_rank
 from engine.scores.monte_carlo import monte_carlo
 from engine.scores.packed_density import (
     PackedFactor,
@@ -48,7 +49,9 @@ __all__ = [
     "monte_carlo",
     "packed_densities",
     "product_of_experts",
+    "shrinkage_to_common",
     "statistics_to_factor",
+    "statistics_to_low_rank",
     "statistics_to_packed",
     "statistics_to_rotation",
     "transformed",

@@ -184,7 +184,7 @@ def statistics_to_rotation(statistics: Iterable[Statistics]) -> Float32:
 
 def feature_to_rotated(rotation: Float32, feature: Float32) -> Float64:
     """R h̃ ``(d,)`` float64, summed in float64: ε is small, so L⁻¹ makes much of an error in z."""
-    compiled = _kernel()
+    compiled = kernel()
     if compiled is None:
         return np.asarray(rotation.astype(np.float64) @ feature.astype(np.float64))
     turned: Float64 = compiled.rotated(rotation, np.asarray(feature, np.float64))
@@ -234,17 +234,24 @@ def packed_distances(
 
 
 def distances_at(
-    addresses: Addresses, query: Float64, k: int, *, turn: Float64 | None = None, head: float = HEAD
+    addresses: Addresses,
+    query: Float64,
+    k: int,
+    *,
+    turn: Float64 | None = None,
+    head: float = HEAD,
+    best: Float64 | None = None,
 ) -> tuple[Float64, NDArray[np.int64]]:
     """As ``packed_distances``, of records by address ``(n,)`` uint64: whoever asks keeps them alive meanwhile.
 
-    ``turn`` ``(d, d)`` is a learned map of covariances in the shared basis, RA⁻¹Rᵀ: z is turned by it.
+    ``turn`` ``(d, d)`` is a learned map of covariances in the shared basis, RA⁻¹Rᵀ: z is turned by it. ``best``
+    ``(k,)`` holds the least distances of other candidates, ascending, and takes in what is found here.
     """
     assert k >= 1, "the k best of none"
     wide = np.ascontiguousarray(query, np.float64)
     dimension = len(wide)
     read = np.full(len(addresses), dimension, np.int64)
-    compiled = _kernel()
+    compiled = kernel()
     if compiled is None:
         means = [PackedFactor.at(address, dimension).mean for address in addresses.tolist()]
         z = wide - np.array(means, np.float64).reshape(len(addresses), dimension)
@@ -255,8 +262,9 @@ def distances_at(
         factors = [PackedFactor.at(address, dimension) for address in addresses.tolist()]
         return np.array([_distance(factor, row) for factor, row in zip(factors, narrow, strict=True)], np.float64), read
     first = 0 if k >= len(addresses) else 4 * int(head * dimension / 4)
+    so_far = np.full(k, np.inf) if best is None else best
     places = row_places(dimension)
-    found: Float64 = compiled.distances(addresses, np.ascontiguousarray(narrow), int(k), first, places, read)
+    found: Float64 = compiled.distances(addresses, np.ascontiguousarray(narrow), so_far, first, places, read)
     return found, read
 
 
@@ -276,7 +284,7 @@ def _columns(dimension: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
 
 def why_uncompiled() -> str | None:
     """Why Numba is not used, or None where it is: for whoever may log it."""
-    _kernel()
+    kernel()
     return _missing[0] if _missing else None
 
 
@@ -284,7 +292,8 @@ _missing: list[str] = []
 
 
 @lru_cache(maxsize=1)
-def _kernel() -> ModuleType | None:
+def kernel() -> ModuleType | None:
+    """The compiled loops, or None without Numba."""
     try:
         from engine.scores import packed_kernel
     except ImportError as error:

@@ -125,14 +125,15 @@ def _squares(units: NDArray[np.float32], dots: NDArray[np.float32], middles: NDA
 def _distances(
     addresses: NDArray[np.uint64],
     differences: NDArray[np.float32],
-    k: int,
+    best: NDArray[np.float64],
     head: int,
     places: NDArray[np.int64],
     read: NDArray[np.int64],
 ) -> NDArray[np.float64]:
     """‖L⁻¹z‖² + log det Σ ``(n,)`` of each record, +inf for what was dropped; ``read`` gets the rows read of each.
 
-    ``places`` ``(d/4 + 1,)`` says at which number each four rows begin; ``head`` is a multiple of four.
+    ``best`` holds the k least distances so far, ascending, and takes in what is found. ``places`` ``(d/4 + 1,)`` says
+    at which number each four rows begin; ``head`` is a multiple of four.
 
     Of a candidate first the high halves are read, row by row, with the low bytes taken to be in their middle. That is
     wrong by at most ``slack`` · ‖z‖ in the root of any partial sum of squares. What is still good enough after all
@@ -164,7 +165,7 @@ def _distances(
             total += squares(units, dots[c], middles[c], 4 * g)
         partial[c] = total
         found[c] = total + carray(_pointer(addresses[c]), (1,), np.float64)[0]
-    best = np.full(k, np.inf)
+    k = len(best)
     for c in np.argsort(found):
         moments = carray(_pointer(addresses[c]), (d + 2,), np.float64)
         units = carray(_pointer(addresses[c] + units_at), (4 * groups,), np.float32)
@@ -190,13 +191,63 @@ def _distances(
             found[c] = np.inf
             continue
         found[c] = total
-        if total < best[k - 1]:
-            place = k - 1
-            while place > 0 and best[place - 1] > total:
-                best[place] = best[place - 1]
-                place -= 1
-            best[place] = total
+        enter(best, total)
     return found
+
+
+def _enter(best: NDArray[np.float64], total: float) -> None:
+    """Put a distance among the least, which are sorted."""
+    place = len(best) - 1
+    if total < best[place]:
+        while place > 0 and best[place - 1] > total:
+            best[place] = best[place - 1]
+            place -= 1
+        best[place] = total
+
+
+def _low_rank(
+    addresses: NDArray[np.uint64], y: NDArray[np.float64], best: NDArray[np.float64], d: int
+) -> NDArray[np.float64]:
+    """‖y‖² − Σ c_i (q_i·y)² + log det Σ ``(n,)`` of each record, +inf where dropped. See ``low_rank_density``."""
+    n = len(addresses)
+    found, lengths = np.empty(n), np.empty(n)
+    z = np.empty((n, d), np.float32)
+    for c in range(n):
+        length = 0.0
+        for j in range(d):
+            z[c, j] = y[c, j]
+            length += y[c, j] * y[c, j]
+        lengths[c] = length
+        found[c] = length + carray(_pointer(addresses[c]), (1,), np.float64)[0]
+    for c in np.argsort(found):
+        moments = carray(_pointer(addresses[c]), (d + 3,), np.float64)
+        r = int(moments[d + 2])
+        start = addresses[c] + np.uint64(8 * (d + 3))
+        weights = carray(_pointer(start), (r,), np.float64)
+        rows = carray(_pointer(start + np.uint64(8 * r)), (r, d), np.float32)
+        total, left, dropped = found[c], lengths[c], False
+        for i in range(r):
+            if i % 8 == 0 and total - weights[i] * left > best[len(best) - 1] + ROUNDING * lengths[c]:
+                dropped = True
+                break
+            for ahead in range(0, 4 * d, LINES):
+                _prefetch(start + np.uint64(8 * r + 4 * d * i + AHEAD + ahead))
+            product = np.float64(inner(rows[i], z[c]))
+            total -= weights[i] * product * product
+            left -= product * product
+        if dropped or total > best[len(best) - 1]:
+            found[c] = np.inf
+            continue
+        found[c] = total
+        enter(best, total)
+    return found
+
+
+def _inner(row: Any, z: NDArray[np.float32]) -> Any:
+    total = np.float32(0)
+    for j in range(len(row)):
+        total += row[j] * z[j]
+    return total
 
 
 def _compiled(function: Any, **options: Any) -> Any:
@@ -212,4 +263,7 @@ low = _compiled(_low)
 squares = _compiled(_squares)
 rotated = _compiled(_rotated, nogil=True)
 differences = _compiled(_differences, nogil=True)
+enter = _compiled(_enter)
+inner = _compiled(_inner)
+low_rank = _compiled(_low_rank, nogil=True)
 distances = _compiled(_distances, nogil=True)

@@ -30,9 +30,12 @@ from engine.scores import (
     best_k_at,
     feature_to_rotated,
     features_to_packed,
+    shrinkage_to_common,
+    statistics_to_low_rank,
     statistics_to_packed,
     statistics_to_rotation,
 )
+from engine.scores.low_rank_density import Common, is_smaller, low_rank_distances_at, low_rank_epsilons
 from engine.scores.packed_density import distances_at, distances_to_densities, record_bytes
 from engine.search.versions import UNKNOWN, Versions
 from engine.search.views import IndexView
@@ -77,6 +80,7 @@ class Stores:
         self._bases: dict[int, tuple[int, Float32]] = {}
         self._turns: dict[tuple[CovarianceMap, str], Float64] = {}
         self._collection = catalog.facts().get("id", "")
+        self._commons: dict[tuple[int, float, str, float], Common] = {}
         self._writer: ThreadPoolExecutor | None = None
         self._lock = threading.RLock()
 
@@ -98,14 +102,52 @@ class Stores:
         """
         store = self.factors(view, shrinkage)
         places, found = self._found(store, view, ids, partial(self._make_factors, view, store, shrinkage))
-        there = found.addresses != 0
-        addresses, places = found.addresses[there], places[there]
         scores = np.full((len(features), len(ids)), np.nan)
+        whole = found.sizes == record_bytes(view.identity.dimension)
+        full, low = np.flatnonzero(whole), np.flatnonzero(~whole & (found.addresses != 0))
         turn = None if covariance_map is None else self._turn(store, covariance_map)
+        most = k or max(len(full) + len(low), 1)
         for row, query in enumerate(self._turned(store, features, turned)):
-            distances, _ = distances_at(addresses, query, k or max(len(addresses), 1), turn=turn)
-            scores[row, places] = distances_to_densities(distances, len(query))
+            best = np.full(most, np.inf)
+            distances, _ = distances_at(found.addresses[full], query, most, turn=turn, best=best)
+            scores[row, places[full]] = distances_to_densities(distances, len(query))
+            if len(low):
+                distances = self._low_rank(
+                    view, shrinkage, found.addresses[low], features[row], best, covariance_map
+                )  # fmt: skip
+                scores[row, places[low]] = distances_to_densities(distances, len(query))
         return scores if covariance_map is None else scores - covariance_map.log_det
+
+    def _low_rank(
+        self,
+        view: IndexView,
+        shrinkage: Shrinkage | None,
+        addresses: NDArray[np.uint64],
+        feature: Float32,
+        best: Float64,
+        covariance_map: CovarianceMap | None,
+    ) -> Float64:
+        """Distances of records of low rank, those of one ε at a time: their basis whitens what is common to it."""
+        distances = np.empty(len(addresses))
+        epsilons = low_rank_epsilons(addresses, len(feature))
+        for epsilon in np.unique(epsilons).tolist():
+            common = self._common(view, shrinkage, epsilon)
+            turn = None if covariance_map is None else common.turned(covariance_map.inverse)
+            one = epsilons == epsilon
+            query = common.whiten @ feature.astype(np.float64)
+            distances[one] = low_rank_distances_at(addresses[one], query, best, turn=turn)
+        return distances
+
+    def _common(self, view: IndexView, shrinkage: Shrinkage | None, epsilon: float) -> Common:
+        """What the covariances of all models with that ε share."""
+        weight, version = (0.0, "") if shrinkage is None else (shrinkage.weight, shrinkage.version)
+        key = view.encoder_id, weight, version, epsilon
+        found = self._commons.get(key)
+        if found is None:
+            self._commons = dict(list(self._commons.items())[-7:])
+            with one_thread():
+                found = self._commons[key] = shrinkage_to_common(shrinkage, epsilon, view.identity.dimension)
+        return found
 
     def similarities(
         self, view: IndexView, ids: Int64, features: Float32, k: int, turned: dict[str, list[Float64]] | None = None
@@ -266,9 +308,14 @@ class Stores:
         assert rotation is not None, "it was started"
 
         def made(item: StoredStatistics) -> NDArray[np.uint8] | None:
-            if item.statistics.covariance is None:
+            statistics = item.statistics
+            if statistics.covariance is None:
                 return None
-            return statistics_to_packed(item.statistics, rotation, shrinkage).record
+            if is_smaller(statistics):
+                record = statistics_to_low_rank(statistics, self._common(view, shrinkage, statistics.epsilon))
+                if record is not None:
+                    return record
+            return statistics_to_packed(statistics, rotation, shrinkage).record
 
         return _all_made(ids, partial(self.catalog.statistics, view.encoder_id), made)
 

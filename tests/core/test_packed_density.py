@@ -60,7 +60,7 @@ def packed(models: list[Statistics], shrinkage: Shrinkage | None = None) -> tupl
 @pytest.fixture(params=["numba", "numpy"])
 def path(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     if request.param == "numpy":
-        monkeypatch.setattr(packed_density, "_kernel", lambda: None)
+        monkeypatch.setattr(packed_density, "kernel", lambda: None)
     else:
         pytest.importorskip("numba")
     return str(request.param)
@@ -210,10 +210,10 @@ def without_numba(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
             raise ImportError("No module named 'numba'")
         return real(name, *rest, **named)
 
-    packed_density._kernel.cache_clear()
+    packed_density.kernel.cache_clear()
     monkeypatch.setattr(builtins, "__import__", refusing)
     yield
-    packed_density._kernel.cache_clear()
+    packed_density.kernel.cache_clear()
     packed_density._missing.clear()
 
 

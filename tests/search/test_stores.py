@@ -285,3 +285,30 @@ def test_a_shortlist_of_all_agrees_wholly(opened: Opened) -> None:
     _, ids = with_none.search_vectors(query(3), k=10, method="gaussian_density", shortlist=MODELS)
     assert best.tolist() == ids.tolist()
     assert measure_agreement(view, eng._evidence, None, (MODELS,)) is None
+
+
+@pytest.mark.parametrize("weight", [0.0, 0.8])
+def test_models_with_few_samples_rank_among_the_others(tmp_path: Path, weight: float) -> None:
+    settings = Settings(index_folder=str(tmp_path / "index"), shrinkage=weight)
+    url = f"sqlite:///{tmp_path / 'few.db'}"
+    with Engine.open(url, create=True, encoder="external:test", settings=settings) as eng:
+        for seed in range(20):
+            eng.ingest(cloud(seed, 3 if seed % 2 else 60), name=f"m{seed:02}")
+        check(eng)
+        eng.build_index()
+        check(eng)
+        encoder_id, identity = eng._searchable(None)
+        view = eng._views.current(encoder_id, identity)
+        toward = eng._maps.shrinkage(encoder_id, identity, weight)
+        sizes = np.unique(eng._evidence.stores.factors(view, toward)._table.sizes)
+        assert len(sizes) == 2
+        learned = matrix_to_covariance_map(
+            (np.eye(D) + 0.1 * np.random.default_rng(0).random((D, D))).astype(np.float32)
+        )
+        found = eng._evidence.stores.densities(view, view.index.ids, query(3)[None], toward, learned)[0]
+        stored, _ = eng._catalog.statistics(encoder_id, view.index.ids.tolist())
+        wanted = [
+            learned_gaussian_density(statistics_to_factor(stored[i].statistics, toward), learned, query(3))
+            for i in view.index.ids.tolist()
+        ]
+        assert found == pytest.approx(wanted, rel=1e-4, abs=1e-3)
