@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from engine.config import Settings, cache_folder
 from engine.errors import DatabaseNotFound, EncoderMismatch, EncoderNotFound
 from engine.records import EncoderIdentity
-from engine.search import Evidence, Files, IndexViews, Maps, Plan, query_to_plan
+from engine.search import Card, Evidence, Files, IndexViews, Maps, Plan, query_to_plan
 from engine.search.similar import complete_neighbours
 from engine.search.spaces import GAUSSIAN
 from engine.storage import Catalog, Database, Neighbours, Transforms
@@ -39,7 +39,9 @@ class Collection:
         self._transforms = Transforms(database)
         self._maps = Maps(self._catalog, self._transforms)
         files = Files(self._views.beside, settings.factor_file_bytes, settings.sample_file_bytes)
-        self._evidence = Evidence(self._catalog, settings.factor_cache_bytes, files)
+        on_card = settings.rerank_device != "cpu"
+        card = Card(settings.rerank_device, settings.card_factor_bytes) if on_card else None
+        self._evidence = Evidence(self._catalog, settings.factor_cache_bytes, files, card)
         self._encoders: dict[str, Encoder] = {}
         self._fast: dict[tuple[str | None, ...], Plan] = {}
         self._loading = threading.Lock()

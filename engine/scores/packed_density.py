@@ -125,11 +125,15 @@ class PackedFactor:
     @property
     def packed(self) -> Float32:
         """The rows of L⁻¹, ``(d (d + 1) / 2,)``."""
+        return self.square()[np.tril_indices(self.dimension)]
+
+    def square(self) -> Float32:
+        """L⁻¹ ``(d, d)``, with the zeros above its diagonal."""
         units, high, low = self._parts()
         square = np.zeros(self.dimension**2 + 1)
         square[_lower(self.dimension)] = 256.0 * high + low
         rows = square[:-1].reshape(self.dimension, -1) * units[: self.dimension, None].astype(np.float64)
-        return np.asarray(rows[np.tril_indices(self.dimension)], np.float32)
+        return np.asarray(rows, np.float32)
 
     def _parts(self) -> tuple[Float32, NDArray[np.int16], NDArray[np.uint8]]:
         places = row_places(self.dimension)
@@ -248,24 +252,29 @@ def distances_at(
     ``(k,)`` holds the least distances of other candidates, ascending, and takes in what is found here.
     """
     assert k >= 1, "the k best of none"
-    wide = np.ascontiguousarray(query, np.float64)
-    dimension = len(wide)
+    dimension = len(query)
     read = np.full(len(addresses), dimension, np.int64)
+    narrow = differences_at(addresses, query, turn)
     compiled = kernel()
-    if compiled is None:
-        means = [PackedFactor.at(address, dimension).mean for address in addresses.tolist()]
-        z = wide - np.array(means, np.float64).reshape(len(addresses), dimension)
-    else:
-        z = compiled.differences(addresses, wide)
-    narrow = np.asarray(z if turn is None else z @ turn.T, np.float32)
     if compiled is None:
         factors = [PackedFactor.at(address, dimension) for address in addresses.tolist()]
         return np.array([_distance(factor, row) for factor, row in zip(factors, narrow, strict=True)], np.float64), read
     first = 0 if k >= len(addresses) else 4 * int(head * dimension / 4)
     so_far = np.full(k, np.inf) if best is None else best
-    places = row_places(dimension)
-    found: Float64 = compiled.distances(addresses, np.ascontiguousarray(narrow), so_far, first, places, read)
+    found: Float64 = compiled.distances(addresses, narrow, so_far, first, row_places(dimension), read)
     return found, read
+
+
+def differences_at(addresses: Addresses, query: Float64, turn: Float64 | None = None) -> Float32:
+    """z = R(h̃ − μ) of each record ``(n, d)``, turned by ``turn`` where that is given."""
+    wide = np.ascontiguousarray(query, np.float64)
+    compiled = kernel()
+    if compiled is None:
+        means = [PackedFactor.at(address, len(wide)).mean for address in addresses.tolist()]
+        z = wide - np.array(means, np.float64).reshape(len(addresses), len(wide))
+    else:
+        z = compiled.differences(addresses, wide)
+    return np.ascontiguousarray(z if turn is None else z @ turn.T, np.float32)
 
 
 def _distance(factor: PackedFactor, z: Float32) -> float:

@@ -1,6 +1,7 @@
 """Query → shortlist → re-rank → ranked ids. How anything is printed is not known here."""
 
 from engine.search.evidence import Evidence
+from engine.search.on_card import Card
 from engine.search.plan import Plan, query_to_plan
 from engine.search.ranking import Ranking, rank
 from engine.search.rules import METHODS, rule_for
@@ -10,6 +11,7 @@ from engine.search.views import IndexView, IndexViews
 
 __all__ = [
     "METHODS",
+    "Card",
     "Evidence",
     "Files",
     "IndexView",

@@ -14,7 +14,9 @@ from engine.index import ByteCache
 from engine.records import Statistics
 from engine.scores import GaussianFactor, Shrinkage, statistics_to_factor
 from engine.scores.frechet import statistics_to_cholesky
-from engine.search.stores import Files, Stores, report_damaged
+from engine.search.making import report_damaged
+from engine.search.on_card import Card
+from engine.search.stores import Files, Stores
 from engine.storage import Catalog
 
 Kind = TypeVar("Kind")
@@ -27,10 +29,10 @@ class Evidence:
     and nearest samples are scored from lies in ``stores``; ``budget`` bounds what of all this is held in memory.
     """
 
-    def __init__(self, catalog: Catalog, budget: int, files: Files | None = None) -> None:
+    def __init__(self, catalog: Catalog, budget: int, files: Files | None = None, card: Card | None = None) -> None:
         self.catalog = catalog
         self.cache: ByteCache[object] = ByteCache(budget)
-        self.stores = Stores(catalog, self.cache, files)
+        self.stores = Stores(catalog, self.cache, files, card)
 
     def factors(
         self, encoder_id: int, ids: Sequence[int], shrinkage: Shrinkage | None = None

@@ -8,22 +8,21 @@ together with others. ``build`` does so for all models. A folder that cannot be 
 from __future__ import annotations
 
 import logging
-import os
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from engine.blas import one_thread
-from engine.errors import InvalidStatistics, StorageError
+from engine.errors import StorageError
 from engine.index import ByteCache, FactorKey, FactorStore
-from engine.records import EncoderIdentity, Statistics, StoredStatistics
+from engine.records import EncoderIdentity, StoredStatistics
 from engine.scores import (
     CovarianceMap,
     Shrinkage,
@@ -36,7 +35,13 @@ from engine.scores import (
     statistics_to_rotation,
 )
 from engine.scores.low_rank_density import Common, is_smaller, low_rank_distances_at, low_rank_epsilons
-from engine.scores.packed_density import distances_at, distances_to_densities, record_bytes
+from engine.scores.packed_density import (
+    distances_at,
+    distances_to_densities,
+    record_bytes,
+)
+from engine.search.making import BLOCK, Records, all_made, is_finite
+from engine.search.on_card import Card, OnCard
 from engine.search.versions import UNKNOWN, Versions
 from engine.search.views import IndexView
 from engine.storage import Catalog
@@ -45,16 +50,12 @@ log = logging.getLogger("engine.search")
 Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
 Int64 = NDArray[np.int64]
-Records = Mapping[int, NDArray[np.uint8]]
-Item = TypeVar("Item")
 OnProgress = Callable[[str, int, int], None]
 FACTORS, SAMPLES = "factors", "samples"
 ENOUGH = 64
 """Records that searches have made and that are worth putting into the file."""
 BASIS = 128
 """Models that the shared basis is taken from, spread evenly by age."""
-BLOCK = 32
-"""Models that are made at a time, from statistics read at once."""
 PUBLISHED = 256 * 2**20
 """Bytes that ``build`` makes before it puts them into the file: what an interruption can cost."""
 
@@ -71,9 +72,12 @@ class Files:
 class Stores:
     """The stores of one collection. Threads may share it. Without ``files`` everything is made and held in memory."""
 
-    def __init__(self, catalog: Catalog, memory: ByteCache[Any], files: Files | None = None) -> None:
+    def __init__(
+        self, catalog: Catalog, memory: ByteCache[Any], files: Files | None = None, card: Card | None = None
+    ) -> None:
         self.catalog = catalog
         self.files = files
+        self.card = None if card is None else OnCard(card)
         self.versions = Versions(catalog)
         self._memory = memory
         self._stores: dict[tuple[int, str], FactorStore] = {}
@@ -109,7 +113,14 @@ class Stores:
         most = k or max(len(full) + len(low), 1)
         for row, query in enumerate(self._turned(store, features, turned)):
             best = np.full(most, np.inf)
-            distances, _ = distances_at(found.addresses[full], query, most, turn=turn, best=best)
+            on_card = None
+            if self.card is not None:
+                changes = self.versions.of(view.encoder_id, view.change, ids[places[full]])
+                on_card = self.card.distances(store, ids[places[full]], changes, found.addresses[full], query, turn)
+            if on_card is None:
+                distances, _ = distances_at(found.addresses[full], query, most, turn=turn, best=best)
+            else:
+                distances = on_card
             scores[row, places[full]] = distances_to_densities(distances, len(query))
             if len(low):
                 distances = self._low_rank(
@@ -198,7 +209,7 @@ class Stores:
         if found is not None and (kind == SAMPLES or len(ids) < 2 * count):
             return found
         stored, _ = self.catalog.statistics(view.encoder_id, ids[:: max(-(-len(ids) // BASIS), 1)].tolist())
-        usable = [one.statistics for one in stored.values() if _is_finite(one.statistics)]
+        usable = [one.statistics for one in stored.values() if is_finite(one.statistics)]
         with one_thread():
             found = statistics_to_rotation(usable) if usable else np.eye(view.identity.dimension, dtype=np.float32)
         self._bases[view.encoder_id] = len(ids), found
@@ -317,7 +328,7 @@ class Stores:
                     return record
             return statistics_to_packed(statistics, rotation, shrinkage).record
 
-        return _all_made(ids, partial(self.catalog.statistics, view.encoder_id), made)
+        return all_made(ids, partial(self.catalog.statistics, view.encoder_id), made)
 
     def _make_samples(self, view: IndexView, store: FactorStore, ids: list[int]) -> Records:
         rotation = store.rotation
@@ -327,7 +338,7 @@ class Stores:
             usable = len(features) > 0 and bool(np.isfinite(features).all())
             return features_to_packed(features, rotation) if usable else None
 
-        return _all_made(ids, partial(self.catalog.sample_features, view.encoder_id), made)
+        return all_made(ids, partial(self.catalog.sample_features, view.encoder_id), made)
 
     # --- queries
 
@@ -354,40 +365,3 @@ class Stores:
 def factors_name(weight: float) -> str:
     """What the file of factors that are shrunk by that weight is called."""
     return f"{FACTORS}-{weight:g}"
-
-
-def _all_made(
-    ids: list[int],
-    read: Callable[[list[int]], tuple[Mapping[int, Item], dict[int, str]]],
-    make: Callable[[Item], NDArray[np.uint8] | None],
-) -> Records:
-    """Records by id, read a block at a time, made beside one another: LAPACK lets go of the interpreter."""
-    records: dict[int, NDArray[np.uint8]] = {}
-
-    def attempt(pair: tuple[int, Item]) -> tuple[int, NDArray[np.uint8] | None, str]:
-        try:
-            return pair[0], make(pair[1]), ""
-        except InvalidStatistics as error:
-            return pair[0], None, error.message
-
-    with one_thread(), ThreadPoolExecutor(os.cpu_count()) as pool:
-        for start in range(0, len(ids), BLOCK):
-            good, damaged = read(ids[start : start + BLOCK])
-            for model_id, record, reason in pool.map(attempt, good.items()):
-                if record is not None:
-                    records[model_id] = record
-                elif reason:
-                    damaged[model_id] = reason
-            report_damaged(damaged)
-    return records
-
-
-def report_damaged(damaged: Mapping[int, str]) -> None:
-    """Say which models are left out, and why."""
-    for model_id, reason in damaged.items():
-        log.warning("model id %d is left out: %s (see: engine doctor)", model_id, reason)
-
-
-def _is_finite(statistics: Statistics) -> bool:
-    own = statistics.covariance
-    return bool(np.isfinite(statistics.mean).all()) and (own is None or bool(np.isfinite(own).all()))

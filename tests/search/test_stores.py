@@ -12,7 +12,7 @@ import pytest
 
 from engine import Engine
 from engine.config import Settings
-from engine.errors import StorageError
+from engine.errors import InvalidInput, StorageError
 from engine.index import factors as factor_store
 from engine.scores import (
     best_k,
@@ -141,7 +141,7 @@ def test_the_next_process_finds_what_searches_made(opened: Opened, monkeypatch: 
     def forbidden(*_: Any) -> None:
         raise AssertionError("it was made again")
 
-    monkeypatch.setattr(packed, "_all_made", forbidden)
+    monkeypatch.setattr(packed, "all_made", forbidden)
     second.search_vectors(query(3), method="blend")
     check(second)
 
@@ -239,8 +239,8 @@ def test_models_without_what_is_needed_cost_one_question(opened: Opened, monkeyp
     scores, ids = eng.search_vectors(query(70), k=MODELS + 2, method="blend")
     assert (ids[-2:] == -1).all()
     asked: list[Any] = []
-    real = packed._all_made
-    monkeypatch.setattr(packed, "_all_made", lambda *given: asked.append(given) or real(*given))
+    real = packed.all_made
+    monkeypatch.setattr(packed, "all_made", lambda *given: asked.append(given) or real(*given))
     eng.search_vectors(query(70), k=MODELS + 2, method="blend")
     assert asked == []
     assert np.isfinite(scores[:-2]).all()
@@ -312,3 +312,20 @@ def test_models_with_few_samples_rank_among_the_others(tmp_path: Path, weight: f
             for i in view.index.ids.tolist()
         ]
         assert found == pytest.approx(wanted, rel=1e-4, abs=1e-3)
+
+
+@pytest.mark.parametrize("room", [4 * 2**30, 20_000, 0])
+def test_a_card_answers_as_the_processor_does(opened: Opened, room: int) -> None:
+    """By the card's own code, on torch's CPU device."""
+    from engine.search.on_card import Card, OnCard
+
+    eng = opened()
+    eng._evidence.stores.card = OnCard(Card("cpu", room))
+    check(eng)
+    check(eng)
+
+
+def test_a_card_that_is_not_there_is_said(opened: Opened) -> None:
+    eng = opened(rerank_device="cuda:99")
+    with pytest.raises(InvalidInput, match="cannot be computed on"):
+        eng.search_vectors(query(3), method="gaussian_density")
