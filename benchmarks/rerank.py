@@ -37,7 +37,7 @@ from scipy.linalg import cholesky, solve_triangular
 
 from benchmarks.clustered import draw
 from benchmarks.encoder_speed import machine
-from engine.index import FactorKey, FactorStore
+from engine.index import ByteCache, FactorKey, FactorStore
 from engine.scores import PackedFactor, Shrinkage, feature_to_rotated, packed_densities, statistics_to_packed
 from engine.scores import packed_density as rule
 from engine.scores.gaussian_density import LOG_2PI, shrunk_covariance
@@ -108,16 +108,16 @@ def main(turns: int, models: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
         size = rule.record_bytes(DIMENSION)
         key = FactorKey("benchmark", "synthetic", DIMENSION, "", shrinkage.version, "")
-        store = FactorStore(
-            Path(folder), key, size, lambda record: PackedFactor(record, DIMENSION), budget=models * size, memory=0
-        )
+        store = FactorStore(Path(folder), key, budget=models * size, memory=ByteCache(0))
         store.start(rotation)
         versions = dict.fromkeys(range(models), 1)
         packed = {i: statistics_to_packed(item, rotation, shrinkage).record for i, item in enumerate(drawn.statistics)}
         store.append(packed, versions)
         del packed
-        factors = store.factors(versions, lambda ids: {})
+        everything = np.arange(models)
+        found = store.find(everything, np.ones(models, np.int64), lambda ids: {})
         assert store.counts.mapped == models
+        factors = {i: PackedFactor.at(int(found.addresses[i]), DIMENSION) for i in range(models)}
         report = measure(drawn.statistics, shrinkage, rotation, store, factors, asked, nearest, turns)
     report |= {"machine": machine(), "models": models, "turns": turns}
     RESULTS.mkdir(parents=True, exist_ok=True)
@@ -152,21 +152,22 @@ def measure(
 
     times: dict[str, list[float]] = {}
     shares, errors, wrong = [], [], 0
-    step = 7
+    step, ones = 7, np.ones(CANDIDATES, np.int64)
     for turn in range(-3, turns):
         row: dict[str, float] = {}
         query, ids, mine = chosen(step * turn)
         row["rerank"] = timed(lambda q=query, m=mine: packed_densities(m, feature_to_rotated(rotation, q), K))
         _, _, mine_ = chosen(step * turn + 1)
-        at = np.array([factor.address + 8 * (DIMENSION + 1) for factor in mine_], np.uint64)
-        row["read"] = timed(lambda at=at: read(at, DIMENSION * (DIMENSION + 1) // 2))
+        at = np.array([factor.address for factor in mine_], np.uint64)
+        row["read"] = timed(lambda at=at: read(at, rule.record_bytes(DIMENSION) // 4))
         _, _, others = chosen(step * turn + 4)
-        at = np.array([factor.address + 8 * (DIMENSION + 1) for factor in others], np.uint64)
-        row["read ahead"] = timed(lambda at=at: read_ahead(at, DIMENSION * (DIMENSION + 1) // 2))
+        at = np.array([factor.address for factor in others], np.uint64)
+        row["read ahead"] = timed(lambda at=at: read_ahead(at, rule.record_bytes(DIMENSION) // 4))
         q, i, _ = chosen(step * turn + 2)
+        at = np.array(i)
         row["store + rerank"] = timed(
-            lambda q=q, i=i: packed_densities(
-                list(store.factors(dict.fromkeys(i, 1), lambda ids: {}).values()), feature_to_rotated(rotation, q), K
+            lambda q=q, i=at: rule.distances_at(
+                store.find(i, ones, lambda ids: {}).addresses, feature_to_rotated(rotation, q), K
             )
         )
         q, _, m = chosen(step * turn + 3)
@@ -194,16 +195,17 @@ def measure(
                 )
                 / FEW
             )
-            kernel, rule._kernel = rule._kernel, lambda: None  # type: ignore[assignment]
+            compiled, rule.kernel = rule.kernel, lambda: None  # type: ignore[assignment]
             turned = feature_to_rotated(rotation, query)
             row["numpy"] = timed(lambda m=mine[:FEW], t=turned: packed_densities(m, t, K)) / FEW
-            rule._kernel = kernel
+            rule.kernel = compiled
         if turn < 0:
             continue
         for name, value in row.items():
             times.setdefault(name, []).append(value)
         _, rows = rule.packed_distances(mine, feature_to_rotated(rotation, query), K)
-        shares.append(float((rows * (rows + 1)).mean() / (DIMENSION * (DIMENSION + 1))))
+        upper = (rows * (rows + 1)).mean() / (DIMENSION * (DIMENSION + 1))
+        shares.append(float(2 * upper + (rows == DIMENSION).mean()) / 3)  # all of the third bytes, or none
         if turn < 20:
             for i in ids:
                 prepared(i)
@@ -225,7 +227,7 @@ def measure(
         "torch made / rerank, a candidate": CANDIDATES * found["torch, made"]["median"] / found["rerank"]["median"],
         "torch kept / rerank, a candidate": CANDIDATES * found["torch, kept"]["median"] / found["rerank"]["median"],
         "scipy / rerank, a candidate": CANDIDATES * found["scipy"]["median"] / found["rerank"]["median"],
-        "share of the numbers that is read": float(np.mean(shares)),
+        "share of the bytes that is read": float(np.mean(shares)),
         "largest error": max(errors),
         "rankings that differ": wrong,
     }
@@ -247,7 +249,7 @@ def to_markdown(report: dict[str, Any]) -> str:
         "",
         f"Re-ranking takes {report['rerank / read, of medians']:.2f} times as long as reading the factors once"
         f" (turn by turn {ratio['median']:.2f} [{ratio['p25']:.2f}–{ratio['p75']:.2f}]), having read"
-        f" {100 * report['share of the numbers that is read']:.0f} % of their numbers."
+        f" {100 * report['share of the bytes that is read']:.0f} % of their bytes."
         f" A candidate costs torch's `MultivariateNormal` {report['torch made / rerank, a candidate']:.0f} times"
         f" as much if made for the query, {report['torch kept / rerank, a candidate']:.0f} times if kept,"
         f" and SciPy {report['scipy / rerank, a candidate']:.0f} times. Largest difference from SciPy in float64:"

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 from engine.config import Settings, cache_folder
 from engine.errors import DatabaseNotFound, EncoderMismatch, EncoderNotFound
 from engine.records import EncoderIdentity
-from engine.search import Evidence, IndexViews, Maps, Plan
+from engine.search import Card, Evidence, Files, IndexViews, Maps, Plan, query_to_plan
 from engine.search.follow import Follower
 from engine.search.similar import complete_neighbours
+from engine.search.spaces import GAUSSIAN
 from engine.storage import Catalog, Database, Neighbours, Transforms
 
 if TYPE_CHECKING:
@@ -41,7 +42,10 @@ class Collection:
         self._views = IndexViews(self._catalog, _index_root(database, settings, facts["id"]), settings.index_kind)
         self._transforms = Transforms(database)
         self._maps = Maps(self._catalog, self._transforms)
-        self._evidence = Evidence(self._catalog, settings.factor_cache_bytes)
+        files = Files(self._views.beside, settings.factor_file_bytes, settings.sample_file_bytes)
+        on_card = settings.rerank_device != "cpu"
+        card = Card(settings.rerank_device, settings.card_factor_bytes) if on_card else None
+        self._evidence = Evidence(self._catalog, settings.factor_cache_bytes, files, card)
         self._encoders: dict[str, Encoder] = {}
         self._fast: dict[FastKey, Plan] = {}
         self._loading = threading.Lock()
@@ -59,6 +63,34 @@ class Collection:
         return complete_neighbours(
             view, self._evidence, self._neighbours, self.settings, only=only, on_progress=on_progress
         )
+
+    def _keep_factors(
+        self,
+        encoder_id: int,
+        identity: EncoderIdentity,
+        on_progress: Callable[[str, int, int], None] | None = None,
+        *,
+        started: bool = False,
+    ) -> None:
+        """Complete the files that exact rules read; with ``started`` only where there are such."""
+        view = self._views.current(encoder_id, identity)
+        toward = self._maps.shrinkage(encoder_id, identity, self.settings.shrinkage)
+        if not started or self._evidence.stores.has_files(view, toward):
+            self._evidence.stores.build(view, toward, on_progress)
+
+    def _measure_agreement(self, encoder_id: int, identity: EncoderIdentity) -> None:
+        """Keep beside the index how far two-stage searches agree with the exhaustive density."""
+        from engine.search.agreement import SIZES, measure_agreement, save_agreement
+        from engine.search.status import AGREEMENT
+
+        settings = self.settings
+        plan = query_to_plan(
+            self._views, self._maps, encoder_id, identity, ["image"], method=GAUSSIAN, transform=None,
+            shortlist_space=settings.shortlist_space, shrinkage=settings.shrinkage,
+        )  # fmt: skip
+        sizes = (*SIZES, settings.shortlist)
+        agreement = measure_agreement(plan.view, self._evidence, plan.shrinkage, sizes)
+        save_agreement(self._views.beside(identity, AGREEMENT), agreement)
 
     def _load(self, name: str) -> Encoder:
         from engine.encoders import load_encoder

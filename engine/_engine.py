@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable
+from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -77,10 +79,11 @@ class Engine(Ingesting, Evaluating, Learning):
             raise
 
     def close(self) -> None:
-        """Publish the index's snapshot if it is stale, and close the database."""
+        """Publish the index's snapshot if it is stale, keep the factors that were made, and close the database."""
         if self._follower is not None:
             self._follower.stop()
         self._views.publish_stale()
+        self._evidence.stores.flush()
         self._database.close()
 
     def __enter__(self) -> Engine:
@@ -181,20 +184,32 @@ class Engine(Ingesting, Evaluating, Learning):
         return list(self._catalog.encoders().values())
 
     def index_status(self) -> list[dict[str, Any]]:
-        """For each encoder and each of its spaces: what the index holds, how fresh it is, where its snapshot lies."""
-        from engine.search.status import view_to_status
+        """For each encoder and each of its spaces: what the index holds, how fresh it is, where its snapshot lies.
 
-        return [
-            view_to_status(self._views, self._catalog, encoder_id, identity, key, version)
-            for encoder_id, identity in self._catalog.encoders().items()
-            for key, version in {FIRST_MOMENT: "", **self._maps.versions(encoder_id, self.settings.shrinkage)}.items()
-            if key != LINEAR or self._has_linear(encoder_id, identity)
-        ]
+        The first moment's entry says besides what the files of factors and samples hold, how they were used, and how
+        far two-stage searches agreed with the exhaustive density when ``build_index`` measured it.
+        """
+        from engine.search.status import files_to_status, view_to_status
 
-    def build_index(self) -> list[dict[str, Any]]:
+        self._evidence.stores.flush()
+        weight, found = self.settings.shrinkage, []
+        for encoder_id, identity in self._catalog.encoders().items():
+            for key, version in {FIRST_MOMENT: "", **self._maps.versions(encoder_id, weight)}.items():
+                if key != LINEAR or self._has_linear(encoder_id, identity):
+                    status = view_to_status(self._views, self._catalog, encoder_id, identity, key, version)
+                    files = files_to_status(self._views, identity, weight) if key == FIRST_MOMENT else {}
+                    found.append({**status, **files})
+        return found
+
+    def build_index(self, on_progress: Callable[[str, int, int], None] | None = None) -> list[dict[str, Any]]:
         """Rebuild every index from the database and publish it, and complete the lists of similar models.
 
-        Whitenings are fitted again where statistics have changed.
+        Whitenings are fitted again where statistics have changed. The files of factors and samples that the exact
+        rules read are completed; a run that was interrupted goes on where it stopped. At last it is measured how far
+        two-stage searches agree with the exhaustive density here: see ``index_status``.
+
+        Args:
+            on_progress: called with (stage, done, total).
         """
         for encoder_id, identity in self._catalog.encoders().items():
             self._views.rebuild(encoder_id, identity)
@@ -206,7 +221,10 @@ class Engine(Ingesting, Evaluating, Learning):
                 with contextlib.suppress(MissingStatistics):
                     space = self._maps.linear(encoder_id, identity, self.settings.shrinkage)
                     self._views.rebuild(encoder_id, identity, space)
-            self._complete(encoder_id, identity)
+            told = None if on_progress is None else partial(on_progress, "similar models")
+            self._complete(encoder_id, identity, on_progress=told)
+            self._keep_factors(encoder_id, identity, on_progress)
+            self._measure_agreement(encoder_id, identity)
         self._fast = {}
         return self.index_status()
 

@@ -237,11 +237,15 @@ class Ingesting(Collection):
         return IngestOutcome(result.model.name, status, result.model)
 
     def complete_neighbours(self, on_progress: Callable[[int, int], None] | None = None) -> int:
-        """Compute every list of similar models that is missing or stale; how many there were."""
-        return sum(
-            self._complete(encoder_id, identity, on_progress=on_progress)
-            for encoder_id, identity in self._catalog.encoders().items()
-        )
+        """Compute every list of similar models that is missing or stale; how many there were.
+
+        Where there are files of factors and samples, what they lack goes into them as well.
+        """
+        count = 0
+        for encoder_id, identity in self._catalog.encoders().items():
+            count += self._complete(encoder_id, identity, on_progress=on_progress)
+            self._keep_factors(encoder_id, identity, started=True)
+        return count
 
     def _has(self, name: str) -> bool:
         try:

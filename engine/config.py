@@ -22,6 +22,7 @@ _WHOLE = {
     "shortlist": 1, "batch_size": 1, "decode_workers": 1, "max_pixels": 1, "max_archive_bytes": 1,
     "thumbnail_size": 1, "checkpoint_samples": 1, "neighbours": 1, "neighbour_candidates": 1,
     "kept_features": 0, "kept_thumbnails": 0, "factor_cache_bytes": 0,
+    "factor_file_bytes": 0, "sample_file_bytes": 0, "card_factor_bytes": 0,
 }  # fmt: skip
 """Settings that are whole numbers, each with the least that makes sense."""
 
@@ -73,6 +74,14 @@ class Settings:
     """Nearest models by cosine among which Fréchet distances are computed."""
     factor_cache_bytes: int = 2 * 2**30
     """Memory for cached factors and sample features."""
+    factor_file_bytes: int = 8 * 2**30
+    """Largest file of packed factors beside the index; what does not fit is made when it is asked for. 0: no file."""
+    sample_file_bytes: int = 8 * 2**30
+    """Largest file of packed sample features, likewise."""
+    rerank_device: str = "cpu"
+    """Where a shortlist's densities are computed: ``cpu``, or a torch device such as ``cuda`` (not yet run on one)."""
+    card_factor_bytes: int = 4 * 2**30
+    """Memory that unpacked factors may take on that device."""
     busy_timeout: float = 30.0
     """Seconds to wait for another process's write lock."""
     generator_timeout: float = 600.0

@@ -10,6 +10,7 @@ Merging two sets a, b (Chan, Golub & LeVeque 1979): δ = μ_b − μ_a, n = n_a 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -182,8 +183,12 @@ def pack_symmetric(matrix: NDArray[np.float32]) -> NDArray[np.float32]:
 
 def unpack_symmetric(packed: NDArray[np.float32], dimension: int) -> NDArray[np.float32]:
     """Inverse of ``pack_symmetric``: ``(d, d)`` float32."""
-    matrix = np.empty((dimension, dimension), np.float32)
-    rows, columns = np.tril_indices(dimension)
-    matrix[rows, columns] = packed
-    matrix[columns, rows] = packed
-    return matrix
+    return np.asarray(packed[_places(dimension)], np.float32)
+
+
+@lru_cache(maxsize=4)
+def _places(dimension: int) -> NDArray[np.int32]:
+    """Where each number of a symmetric matrix stands in its packed lower triangle, ``(d, d)``."""
+    rows, columns = np.indices((dimension, dimension), np.int32)
+    low, high = np.minimum(rows, columns), np.maximum(rows, columns)
+    return np.asarray(high * (high + 1) // 2 + low, np.int32)

@@ -1,12 +1,15 @@
-"""A file of factors, one fixed-size record a model: what a model's record is, where it lies, and what it must hash to.
+"""A file of factors, one record a model: where a model's record lies, how long it is, and what it must hash to.
 
 A folder holds *segments*, ``<name>.factors`` files of records one after another that are never changed once written,
 and the *directory*, ``FACTORS``: one line of JSON (the key, the rotation's and the segments' names), then a table of
-(model id, change, segment, row, SHA-256 of the record), then the SHA-256 of all before it. Publishing writes a new
-segment, syncs it, and renames a new directory into place: a killed process leaves the old directory or the new one,
-and a segment that no directory names is removed later. Nothing read is believed: not the directory without its
-checksum, not a record without its own, and that covers the key, the model and the change, so that a record can
-never answer for another.
+(model id, change, offset, size, segment, SHA-256 of the record), then the SHA-256 of all before it. Records begin at
+multiples of a cache line, and their lengths are multiples of one: what is in them is their makers' business, and
+records of several kinds can lie in one file.
+
+Publishing writes a new segment, syncs it, and renames a new directory into place: a killed process leaves the old
+directory or the new one, and a segment that no directory names is removed later. Nothing read is believed: not the
+directory without its checksum, not a record without its own, and that covers the key, the model and the change, so
+that a record can never answer for another.
 """
 
 from __future__ import annotations
@@ -18,7 +21,7 @@ import json
 import os
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -29,12 +32,16 @@ from numpy.typing import NDArray
 from engine.errors import CorruptData, DiskFull, StorageError
 
 Records = NDArray[np.uint8]
-DIRECTORY = "FACTORS"
-FORMAT = 1
+DIRECTORY, COUNTS = "FACTORS", "COUNTS"
+FORMAT = 2
 SEGMENT, ROTATION = ".factors", ".rotation"
 ABANDONED = 3600.0
 """Seconds after which a file that no directory names is taken to have been left by a killed process."""
-ENTRY = np.dtype([("id", "<i8"), ("change", "<i8"), ("segment", "<i4"), ("row", "<i4"), ("digest", "u1", 32)])
+LINE = 64
+"""Bytes that records' lengths are multiples of: a cache line."""
+ENTRY = np.dtype([
+    ("id", "<i8"), ("change", "<i8"), ("offset", "<i8"), ("size", "<i8"), ("segment", "<i4"), ("digest", "u1", 32),
+])  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -42,7 +49,7 @@ class FactorKey:
     """What factors depend on beside the statistics: another key is another file. All but the dimension are names.
 
     ``shrinkage`` is the version and weight of what covariances are drawn toward, ``transform`` a learned map's, each
-    empty for none; ``epsilon`` is for whoever overrides the stored one.
+    empty for none; ``epsilon`` is for whoever overrides the stored one. ``kind`` says what the records are.
     """
 
     collection: str
@@ -51,6 +58,7 @@ class FactorKey:
     epsilon: str
     shrinkage: str
     transform: str
+    kind: str = "factors"
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,6 +88,31 @@ def read_directory(root: Path, key: FactorKey) -> Directory | None:
     Raises:
         CorruptData: it is damaged, or was written by another version of the engine.
     """
+    found = _read(root)
+    if found is None or found[0]["key"] != asdict(key):
+        return None
+    said, entries = found
+    try:
+        basis = (root / said["rotation"]).read_bytes()
+    except OSError as error:
+        raise CorruptData(f"the rotation of the factors in {root} cannot be read: {error}") from error
+    if len(basis) != 4 * key.dimension**2 or hashlib.sha256(basis).hexdigest() + ROTATION != said["rotation"]:
+        raise CorruptData(f"the rotation of the factors in {root} does not match its checksum")
+    rotation = np.frombuffer(basis, "<f4").reshape(key.dimension, -1)
+    return Directory(key, rotation, tuple(said["segments"]), entries)
+
+
+def read_summary(root: Path) -> dict[str, int] | None:
+    """How many ``models`` a file has records of, and their ``bytes``, whatever its key; None where there is none.
+
+    Raises:
+        CorruptData: as ``read_directory``.
+    """
+    found = _read(root)
+    return None if found is None else {"models": len(found[1]), "bytes": int(found[1]["size"].sum())}
+
+
+def _read(root: Path) -> tuple[dict[str, Any], NDArray[Any]] | None:
     path = root / DIRECTORY
     try:
         data = path.read_bytes()
@@ -94,17 +127,7 @@ def read_directory(root: Path, key: FactorKey) -> Directory | None:
     said = json.loads(line)
     if said.get("format") != FORMAT:
         raise CorruptData(f"the factor directory {path} has format {said.get('format')}, this engine reads {FORMAT}")
-    if said["key"] != asdict(key):
-        return None
-    try:
-        basis = (root / said["rotation"]).read_bytes()
-    except OSError as error:
-        raise CorruptData(f"the rotation of the factors in {root} cannot be read: {error}") from error
-    if len(basis) != 4 * key.dimension**2 or hashlib.sha256(basis).hexdigest() + ROTATION != said["rotation"]:
-        raise CorruptData(f"the rotation of the factors in {root} does not match its checksum")
-    rotation = np.frombuffer(basis, "<f4").reshape(key.dimension, -1)
-    entries = np.frombuffer(table, ENTRY)
-    return Directory(key, rotation, tuple(said["segments"]), entries)
+    return said, np.frombuffer(table, ENTRY)
 
 
 def write_segment(root: Path, records: Iterator[Records]) -> str:
@@ -150,16 +173,33 @@ def publish(root: Path, directory: Directory) -> None:
                 path.unlink(missing_ok=True)  # readers that have it mapped keep it until they let go
 
 
-def map_segment(root: Path, name: str, record_bytes: int) -> Records | None:
-    """A segment's records ``(n, record_bytes)``, mapped read-only, or None where it is gone or cannot be read."""
+def map_segment(root: Path, name: str) -> Records | None:
+    """A segment's bytes, mapped read-only, or None where it is gone or cannot be read."""
     try:
         size = (root / name).stat().st_size
-        if size == 0 or size % record_bytes:
-            return None
-        mapped = np.memmap(root / name, np.uint8, "r", shape=(size // record_bytes, record_bytes))
-        return mapped.view(np.ndarray)
+        return np.memmap(root / name, np.uint8, "r", shape=(size,)).view(np.ndarray) if size else None
     except (OSError, ValueError):
         return None
+
+
+def read_counts(root: Path) -> dict[str, int]:
+    """How records were found here by all processes that said so; empty where none did."""
+    try:
+        said = json.loads((root / COUNTS).read_bytes())
+        return {str(name): int(value) for name, value in said.items()}
+    except (OSError, ValueError, AttributeError, TypeError):
+        return {}
+
+
+def add_counts(root: Path, counts: Mapping[str, int]) -> None:
+    """Add to them. Two processes that end at once may lose one another's: nothing depends on it.
+
+    Raises:
+        DiskFull, StorageError: they could not be written.
+    """
+    before = read_counts(root)
+    total = {name: before.get(name, 0) + value for name, value in counts.items()}
+    _write_beside(root, COUNTS, json.dumps(total).encode())
 
 
 def _named(root: Path) -> set[str]:

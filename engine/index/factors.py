@@ -1,8 +1,10 @@
-"""The factor store: models' packed factors by id and change, from a mapped file, within a byte budget.
+"""The factor store: models' packed records by id and change, from a mapped file, within a byte budget.
 
 The file is a cache of the database: what it lacks, or holds of another change, or damaged, is *missing*, and whoever
-asks makes it from SQL and keeps it here by recency. A record is hashed when it is first read, and never used
-before it has been. ``engine.index.factor_file`` says how the file is laid out and published.
+asks makes it from SQL; it is kept here by recency, and put into the file with others when there are enough of them. A
+record is hashed when it is first read, and never used before it has been. Records are found by array work alone, a
+shortlist at a time, and handed over by address. ``engine.index.factor_file`` says how the file is laid out and
+published.
 """
 
 from __future__ import annotations
@@ -10,10 +12,10 @@ from __future__ import annotations
 import logging
 import threading
 from collections import Counter
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Generic, NamedTuple, TypeVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,10 +23,13 @@ from numpy.typing import NDArray
 from engine.errors import CorruptData
 from engine.index.cache import ByteCache
 from engine.index.factor_file import (
+    DIRECTORY,
     ENTRY,
+    LINE,
     Directory,
     FactorKey,
     Records,
+    add_counts,
     map_segment,
     publish,
     read_directory,
@@ -34,14 +39,17 @@ from engine.index.factor_file import (
 )
 
 log = logging.getLogger("engine.index")
-Factor = TypeVar("Factor")
+Int64 = NDArray[np.int64]
 Make = Callable[[list[int]], Mapping[int, Records]]
 """Model ids to their records, made from the database; a model that has none is absent."""
+UNREAD, GOOD, DAMAGED = 0, 1, 2
+MOST_NONE = 10**6
+"""Models of which it is remembered that they have no record."""
 
 
 @dataclass
 class FactorCounts:
-    """How factors were found: in the file, among those made before, or not at all; ``damaged`` ones were not used."""
+    """How records were found: in the file, among those made before, or not at all; ``damaged`` ones were not used."""
 
     mapped: int = 0
     held: int = 0
@@ -49,34 +57,70 @@ class FactorCounts:
     damaged: int = 0
 
 
-class _Place(NamedTuple):
-    change: int
-    segment: str
-    row: int
-    digest: bytes
+@dataclass(frozen=True, eq=False)
+class Found:
+    """Where records lie ``(n,)``, 0 for none, and their sizes ``(n,)``; good for as long as this object lives."""
+
+    addresses: NDArray[np.uint64]
+    sizes: Int64
+    alive: tuple[object, ...]
 
 
-class FactorStore(Generic[Factor]):
-    """Factors of one key. Threads may share it; processes may share its folder.
+class _Table:
+    """What a directory says, sorted by id, with where each record lies in memory, and whether it has been read."""
 
-    ``wrap`` makes of a record ``(record_bytes,)`` uint8 what callers work with. ``budget`` bounds the bytes of living
-    records in the file, ``memory`` those held beside it.
+    def __init__(self, directory: Directory | None, maps: Mapping[str, Records | None], before: _Table | None) -> None:
+        self.segments = () if directory is None else directory.segments
+        entries = np.empty(0, ENTRY) if directory is None else directory.entries
+        entries = entries[np.argsort(entries["id"], kind="stable")]
+        self.maps = maps
+        self.ids, self.changes = np.ascontiguousarray(entries["id"]), np.ascontiguousarray(entries["change"])
+        self.offsets, self.sizes = np.ascontiguousarray(entries["offset"]), np.ascontiguousarray(entries["size"])
+        self.segment, self.digests = np.ascontiguousarray(entries["segment"]), entries["digest"]
+        places = [maps[name] for name in self.segments]
+        starts = np.array([0 if at is None else at.ctypes.data for at in places], np.uint64)
+        lengths = np.array([0 if at is None else len(at) for at in places], np.int64)
+        self.addresses = np.zeros(len(entries), np.uint64)
+        self.state = np.full(len(entries), UNREAD, np.uint8)
+        if len(entries):
+            self.addresses = starts[self.segment] + self.offsets.astype(np.uint64)
+            within = (self.offsets >= 0) & (self.sizes > 0) & (self.offsets + self.sizes <= lengths[self.segment])
+            self.addresses[~within] = 0
+        if before is not None and len(before.ids) and len(entries):
+            read = {(before.segments[s], o) for s, o in before._places(before.state == GOOD)}
+            known = [(self.segments[s], o) in read for s, o in self._places(np.ones(len(entries), bool))]
+            self.state[known] = GOOD
+
+    def _places(self, rows: NDArray[np.bool_]) -> Iterable[tuple[int, int]]:
+        return zip(self.segment[rows].tolist(), self.offsets[rows].tolist(), strict=True)
+
+    def record(self, row: int) -> Records | None:
+        mapped = self.maps[self.segments[self.segment[row]]]
+        if mapped is None or self.addresses[row] == 0:
+            return None
+        return mapped[self.offsets[row] : self.offsets[row] + self.sizes[row]]
+
+
+class FactorStore:
+    """Records of one key. Threads may share it; processes may share its folder.
+
+    ``budget`` bounds the bytes of living records in the file; ``memory`` holds, by recency, those that are not in it,
+    and may be shared with other stores. Without a ``root`` there is no file.
     """
 
-    def __init__(
-        self, root: Path, key: FactorKey, record_bytes: int, wrap: Callable[[Records], Factor], *, budget: int,
-        memory: int,
-    ) -> None:  # fmt: skip
+    def __init__(self, root: Path | None, key: FactorKey, *, budget: int, memory: ByteCache[Any]) -> None:
         self.root = root
         self.key = key
-        self.record_bytes = record_bytes
-        self.budget = budget
+        self.budget = 0 if root is None else budget
         self.counts = FactorCounts()
-        self._wrap = wrap
-        self._held: ByteCache[Factor] = ByteCache(memory)
-        self._lock = threading.Lock()
+        self._held = memory
+        self._mine: object = object()
+        self._made: dict[int, tuple[int, Records]] = {}
+        self._none: dict[int, int] = {}
+        self._seen: tuple[int, int] | None = None
+        self._lock = threading.RLock()
         self._maps: dict[str, Records | None] = {}
-        self._checked: dict[tuple[str, int], Factor] = {}
+        self._table = _Table(None, {}, None)
         self._set(self._read())
 
     @property
@@ -84,95 +128,194 @@ class FactorStore(Generic[Factor]):
         """The shared basis ``(d, d)`` float32 that the records are in; None before ``start``."""
         return self._rotation
 
+    @property
+    def basis(self) -> str:
+        """The rotation's SHA-256, hex: where two are the same, so are two queries turned by them."""
+        return self._basis
+
     def start(self, rotation: NDArray[np.float32]) -> None:
         """Begin anew, empty, in another basis: all records are in the same. Nothing is written yet."""
         with self._lock:
-            self._held = ByteCache(self._held.budget)
+            self._mine = object()
+            self._made, self._none = {}, {}
             self._set(Directory(self.key, rotation, (), np.empty(0, ENTRY)))
 
-    def factors(self, versions: Mapping[int, int], make: Make) -> dict[int, Factor]:
-        """Factors of models, by id; ``versions`` are the changes that wrote their moments.
+    def find(self, ids: Int64, changes: Int64, make: Make) -> Found:
+        """Where the models' records lie, ``changes`` being those that wrote what they are made of.
 
         What is neither in the file nor held, of that change, is made, all at once, and held by recency.
         """
         assert self._rotation is not None, "a store is started before it is asked"
-        found: dict[int, Factor] = {}
-        missing: list[int] = []
+        table, mine = self._table, self._mine
+        addresses, sizes = np.zeros(len(ids), np.uint64), np.zeros(len(ids), np.int64)
+        hit = self._mapped_at(table, ids, changes, addresses, sizes)
+        if not hit.all() and self._is_behind():
+            self.refresh()
+            table = self._table
+            hit = self._mapped_at(table, ids, changes, addresses, sizes)
+        alive: list[object] = [table]
+        missing: dict[int, int] = {}
+        for place in np.flatnonzero(~hit).tolist():
+            model_id, change = int(ids[place]), int(changes[place])
+            if self._none.get(model_id) == change:
+                continue
+            record = self._held.get((mine, model_id), change)
+            if record is None:
+                missing[model_id] = place
+                continue
+            alive.append(record)
+            addresses[place], sizes[place] = record.ctypes.data, record.nbytes
         with self._lock:
-            held = self._held
-            for model_id, change in versions.items():
-                place = self._places.get(model_id)
-                factor = self._verified(model_id, place) if place is not None and place.change == change else None
-                if factor is not None:
-                    self.counts.mapped += 1
-                elif (factor := held.get(model_id, change)) is not None:
-                    self.counts.held += 1
-                else:
-                    self.counts.missed += 1
-                    missing.append(model_id)
-                    continue
-                found[model_id] = factor
+            self.counts.mapped += int(hit.sum())
+            self.counts.held += len(alive) - 1
+            self.counts.missed += len(missing)
         if missing:
-            for model_id, record in make(missing).items():
-                assert record.nbytes == self.record_bytes, "a record of another dimension"
-                factor = self._wrap(record)
-                held.put(model_id, versions[model_id], factor, record.nbytes)
-                found[model_id] = factor
-        return found
+            made = make(list(missing))
+            for model_id, place in missing.items():
+                record = made.get(model_id)
+                self._keep(mine, model_id, int(changes[place]), record)
+                if record is not None:
+                    alive.append(record)
+                    addresses[place], sizes[place] = record.ctypes.data, record.nbytes
+        return Found(addresses, sizes, tuple(alive))
 
-    def lacks(self, versions: Mapping[int, int]) -> list[int]:
-        """The models that the file has no record of, of that change, as many as the budget has room for."""
+    def _mapped_at(
+        self, table: _Table, ids: Int64, changes: Int64, addresses: NDArray[np.uint64], sizes: Int64
+    ) -> NDArray[np.bool_]:
+        """Which records the file has, and where and how long they are."""
+        if not len(table.ids):
+            return np.zeros(len(ids), bool)
+        at = np.minimum(np.searchsorted(table.ids, ids), len(table.ids) - 1)
+        hit = (table.ids[at] == ids) & (table.changes[at] == changes)
+        state = table.state[at]
+        if (hit & (state == UNREAD)).any():
+            for row in at[hit & (state == UNREAD)].tolist():
+                self._verify(table, row)
+            state = table.state[at]
+        hit &= state == GOOD
+        addresses[hit], sizes[hit] = table.addresses[at[hit]], table.sizes[at[hit]]
+        return np.asarray(hit)
+
+    def _keep(self, mine: object, model_id: int, change: int, record: Records | None) -> None:
+        """Hold what was made, or remember that nothing can be."""
+        if record is None:
+            if len(self._none) > MOST_NONE:
+                self._none = {}
+            self._none[model_id] = change
+            return
+        assert record.flags.c_contiguous, "a record lies in one piece"
+        assert record.nbytes % LINE == 0 == record.ctypes.data % 8, "a record is of whole lines, at a multiple of 8"
+        self._held.put((mine, model_id), change, record, record.nbytes)
         with self._lock:
-            have = {i for i, place in self._places.items() if versions.get(i) == place.change}
-        room = self.budget // self.record_bytes - len(have)
-        return [model_id for model_id in versions if model_id not in have][: max(room, 0)]
+            if self._mine is mine and self.budget:
+                self._made[model_id] = change, record
 
-    def append(self, records: Mapping[int, Records], versions: Mapping[int, int]) -> int:
+    def lacks(self, versions: Mapping[int, int], each: int = 0) -> list[int]:
+        """The models that the file has no record of, of that change, as many as have room, at ``each`` bytes a record.
+
+        ``versions`` are the changes that wrote models' statistics, by id.
+        """
+        table = self._table
+        rows = self._living(table, versions)
+        have = set(table.ids[rows].tolist())
+        room = self.budget - int(table.sizes[rows].sum())
+        most = max(room, 0) // each if each else len(versions)
+        return [model_id for model_id in versions if model_id not in have][:most]
+
+    @property
+    def waiting(self) -> int:
+        """How many records were made and could be put into the file."""
+        return len(self._made)
+
+    def forgo(self) -> None:
+        """Write no more: the folder does not take it. What is there is used."""
+        with self._lock:
+            self.budget = 0
+            self._made = {}
+
+    def flush(self, versions: Mapping[int, int]) -> int:
+        """Put what was made since into the file; how many records. See ``append``."""
+        with self._lock:
+            made, self._made = self._made, {}
+        fresh = {i: record for i, (change, record) in made.items() if versions.get(i) == change}
+        return self.append(fresh, versions) if fresh else 0
+
+    def append(self, records: Mapping[int, Records], versions: Mapping[int, int], *, settle: bool = True) -> int:
         """Publish ``records`` beside what is there; how many were kept. ``versions`` are all living models' changes.
 
         What is of another change or of no living model is left out of the directory. Small segments, and mostly
-        dead ones, are written together with what is new.
+        dead ones, are written together with what is new; not so with ``settle`` off, for whoever writes large ones.
 
         Raises:
             DiskFull, StorageError: the file could not be written; the old one stands.
         """
         assert self._rotation is not None, "a store is started before it is written"
+        assert self.root is not None, "a store without a folder is not written"
         with self._lock:
             self._take_in()
-            old = {i: at for i, at in self._places.items() if versions.get(i) == at.change and i not in records}
-            room = self.budget // self.record_bytes - len(old)
-            new = {i: records[i] for i in [i for i in records if i in versions][: max(room, 0)]}
-            moved = self._absorbed(old, len(new))
-            table = [(i, at) for i, at in old.items() if at.segment not in moved]
-            anew = [(i, at) for i, at in old.items() if at.segment in moved and self._verified(i, at) is not None]
-            name = ""
+            table = self._table
+            rows = self._living(table, versions)
+            rows = rows[~np.isin(table.ids[rows], list(records))]
+            room = self.budget - int(table.sizes[rows].sum())
+            new: dict[int, Records] = {}
+            for model_id, record in records.items():
+                if model_id in versions and record.nbytes <= room:
+                    new[model_id] = record
+                    room -= record.nbytes
+            moved = self._absorbed(table, rows, sum(map(len, new.values()))) if settle else set()
+            stays = np.array([table.segments[s] not in moved for s in table.segment[rows].tolist()], bool)
+            kept = rows[stays]
+            anew = [row for row in rows[~stays].tolist() if self._verify(table, row)]
+            names = [table.segments[s] for s in np.unique(table.segment[kept]).tolist()]
+            entries = np.zeros(len(kept) + len(anew) + len(new), ENTRY)
+            self._copy(table, kept, entries[: len(kept)], names)
             if anew or new:
-                rows = [self._record(at) for _, at in anew] + list(new.values())
-                name = write_segment(self.root, iter(rows))
-                table += [(i, at._replace(segment=name, row=row)) for row, (i, at) in enumerate(anew)]
-                for row, (i, record) in enumerate(new.items(), len(anew)):
-                    digest = record_digest(self.key, self._basis, i, versions[i], record)
-                    table.append((i, _Place(versions[i], name, row, digest)))
-            segments = tuple(dict.fromkeys(at.segment for _, at in table))
-            entries = np.zeros(len(table), ENTRY)
-            for entry, (i, at) in zip(entries, table, strict=True):
-                entry["id"], entry["change"], entry["row"] = i, at.change, at.row
-                entry["segment"] = segments.index(at.segment)
-                entry["digest"] = np.frombuffer(at.digest, np.uint8)
-            directory = Directory(self.key, self._rotation, segments, entries)
+                written = [table.record(row) for row in anew] + list(new.values())
+                name = write_segment(self.root, (record for record in written if record is not None))
+                names.append(name)
+                fresh = entries[len(kept) :]
+                self._copy(table, np.array(anew, np.int64), fresh[: len(anew)], None)
+                for entry, (model_id, record) in zip(fresh[len(anew) :], new.items(), strict=True):
+                    digest = record_digest(self.key, self._basis, model_id, versions[model_id], record)
+                    entry["id"], entry["change"], entry["size"] = model_id, versions[model_id], record.nbytes
+                    entry["digest"] = np.frombuffer(digest, np.uint8)
+                fresh["segment"] = len(names) - 1
+                fresh["offset"] = np.cumsum(fresh["size"]) - fresh["size"]
+            directory = Directory(self.key, self._rotation, tuple(names), entries)
             publish(self.root, directory)
+            self._seen = self._stamp()
             self._set(directory)
             return len(new)
 
-    def refresh(self) -> None:
-        """Take in what another process has published."""
+    def say_counts(self) -> None:
+        """Add what was counted to what all processes have, beside the file, and begin again at nothing.
+
+        Raises:
+            DiskFull, StorageError: it could not be written.
+        """
+        if self.root is None or not self.budget or not self.root.is_dir():
+            return
         with self._lock:
-            directory = self._read()
-            if directory is not None:
-                self._set(directory)
+            counts, self.counts = self.counts, FactorCounts()
+        if any(asdict(counts).values()):
+            add_counts(self.root, asdict(counts))
+
+    def refresh(self) -> None:
+        """Take in what another process has published in the same basis."""
+        with self._lock:
+            self._take_in()
 
     def __len__(self) -> int:
-        return len(self._places)
+        return int((self._table.state != DAMAGED).sum())
+
+    @property
+    def ids(self) -> Int64:
+        """The models that the file has records of ``(n,)``, ascending, whatever their changes."""
+        return np.asarray(self._table.ids[self._table.state != DAMAGED])
+
+    def _living(self, table: _Table, versions: Mapping[int, int]) -> Int64:
+        current = [versions.get(i) == c for i, c in zip(table.ids.tolist(), table.changes.tolist(), strict=True)]
+        return np.flatnonzero(np.array(current, bool) & (table.state != DAMAGED))
 
     def _take_in(self) -> None:
         """Before writing: what another process has published in the same basis is not lost."""
@@ -181,55 +324,72 @@ class FactorStore(Generic[Factor]):
             self._set(published)
 
     def _read(self) -> Directory | None:
+        self._seen = self._stamp()
         try:
-            return read_directory(self.root, self.key)
+            return None if self.root is None else read_directory(self.root, self.key)
         except CorruptData as error:
             log.warning("%s; it is built again", error)
             return None
 
+    def _stamp(self) -> tuple[int, int] | None:
+        """What tells one published directory from another, without reading it."""
+        try:
+            at = None if self.root is None else (self.root / DIRECTORY).stat()
+        except OSError:
+            return None
+        return None if at is None else (at.st_mtime_ns, at.st_ino)
+
+    def _is_behind(self) -> bool:
+        return self.root is not None and self._stamp() != self._seen
+
     def _set(self, directory: Directory | None) -> None:
-        """Map what a directory names. Factors that callers still hold keep their own mapping alive."""
+        """Map what a directory names. Whoever still uses what was found before keeps its mapping alive."""
         segments = () if directory is None else directory.segments
         self._rotation = None if directory is None else directory.rotation
         self._basis = "" if directory is None else rotation_digest(directory.rotation)
-        self._maps = {name: self._maps.get(name, map_segment(self.root, name, self.record_bytes)) for name in segments}
-        self._checked = {at: factor for at, factor in self._checked.items() if at[0] in self._maps}
-        self._places: dict[int, _Place] = {}
-        for entry in [] if directory is None else directory.entries:
-            place = _Place(int(entry["change"]), segments[entry["segment"]], int(entry["row"]), bytes(entry["digest"]))
-            self._places[int(entry["id"])] = place
+        known = {name: found for name, found in self._maps.items() if found is not None}
+        self._maps = {name: known[name] if name in known else self._mapped(name) for name in segments}
+        self._table = _Table(directory, self._maps, self._table)
 
-    def _record(self, place: _Place) -> Records:
-        mapped = self._maps[place.segment]
-        assert mapped is not None, "it was verified"
-        record: Records = mapped[place.row]
-        return record
+    def _mapped(self, name: str) -> Records | None:
+        return None if self.root is None else map_segment(self.root, name)
 
-    def _verified(self, model_id: int, place: _Place) -> Factor | None:
-        """The factor at a place once it has matched its checksum; a damaged one is forgotten, and said."""
-        factor = self._checked.get((place.segment, place.row))
-        if factor is not None:
-            return factor
-        mapped = self._maps.get(place.segment)
-        if mapped is not None and 0 <= place.row < len(mapped):
-            record = self._record(place)
-            if record_digest(self.key, self._basis, model_id, place.change, record) == place.digest:
-                return self._checked.setdefault((place.segment, place.row), self._wrap(record))
-        self.counts.damaged += 1
-        self._places.pop(model_id, None)
-        log.warning("the factor of model id %d in %s is damaged; it is made again", model_id, self.root)
-        return None
+    def _copy(self, table: _Table, rows: Int64, entries: NDArray[np.void], names: list[str] | None) -> None:
+        """Rows as entries; ``names`` are their segments' new order, None for a segment that is still to be written."""
+        entries["id"], entries["change"], entries["size"] = table.ids[rows], table.changes[rows], table.sizes[rows]
+        entries["offset"], entries["digest"] = table.offsets[rows], table.digests[rows]
+        if names is not None and len(rows):
+            entries["segment"] = [names.index(table.segments[s]) for s in table.segment[rows].tolist()]
 
-    def _absorbed(self, places: Mapping[int, _Place], new: int) -> set[str]:
+    def _verify(self, table: _Table, row: int) -> bool:
+        """Whether a record matches its checksum; a damaged one is forgotten, and said."""
+        if table.state[row] != UNREAD:
+            return bool(table.state[row] == GOOD)
+        model_id, record = int(table.ids[row]), table.record(row)
+        if record is not None:
+            digest = record_digest(self.key, self._basis, model_id, int(table.changes[row]), record)
+            if digest == table.digests[row].tobytes():
+                table.state[row] = GOOD
+                return True
+        with self._lock:
+            if table.state[row] != DAMAGED:
+                table.state[row] = DAMAGED
+                self.counts.damaged += 1
+                log.warning("the factor of model id %d in %s is damaged; it is made again", model_id, self.root)
+        return False
+
+    def _absorbed(self, table: _Table, rows: Int64, new: int) -> set[str]:
         """The segments that are written anew: mostly dead ones, and, from the smallest, those that are small.
 
         Each that stays is more than twice as large as all smaller ones together: there are few, and a record is
-        written anew a few times only.
+        written anew a few times only. ``new`` is in bytes.
         """
-        alive = Counter(at.segment for at in places.values())
-        absorbed = {name for name, mapped in self._maps.items() if mapped is None or 2 * alive[name] < len(mapped)}
+        alive: Counter[str] = Counter()
+        for s, size in zip(table.segment[rows].tolist(), table.sizes[rows].tolist(), strict=True):
+            alive[table.segments[s]] += size
+        absorbed = {name for name, at in table.maps.items() if at is None or 2 * alive[name] < len(at)}
         together = new + sum(alive[name] for name in absorbed)
-        for name in sorted(self._maps.keys() - absorbed, key=lambda name: alive[name]):
+        for name in sorted(table.maps.keys() - absorbed, key=lambda name: alive[name]):
             if alive[name] > 2 * together:
                 break
             absorbed.add(name)

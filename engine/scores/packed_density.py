@@ -8,11 +8,15 @@ covariance of all models' samples together, largest variance first: that is wher
 row r costs r + 1 numbers only. So that the k-th best is near from the start, every candidate's first rows
 are read, and the candidates are then taken in order of what these say.
 
-Within 1e-3 nats of float64: L⁻¹ is kept in float32, means and sums of squares in float64.
+A row of L⁻¹ is kept in three bytes a number, in units of its largest: two in one place, the third in another. What
+is dropped is mostly dropped by the two alone, whose error is bounded. Means and sums of squares are in float64; the
+densities are within 1e-3 nats of float64.
 """
 
 from __future__ import annotations
 
+import ctypes
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
@@ -33,21 +37,57 @@ from engine.scores.gaussian_density import (
 
 Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
+Addresses = NDArray[np.uint64]
 ALIGNED = 64
 """Bytes that records are rounded up to: a cache line."""
 HEAD = 1 / 4
 """Of the rows: read of every candidate before any is read to its end. They hold 1/16 of the numbers."""
+STEPS = 2**23 - 1
+"""Of a row's unit to its largest number: 24 bits with the sign."""
+WIDTH = 16
+"""Numbers that vector registers take at a time."""
+MIDDLE = 127.5
+"""Of a low byte that has not been read."""
 
 
 def record_bytes(dimension: int) -> int:
-    """Bytes of one model's record: log det and mean in float64, d(d + 1)/2 float32, rounded up to cache lines."""
-    exact = 8 * (dimension + 1) + 2 * dimension * (dimension + 1)
+    """Bytes of one model's record: three a number of L⁻¹, and what goes with it; in whole cache lines."""
+    places = row_places(dimension)
+    exact = 8 * (dimension + 2) + 16 * (len(places) - 1) + 3 * int(places[-1])
     return -(-exact // ALIGNED) * ALIGNED
+
+
+@lru_cache(maxsize=8)
+def row_places(dimension: int) -> NDArray[np.int64]:
+    """At which number each four rows of L⁻¹ begin, and where all end ``(⌈d/4⌉ + 1,)``.
+
+    Four rows are equally wide, a multiple of ``WIDTH``, with zeros where a row is shorter: so loops have no remainder.
+    """
+    lengths = np.arange(4, dimension + 4, 4)
+    widths = -(-np.minimum(lengths, dimension) // WIDTH) * WIDTH
+    return np.append(0, np.cumsum(4 * widths))
+
+
+@lru_cache(maxsize=4)
+def _lower(dimension: int) -> NDArray[np.int64]:
+    """Of each number of a record, where in a ``(d, d)`` matrix it stands; d² where it stands nowhere."""
+    places = row_places(dimension)
+    found = np.full(int(places[-1]), dimension**2)
+    for row in range(dimension):
+        group = row // 4
+        start = int(places[group]) + (row % 4) * int(places[group + 1] - places[group]) // 4
+        found[start : start + row + 1] = row * dimension + np.arange(row + 1)
+    return found
 
 
 @dataclass(frozen=True, eq=False)
 class PackedFactor:
-    """One density in the shared basis. ``record`` is ``(record_bytes(d),)`` uint8, contiguous, at an address of 8·n."""
+    """One density in the shared basis. ``record`` is ``(record_bytes(d),)`` uint8, contiguous, at an address of 8·n.
+
+    In it lie, one after the other: log det Σ, the rotated mean ``(d,)`` and ``slack`` in float64; the rows' units,
+    float32, for four rows at a time; the upper two bytes of each number of L⁻¹ as int16, at ``row_places``; the third
+    bytes as uint8, at the same; zeros.
+    """
 
     record: NDArray[np.uint8]
     dimension: int
@@ -56,6 +96,12 @@ class PackedFactor:
         assert self.record.nbytes == record_bytes(self.dimension), "a record of another dimension"
         assert self.record.flags.c_contiguous, "a record lies in one piece"
         assert self.address % 8 == 0, "float64 numbers lie at multiples of 8"
+
+    @classmethod
+    def at(cls, address: int, dimension: int) -> PackedFactor:
+        """The record at an address; whoever has it from there keeps it alive."""
+        held = (ctypes.c_uint8 * record_bytes(dimension)).from_address(address)
+        return cls(np.ctypeslib.as_array(held), dimension)
 
     @cached_property
     def address(self) -> int:
@@ -73,10 +119,47 @@ class PackedFactor:
         return self.record[8 : 8 * (self.dimension + 1)].view(np.float64)
 
     @property
+    def slack(self) -> float:
+        """The Frobenius norm of what L⁻¹ is wrong by where its low bytes are taken to be in their middle."""
+        return float(self.record[8 * (self.dimension + 1) :][:8].view(np.float64)[0])
+
+    @property
     def packed(self) -> Float32:
         """The rows of L⁻¹, ``(d (d + 1) / 2,)``."""
-        start = 8 * (self.dimension + 1)
-        return self.record[start : start + 2 * self.dimension * (self.dimension + 1)].view(np.float32)
+        return self.square()[np.tril_indices(self.dimension)]
+
+    def square(self) -> Float32:
+        """L⁻¹ ``(d, d)``, with the zeros above its diagonal."""
+        units, high, low = self._parts()
+        square = np.zeros(self.dimension**2 + 1)
+        square[_lower(self.dimension)] = 256.0 * high + low
+        rows = square[:-1].reshape(self.dimension, -1) * units[: self.dimension, None].astype(np.float64)
+        return np.asarray(rows, np.float32)
+
+    def _parts(self) -> tuple[Float32, NDArray[np.int16], NDArray[np.uint8]]:
+        places = row_places(self.dimension)
+        start, rows, count = 8 * (self.dimension + 2), 4 * (len(places) - 1), int(places[-1])
+        units = self.record[start : start + 4 * rows].view(np.float32)
+        start += 4 * rows
+        high = self.record[start : start + 2 * count].view(np.int16)
+        return units, high, self.record[start + 2 * count : start + 3 * count]
+
+    def fill(self, log_det: float, mean: Float64, inverse: Float64) -> PackedFactor:
+        """Write it, of L⁻¹ ``(d, d)``."""
+        d = self.dimension
+        units, high, low = self._parts()
+        largest = np.abs(inverse).max(axis=1)
+        units[:d] = np.where(largest > 0, largest, 1) / STEPS
+        steps = np.zeros(d * d + 1, np.int32)
+        steps[:-1] = np.rint(inverse / units[:d, None].astype(np.float64)).ravel()
+        in_rows = np.tril((steps[:-1] & 255).reshape(d, d) - np.float32(MIDDLE))
+        wrong = np.linalg.norm(units[:d, None].astype(np.float64) * in_rows)
+        steps = steps[_lower(d)]
+        high[:], low[:] = steps >> 8, steps & 255
+        self.record[:8].view(np.float64)[0] = log_det
+        self.mean[:] = mean
+        self.record[8 * (d + 1) :][:8].view(np.float64)[0] = wrong * (1 + 1e-4)
+        return self
 
 
 def statistics_to_rotation(statistics: Iterable[Statistics]) -> Float32:
@@ -106,7 +189,7 @@ def statistics_to_rotation(statistics: Iterable[Statistics]) -> Float32:
 
 def feature_to_rotated(rotation: Float32, feature: Float32) -> Float64:
     """R h̃ ``(d,)`` float64, summed in float64: ε is small, so L⁻¹ makes much of an error in z."""
-    compiled = _kernel()
+    compiled = kernel()
     if compiled is None:
         return np.asarray(rotation.astype(np.float64) @ feature.astype(np.float64))
     turned: Float64 = compiled.rotated(rotation, np.asarray(feature, np.float64))
@@ -125,12 +208,11 @@ def statistics_to_packed(statistics: Statistics, rotation: Float32, shrinkage: S
     wide = rotation.astype(np.float64)
     sigma = wide @ shrunk_covariance(statistics, shrinkage) @ wide.T
     inverse, log_det = cholesky_to_inverse(covariance_to_cholesky(sigma, statistics.epsilon))
+    if not math.isfinite(log_det):  # LAPACK factorises a NaN without a word
+        raise InvalidStatistics("the covariance has a number that is not finite")
     dimension = len(rotation)
     factor = PackedFactor(np.zeros(record_bytes(dimension), np.uint8), dimension)
-    factor.record[:8].view(np.float64)[0] = log_det
-    factor.mean[:] = wide @ statistics.mean.astype(np.float64)
-    factor.packed[:] = inverse[np.tril_indices(dimension)]
-    return factor
+    return factor.fill(log_det, wide @ statistics.mean.astype(np.float64), inverse)
 
 
 def packed_densities(factors: Sequence[PackedFactor], query: Float64, k: int) -> Float64:
@@ -154,22 +236,53 @@ def packed_distances(
 
     ``head`` is the share of rows that is read of every candidate before any is read to its end.
     """
-    assert k >= 1, "the k best of none"
     assert all(factor.dimension == len(query) for factor in factors), "factors of the query's dimension"
-    wide = np.ascontiguousarray(query, np.float64)
-    rows = np.full(len(factors), len(wide), np.int64)
-    compiled = _kernel()
+    return distances_at(np.array([factor.address for factor in factors], np.uint64), query, k, head=head)
+
+
+def distances_at(
+    addresses: Addresses,
+    query: Float64,
+    k: int,
+    *,
+    turn: Float64 | None = None,
+    head: float = HEAD,
+    best: Float64 | None = None,
+) -> tuple[Float64, NDArray[np.int64]]:
+    """As ``packed_distances``, of records by address ``(n,)`` uint64: whoever asks keeps them alive meanwhile.
+
+    ``turn`` ``(d, d)`` is a learned map of covariances in the shared basis, RA⁻¹Rᵀ: z is turned by it. ``best``
+    ``(k,)`` holds the least distances of other candidates, ascending, and takes in what is found here.
+    """
+    assert k >= 1, "the k best of none"
+    dimension = len(query)
+    read = np.full(len(addresses), dimension, np.int64)
+    narrow = differences_at(addresses, query, turn)
+    compiled = kernel()
     if compiled is None:
-        return np.array([_distance(factor, wide) for factor in factors], np.float64), rows
-    addresses = np.array([factor.address for factor in factors], np.uint64)
-    found: Float64 = compiled.distances(addresses, wide, int(k), 4 * int(head * len(wide) / 4), rows)
-    return found, rows
+        factors = [PackedFactor.at(address, dimension) for address in addresses.tolist()]
+        return np.array([_distance(factor, row) for factor, row in zip(factors, narrow, strict=True)], np.float64), read
+    first = 0 if k >= len(addresses) else 4 * int(head * dimension / 4)
+    so_far = np.full(k, np.inf) if best is None else best
+    found: Float64 = compiled.distances(addresses, narrow, so_far, first, row_places(dimension), read)
+    return found, read
 
 
-def _distance(factor: PackedFactor, query: Float64) -> float:
+def differences_at(addresses: Addresses, query: Float64, turn: Float64 | None = None) -> Float32:
+    """z = R(h̃ − μ) of each record ``(n, d)``, turned by ``turn`` where that is given."""
+    wide = np.ascontiguousarray(query, np.float64)
+    compiled = kernel()
+    if compiled is None:
+        means = [PackedFactor.at(address, len(wide)).mean for address in addresses.tolist()]
+        z = wide - np.array(means, np.float64).reshape(len(addresses), len(wide))
+    else:
+        z = compiled.differences(addresses, wide)
+    return np.ascontiguousarray(z if turn is None else z @ turn.T, np.float32)
+
+
+def _distance(factor: PackedFactor, z: Float32) -> float:
     """The same without Numba, and without dropping."""
-    z = np.asarray(query - factor.mean, np.float32)
-    columns, starts = _columns(len(query))
+    columns, starts = _columns(len(z))
     rows = np.add.reduceat(factor.packed * z[columns], starts, dtype=np.float64)
     return float(rows @ rows) + factor.log_det
 
@@ -183,7 +296,7 @@ def _columns(dimension: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
 
 def why_uncompiled() -> str | None:
     """Why Numba is not used, or None where it is: for whoever may log it."""
-    _kernel()
+    kernel()
     return _missing[0] if _missing else None
 
 
@@ -191,7 +304,8 @@ _missing: list[str] = []
 
 
 @lru_cache(maxsize=1)
-def _kernel() -> ModuleType | None:
+def kernel() -> ModuleType | None:
+    """The compiled loops, or None without Numba."""
     try:
         from engine.scores import packed_kernel
     except ImportError as error:

@@ -1,8 +1,8 @@
-"""The compiled loop behind ``packed_density``: imported on first use, because Numba takes a second to import.
+"""The compiled loops behind ``packed_density``: imported on first use, because Numba takes a second to import.
 
-A record is one model's factor as it lies in memory or in a mapped file, without gaps: log det Σ and the rotated mean
-``(d,)`` in float64, then the rows of L⁻¹ in float32, row r with its r + 1 numbers. Records are handed over by address:
-they lie in files, in a cache, anywhere, and a hundred of them are not copied together to be read once.
+A record is one model's factor as it lies in memory or in a mapped file, without gaps: see ``PackedFactor``. Records are
+handed over by address: they lie in files, in a cache, anywhere, and a hundred of them are not copied together to be
+read once.
 """
 
 from __future__ import annotations
@@ -19,6 +19,10 @@ from numpy.typing import NDArray
 AHEAD, LINES = 8192, 64
 """Bytes: how far ahead of the rows memory is asked for, and at what steps. The hardware's own prefetching ends with
 each page of 4 KB, and a mapped file has no larger ones."""
+MIDDLE = 127.5
+"""Of a low byte that has not been read."""
+ROUNDING = 1e-5
+"""What float32 may have added to a sum of squares, as a share of it."""
 FREE = {"reassoc", "contract", "nsz", "arcp"}
 """What LLVM may do to sum in vector registers. Not ``nnan``: a NaN must stay one."""
 
@@ -56,77 +60,194 @@ def _rotated(rotation: NDArray[np.float32], feature: NDArray[np.float64]) -> NDA
     return turned
 
 
-def _rows(factor: Any, first: int, stop: int, z: NDArray[np.float32]) -> float:
-    """The sum of squares of up to four rows' products with ``z``; ``factor`` is the address of row 0.
+def _high(start: Any, width: int, z: NDArray[np.float32], dots: NDArray[np.float32]) -> None:
+    """Products of four rows of high halves ``(4, width)``, which begin there, with ``z``, times 256, into ``dots``.
 
     Arrays begin at each row, and are indexed from zero: an index that could be negative keeps LLVM from vectorising.
     """
-    total = 0.0
-    if stop - first < 4:
-        for r in range(first, stop):
-            row = carray(_pointer(factor + np.uint64(2 * r * (r + 1))), (r + 1,), np.float32)
-            a = np.float32(0)
-            for j in range(r + 1):
-                a += row[j] * z[j]
-            total += np.float64(a) * np.float64(a)
-        return total
-    n = first + 1
-    start = factor + np.uint64(2 * first * n)
-    for ahead in range(0, 16 * n, LINES):
+    for ahead in range(0, 8 * width, LINES):
         _prefetch(start + np.uint64(AHEAD + ahead))
-    row_a = carray(_pointer(start), (n,), np.float32)
-    row_b = carray(_pointer(start + np.uint64(4 * n)), (n + 1,), np.float32)
-    row_c = carray(_pointer(start + np.uint64(8 * n + 4)), (n + 2,), np.float32)
-    row_d = carray(_pointer(start + np.uint64(12 * n + 12)), (n + 3,), np.float32)
+    row_a = carray(_pointer(start), (width,), np.int16)
+    row_b = carray(_pointer(start + np.uint64(2 * width)), (width,), np.int16)
+    row_c = carray(_pointer(start + np.uint64(4 * width)), (width,), np.int16)
+    row_d = carray(_pointer(start + np.uint64(6 * width)), (width,), np.int16)
     a, b, c, d = np.float32(0), np.float32(0), np.float32(0), np.float32(0)
-    for j in range(n):
+    for j in range(width):
         v = z[j]
-        a += row_a[j] * v
-        b += row_b[j] * v
-        c += row_c[j] * v
-        d += row_d[j] * v
-    b += row_b[n] * z[n]
-    c += row_c[n] * z[n] + row_c[n + 1] * z[n + 1]
-    d += row_d[n] * z[n] + row_d[n + 1] * z[n + 1] + row_d[n + 2] * z[n + 2]
-    for part in (a, b, c, d):
-        total += np.float64(part) * np.float64(part)
+        a += np.float32(row_a[j]) * v
+        b += np.float32(row_b[j]) * v
+        c += np.float32(row_c[j]) * v
+        d += np.float32(row_d[j]) * v
+    dots[0], dots[1], dots[2], dots[3] = 256 * a, 256 * b, 256 * c, 256 * d
+
+
+def _low(start: Any, width: int, z: NDArray[np.float32], dots: NDArray[np.float32]) -> None:
+    """Add products of four rows of low bytes with ``z`` to ``dots``: what ``_high`` has left out."""
+    for ahead in range(0, 4 * width, LINES):
+        _prefetch(start + np.uint64(AHEAD + ahead))
+    row_a = carray(_pointer(start), (width,), np.uint8)
+    row_b = carray(_pointer(start + np.uint64(width)), (width,), np.uint8)
+    row_c = carray(_pointer(start + np.uint64(2 * width)), (width,), np.uint8)
+    row_d = carray(_pointer(start + np.uint64(3 * width)), (width,), np.uint8)
+    a, b, c, d = np.float32(0), np.float32(0), np.float32(0), np.float32(0)
+    for j in range(width):
+        v = z[j]
+        a += np.float32(row_a[j]) * v
+        b += np.float32(row_b[j]) * v
+        c += np.float32(row_c[j]) * v
+        d += np.float32(row_d[j]) * v
+    dots[0] += a
+    dots[1] += b
+    dots[2] += c
+    dots[3] += d
+
+
+def _differences(addresses: NDArray[np.uint64], query: NDArray[np.float64]) -> NDArray[np.float64]:
+    """``query`` less each record's mean ``(n, d)`` float64."""
+    d = len(query)
+    z = np.empty((len(addresses), d))
+    for c in range(len(addresses)):
+        moments = carray(_pointer(addresses[c]), (d + 1,), np.float64)
+        for j in range(d):
+            z[c, j] = query[j] - moments[j + 1]
+    return z
+
+
+def _squares(units: NDArray[np.float32], dots: NDArray[np.float32], middles: NDArray[np.float32], first: int) -> float:
+    """Of four rows' products, what has not been read of them being taken to be in its middle."""
+    total = 0.0
+    for row in range(first, first + 4):
+        one = np.float64(units[row] * (dots[row] + middles[row]))
+        total += one * one
     return total
 
 
 def _distances(
-    addresses: NDArray[np.uint64], query: NDArray[np.float64], k: int, head: int, read: NDArray[np.int64]
+    addresses: NDArray[np.uint64],
+    differences: NDArray[np.float32],
+    best: NDArray[np.float64],
+    head: int,
+    places: NDArray[np.int64],
+    read: NDArray[np.int64],
 ) -> NDArray[np.float64]:
-    """‖L⁻¹z‖² + log det Σ ``(n,)`` of each record, +inf for what was dropped; ``read`` gets the rows read of each."""
-    d, n = len(query), len(addresses)
-    z = np.empty((n, d), np.float32)
-    found = np.empty(n)
+    """‖L⁻¹z‖² + log det Σ ``(n,)`` of each record, +inf for what was dropped; ``read`` gets the rows read of each.
+
+    ``best`` holds the k least distances so far, ascending, and takes in what is found. ``places`` ``(d/4 + 1,)`` says
+    at which number each four rows begin; ``head`` is a multiple of four.
+
+    Of a candidate first the high halves are read, row by row, with the low bytes taken to be in their middle. That is
+    wrong by at most ``slack`` · ‖z‖ in the root of any partial sum of squares. What is still good enough after all
+    rows has its low bytes read too, and is then exact.
+    """
+    n, d = differences.shape
+    groups = len(places) - 1
+    z = np.zeros((n, (places[groups] - places[groups - 1]) // 4), np.float32)
+    middles, dots = np.zeros((n, 4 * groups), np.float32), np.zeros((n, 4 * groups), np.float32)
+    nothing = np.zeros(4 * groups, np.float32)
+    lengths, partial, found = np.empty(n), np.empty(n), np.empty(n)
+    units_at = np.uint64(8 * (d + 2))
+    highs = units_at + np.uint64(16 * groups)
+    lows = highs + np.uint64(2 * places[groups])
     for c in range(n):
-        moments = carray(_pointer(addresses[c]), (d + 1,), np.float64)
+        running, length = np.float32(0), 0.0
         for j in range(d):
-            z[c, j] = query[j] - moments[j + 1]
-        total = moments[0]
-        for r in range(0, head, 4):
-            total += rows(addresses[c] + np.uint64(8 * (d + 1)), r, min(r + 4, head), z[c])
-        found[c] = total
-    best = np.full(k, np.inf)
+            value = differences[c, j]
+            z[c, j] = value
+            running += value
+            length += np.float64(value) * np.float64(value)
+            middles[c, j] = np.float32(MIDDLE) * running
+        lengths[c] = np.sqrt(length)
+        units = carray(_pointer(addresses[c] + units_at), (4 * groups,), np.float32)
+        total = 0.0
+        for g in range(head // 4):
+            start = addresses[c] + highs + np.uint64(2 * places[g])
+            high(start, (places[g + 1] - places[g]) // 4, z[c], dots[c, 4 * g :])
+            total += squares(units, dots[c], middles[c], 4 * g)
+        partial[c] = total
+        found[c] = total + carray(_pointer(addresses[c]), (1,), np.float64)[0]
+    k = len(best)
     for c in np.argsort(found):
-        total, r = found[c], head
-        while r < d and not total > best[k - 1]:
-            stop = min(r + 4, d)
-            total += rows(addresses[c] + np.uint64(8 * (d + 1)), r, stop, z[c])
-            r = stop
-        read[c] = r
+        moments = carray(_pointer(addresses[c]), (d + 2,), np.float64)
+        units = carray(_pointer(addresses[c] + units_at), (4 * groups,), np.float32)
+        log_det = moments[0]
+        room = best[k - 1] - log_det
+        bar = -1.0 if room < 0 else (np.sqrt(room) + moments[d + 1] * lengths[c]) ** 2 * (1 + ROUNDING)
+        total, g = partial[c], head // 4
+        while g < groups and not total > bar:
+            start = addresses[c] + highs + np.uint64(2 * places[g])
+            high(start, (places[g + 1] - places[g]) // 4, z[c], dots[c, 4 * g :])
+            total += squares(units, dots[c], middles[c], 4 * g)
+            g += 1
+        read[c] = min(4 * g, d)
+        if total > bar:
+            found[c] = np.inf
+            continue
+        total = log_det
+        for g in range(groups):
+            start = addresses[c] + lows + np.uint64(places[g])
+            low(start, (places[g + 1] - places[g]) // 4, z[c], dots[c, 4 * g :])
+            total += squares(units, dots[c], nothing, 4 * g)
         if total > best[k - 1]:
             found[c] = np.inf
             continue
         found[c] = total
-        if total < best[k - 1]:
-            place = k - 1
-            while place > 0 and best[place - 1] > total:
-                best[place] = best[place - 1]
-                place -= 1
-            best[place] = total
+        enter(best, total)
     return found
+
+
+def _enter(best: NDArray[np.float64], total: float) -> None:
+    """Put a distance among the least, which are sorted."""
+    place = len(best) - 1
+    if total < best[place]:
+        while place > 0 and best[place - 1] > total:
+            best[place] = best[place - 1]
+            place -= 1
+        best[place] = total
+
+
+def _low_rank(
+    addresses: NDArray[np.uint64], y: NDArray[np.float64], best: NDArray[np.float64], d: int
+) -> NDArray[np.float64]:
+    """‖y‖² − Σ c_i (q_i·y)² + log det Σ ``(n,)`` of each record, +inf where dropped. See ``low_rank_density``."""
+    n = len(addresses)
+    found, lengths = np.empty(n), np.empty(n)
+    z = np.empty((n, d), np.float32)
+    for c in range(n):
+        length = 0.0
+        for j in range(d):
+            z[c, j] = y[c, j]
+            length += y[c, j] * y[c, j]
+        lengths[c] = length
+        found[c] = length + carray(_pointer(addresses[c]), (1,), np.float64)[0]
+    for c in np.argsort(found):
+        moments = carray(_pointer(addresses[c]), (d + 3,), np.float64)
+        r = int(moments[d + 2])
+        start = addresses[c] + np.uint64(8 * (d + 3))
+        weights = carray(_pointer(start), (r,), np.float64)
+        rows = carray(_pointer(start + np.uint64(8 * r)), (r, d), np.float32)
+        total, left, dropped = found[c], lengths[c], False
+        for i in range(r):
+            if i % 8 == 0 and total - weights[i] * left > best[len(best) - 1] + ROUNDING * lengths[c]:
+                dropped = True
+                break
+            for ahead in range(0, 4 * d, LINES):
+                _prefetch(start + np.uint64(8 * r + 4 * d * i + AHEAD + ahead))
+            product = np.float64(inner(rows[i], z[c]))
+            total -= weights[i] * product * product
+            left -= product * product
+        if dropped or total > best[len(best) - 1]:
+            found[c] = np.inf
+            continue
+        found[c] = total
+        enter(best, total)
+    return found
+
+
+def _inner(row: Any, z: NDArray[np.float32]) -> Any:
+    total = np.float32(0)
+    for j in range(len(row)):
+        total += row[j] * z[j]
+    return total
 
 
 def _compiled(function: Any, **options: Any) -> Any:
@@ -137,6 +258,12 @@ def _compiled(function: Any, **options: Any) -> Any:
         return njit(fastmath=FREE, **options)(function)
 
 
-rows = _compiled(_rows)
+high = _compiled(_high)
+low = _compiled(_low)
+squares = _compiled(_squares)
 rotated = _compiled(_rotated, nogil=True)
+differences = _compiled(_differences, nogil=True)
+enter = _compiled(_enter)
+inner = _compiled(_inner)
+low_rank = _compiled(_low_rank, nogil=True)
 distances = _compiled(_distances, nogil=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
@@ -15,21 +14,25 @@ from engine.index import ByteCache
 from engine.records import Statistics
 from engine.scores import GaussianFactor, Shrinkage, statistics_to_factor
 from engine.scores.frechet import statistics_to_cholesky
+from engine.search.making import report_damaged
+from engine.search.on_card import Card
+from engine.search.stores import Files, Stores
 from engine.storage import Catalog
 
-log = logging.getLogger("engine.search")
 Kind = TypeVar("Kind")
 
 
 class Evidence:
     """Factors, moments and sample features of models, by id, for one collection.
 
-    A model that lacks what is asked for, or whose stored bytes are damaged, is absent from the answer.
+    A model that lacks what is asked for, or whose stored bytes are damaged, is absent from the answer. What densities
+    and nearest samples are scored from lies in ``stores``; ``budget`` bounds what of all this is held in memory.
     """
 
-    def __init__(self, catalog: Catalog, budget: int) -> None:
+    def __init__(self, catalog: Catalog, budget: int, files: Files | None = None, card: Card | None = None) -> None:
         self.catalog = catalog
         self.cache: ByteCache[object] = ByteCache(budget)
+        self.stores = Stores(catalog, self.cache, files, card)
 
     def factors(
         self, encoder_id: int, ids: Sequence[int], shrinkage: Shrinkage | None = None
@@ -56,7 +59,7 @@ class Evidence:
         found, missing, versions = self._cached("features", np.ndarray, encoder_id, ids)
         if missing:
             good, damaged = self.catalog.sample_features(encoder_id, missing)
-            _report(damaged)
+            report_damaged(damaged)
             for model_id, value in good.items():
                 self.cache.put(("features", encoder_id, model_id), versions[model_id], value, value.nbytes)
                 found[model_id] = value
@@ -86,7 +89,7 @@ class Evidence:
                     continue
                 self.cache.put((what, encoder_id, model_id), item.change, value, size(value))
                 found[model_id] = value
-        _report(damaged)
+        report_damaged(damaged)
         return found
 
     def _cached(
@@ -107,8 +110,3 @@ class Evidence:
 def _statistics_bytes(statistics: Statistics) -> int:
     covariance = 0 if statistics.covariance is None else statistics.covariance.nbytes
     return statistics.mean.nbytes + covariance
-
-
-def _report(damaged: dict[int, str]) -> None:
-    for model_id, reason in damaged.items():
-        log.warning("model id %d is left out: %s (see: engine doctor)", model_id, reason)

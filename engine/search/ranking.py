@@ -21,11 +21,8 @@ from engine.records import QueryPart
 from engine.scores import (
     CovarianceMap,
     Shrinkage,
-    best_k,
     blend,
     first_second_moment,
-    gaussian_density,
-    learned_gaussian_density,
     monte_carlo,
     product_of_experts,
 )
@@ -94,7 +91,8 @@ def rank(
 
     if rule.needs != "mean":
         width = max(shortlist, k)
-        score = _scorer(view, evidence, rule, covariance_map, shrinkage)
+        best = k if len(parts) == 1 and covariance_map is None else None
+        score = _scorer(view, evidence, rule, covariance_map, shrinkage, best)
         return _rerank(view, score, rule, parts, k, width, available, tempered, candidates)
     started = perf_counter()
     ids = candidates(min(k, available))
@@ -126,6 +124,7 @@ def _rerank(
         timings["shortlist"] += 1e3 * (searched - started)
         timings["rerank"] += 1e3 * (perf_counter() - searched)
         usable = np.isfinite(raw).all(axis=0)
+        dropped = np.isneginf(raw).any(axis=0) & (rule.name == GAUSSIAN)
         if usable.sum() >= min(k, available) or width >= available:
             break
         width *= 2
@@ -144,7 +143,7 @@ def _rerank(
         for i, weight in enumerate(weights)
     ])  # fmt: skip
     order = np.lexsort((kept, -scores))[:k]
-    left_out = int((~usable).sum()) + len(view.damaged)
+    left_out = int((~usable & ~dropped).sum()) + len(view.damaged)
     return Ranking(kept[order], scores[order], shares[:, order], len(ids), left_out, timings)
 
 
@@ -195,15 +194,13 @@ def _scorer(
     rule: Rule,
     covariance_map: CovarianceMap | None,
     shrinkage: Shrinkage | None,
+    best: int | None,
 ) -> Scorer:
-    """Each part's log-likelihood of each candidate, ``(parts, n)``; NaN where the model cannot be scored."""
-    scale = view.identity.logit_scale
+    """Each part's log-likelihood of each candidate, ``(parts, n)``; NaN where the model cannot be scored.
 
-    def density(ids: list[int]) -> dict[int, One]:
-        factors = evidence.factors(view.encoder_id, ids, shrinkage)
-        if covariance_map is None:
-            return {i: partial(gaussian_density, factor) for i, factor in factors.items()}
-        return {i: partial(learned_gaussian_density, factor, covariance_map) for i, factor in factors.items()}
+    With ``best`` a density may be −∞ where the candidate is certainly not among so many best.
+    """
+    scale, stores = view.identity.logit_scale, evidence.stores
 
     def second_moment(ids: list[int]) -> dict[int, One]:
         moments = evidence.moments(view.encoder_id, ids)
@@ -211,21 +208,24 @@ def _scorer(
 
     def samples(ids: list[int]) -> dict[int, One]:
         features = evidence.features(view.encoder_id, ids)
-        if rule.name == "monte_carlo":
-            return {i: partial(monte_carlo, rows, logit_scale=scale) for i, rows in features.items()}
-        nearest = NEAREST if rule.name == BLEND else rule.k
-        return {i: partial(best_k, rows, k=nearest) for i, rows in features.items()}
+        return {i: partial(monte_carlo, rows, logit_scale=scale) for i, rows in features.items()}
 
     def scored(by_id: Mapping[int, One], parts: Sequence[QueryPart], ids: list[int]) -> Float64:
         rows = [[by_id[i](part.feature) if i in by_id else np.nan for i in ids] for part in parts]
         return np.array(rows, np.float64).reshape(len(parts), len(ids))
 
     def scores(parts: Sequence[QueryPart], ids: Int64) -> Float64:
-        wanted = ids.tolist()
+        features = np.stack([part.feature for part in parts])
+        if rule.name == GAUSSIAN:
+            return stores.densities(view, ids, features, shrinkage, covariance_map, best)
         if rule.name == BLEND:
-            both = scored(density(wanted), parts, wanted), scored(samples(wanted), parts, wanted)
-            return np.stack([blend(*rows) for rows in zip(*both, strict=True)])
-        kinds = {GAUSSIAN: density, "first_second_moment": second_moment}
-        return scored(kinds.get(rule.name, samples)(wanted), parts, wanted)
+            turned: dict[str, list[Float64]] = {}
+            densities = stores.densities(view, ids, features, shrinkage, covariance_map, turned=turned)
+            nearest = stores.similarities(view, ids, features, NEAREST, turned)
+            return np.stack([blend(*rows) for rows in zip(densities, nearest, strict=True)])
+        if rule.name in ("first_second_moment", "monte_carlo"):
+            by_id = (second_moment if rule.name == "first_second_moment" else samples)(ids.tolist())
+            return scored(by_id, parts, ids.tolist())
+        return stores.similarities(view, ids, features, rule.k)
 
     return scores

@@ -9,11 +9,17 @@ from typing import Any
 from engine.errors import CorruptData
 from engine.index import GraphIndex, QuantizedIndex
 from engine.index import snapshot as snapshots
+from engine.index.factor_file import read_counts, read_summary
 from engine.index.tuning import Tuning
 from engine.records import EncoderIdentity
+from engine.search.agreement import load_agreement
 from engine.search.spaces import FIRST_MOMENT
+from engine.search.stores import SAMPLES, factors_name
 from engine.search.views import IndexViews
 from engine.storage import Catalog
+
+AGREEMENT = "agreement.json"
+"""What the file beside the index is called that keeps the measured agreement."""
 
 
 def view_to_status(
@@ -69,3 +75,31 @@ def _recalls(folder: Path, kind: str) -> list[dict[str, Any]] | None:
         }
         for one in tuning.settings
     ]  # fmt: skip
+
+
+def files_to_status(views: IndexViews, identity: EncoderIdentity, shrinkage: float) -> dict[str, Any]:
+    """The files that exact rules read, and the agreement that was measured last: JSON-serialisable."""
+    return {
+        "factors": _file_to_status(views.beside(identity, factors_name(shrinkage))),
+        "samples": _file_to_status(views.beside(identity, SAMPLES)),
+        "agreement": load_agreement(views.beside(identity, AGREEMENT)),
+    }
+
+
+def _file_to_status(folder: Path) -> dict[str, Any]:
+    """``hits`` were found in the file, ``held`` in memory, ``misses`` made from the database, by all processes."""
+    counts = read_counts(folder)
+    said: dict[str, Any] = {
+        "folder": str(folder),
+        "hits": counts.get("mapped", 0),
+        "held": counts.get("held", 0),
+        "misses": counts.get("missed", 0),
+        "damaged": counts.get("damaged", 0),
+    }
+    try:
+        summary = read_summary(folder)
+    except CorruptData as error:
+        return {**said, "file": "damaged", "reason": error.message, "models": 0, "bytes": 0}
+    if summary is None:
+        return {**said, "file": "missing", "models": 0, "bytes": 0}
+    return {**said, "file": "there", **summary}

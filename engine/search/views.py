@@ -75,6 +75,10 @@ class IndexViews:
         encoder = f"{_plain(identity.name)}-{identity.fingerprint[:12]}"
         return self.root / (encoder if key == FIRST_MOMENT else f"{encoder}.{_plain(key)}")
 
+    def beside(self, identity: EncoderIdentity, what: str) -> Path:
+        """Where something else that is made of that encoder's statistics lives: no space has such a name."""
+        return self.root / f"{self.folder(identity).name}..{what}"
+
     def has(self, encoder_id: int, identity: EncoderIdentity, key: str) -> bool:
         """Whether that space has been searched by: in this process, or in one that left a snapshot."""
         return (encoder_id, key) in self._views or self.folder(identity, key).is_dir()

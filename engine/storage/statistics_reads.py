@@ -92,6 +92,17 @@ class StatisticsReads:
             )
             return {row.model_id: row.change for row in session.execute(query)}
 
+    def changes_since(self, encoder_id: int, change: int) -> tuple[dict[int, int], list[int], int]:
+        """What ``all_changes`` says differently after ``change``: ``(changes by id, removed ids, newest change)``."""
+        with self.database.read() as session:
+            newest = session.scalar(select(func.max(ChangeRow.seq))) or 0
+            query = select(StatisticsRow.model_id, StatisticsRow.change).where(
+                StatisticsRow.encoder_id == encoder_id, StatisticsRow.change > change
+            )
+            removed = select(ChangeRow.model_id).where(ChangeRow.seq > change, ChangeRow.op == "remove")
+            found = {row.model_id: row.change for row in session.execute(query)}
+            return found, list(session.scalars(removed)), newest
+
     def statistics(self, encoder_id: int, ids: Iterable[int]) -> tuple[dict[int, StoredStatistics], dict[int, str]]:
         """Moments by id, and the reason for each whose checksum does not hold."""
 

@@ -41,7 +41,7 @@ MUST_NOT = {
     "samples": {"faiss", "sqlalchemy", "alembic", "open_clip", "timm"},
     "encoders": {"sqlalchemy", "alembic", "faiss"},
     "storage": HEAVY | {"PIL"},
-    "index": (HEAVY - {"faiss"}) | {"PIL", "sqlalchemy", "alembic"},
+    "index": (HEAVY - {"faiss", "torch"}) | {"PIL", "sqlalchemy", "alembic"},
     "learning": (HEAVY - {"torch"}) | {"sqlalchemy", "alembic", "click", "PIL"},
     "ingest": HEAVY | {"sqlalchemy", "alembic", "click"},
     "search": HEAVY | {"alembic", "click", "PIL"},

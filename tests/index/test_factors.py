@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import os
 import threading
@@ -15,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.errors import DiskFull, StorageError
-from engine.index import FactorKey, FactorStore
+from engine.index import ByteCache, FactorKey, FactorStore
 from engine.index import factor_file as files
 
 SIZE = 128
@@ -27,18 +28,18 @@ def record(model_id: int, change: int) -> files.Records:
     return np.random.default_rng([model_id, change]).integers(0, 256, SIZE, np.uint8)
 
 
-def opened(root: Path, *, key: FactorKey = KEY, budget: int = 10**6, memory: int = 10**6) -> FactorStore[files.Records]:
-    store = FactorStore(root, key, SIZE, lambda found: found, budget=budget, memory=memory)
+def opened(root: Path, *, key: FactorKey = KEY, budget: int = 10**6, memory: int = 10**6) -> FactorStore:
+    store = FactorStore(root, key, budget=budget, memory=ByteCache(memory))
     if store.rotation is None:
         store.start(ROTATION)
     return store
 
 
-def append(store: FactorStore[files.Records], versions: dict[int, int], living: dict[int, int] | None = None) -> int:
+def append(store: FactorStore, versions: dict[int, int], living: dict[int, int] | None = None) -> int:
     return store.append({i: record(i, c) for i, c in versions.items()}, living or versions)
 
 
-def ask(store: FactorStore[files.Records], versions: dict[int, int]) -> list[int]:
+def ask(store: FactorStore, versions: dict[int, int]) -> list[int]:
     """Asks for models, checks every byte of the answers, and tells which had to be made."""
     made: list[int] = []
 
@@ -46,9 +47,17 @@ def ask(store: FactorStore[files.Records], versions: dict[int, int]) -> list[int
         made.extend(ids)
         return {i: record(i, versions[i]) for i in ids}
 
-    found = store.factors(versions, make)
-    assert {i: r.tobytes() for i, r in found.items()} == {i: record(i, c).tobytes() for i, c in versions.items()}
+    found = find(store, versions, make)
+    assert found == {i: record(i, c).tobytes() for i, c in versions.items()}
     return made
+
+
+def find(store: FactorStore, versions: dict[int, int], make: Any) -> dict[int, bytes]:
+    """The bytes at the addresses that were found, by model."""
+    ids = np.array(list(versions), np.int64)
+    found = store.find(ids, np.array(list(versions.values()), np.int64), make)
+    places = zip(ids.tolist(), found.addresses.tolist(), found.sizes.tolist(), strict=True)
+    return {i: ctypes.string_at(address, size) for i, address, size in places if address}
 
 
 def segments(root: Path) -> list[Path]:
@@ -76,7 +85,7 @@ def test_another_change_is_a_miss(tmp_path: Path) -> None:
 
 
 def test_a_model_that_cannot_be_made_is_absent(tmp_path: Path) -> None:
-    assert opened(tmp_path).factors({5: 1}, lambda ids: {}) == {}
+    assert find(opened(tmp_path), {5: 1}, lambda ids: {}) == {}
 
 
 def test_what_is_held_is_bounded_and_goes_by_recency(tmp_path: Path) -> None:
@@ -89,7 +98,7 @@ def test_what_is_held_is_bounded_and_goes_by_recency(tmp_path: Path) -> None:
 
 def test_the_budget_bounds_the_file(tmp_path: Path) -> None:
     store = opened(tmp_path, budget=3 * SIZE + 1)
-    assert store.lacks(dict.fromkeys(range(9), 1)) == [0, 1, 2]
+    assert store.lacks(dict.fromkeys(range(9), 1), SIZE) == [0, 1, 2]
     assert append(store, dict.fromkeys(range(5), 1)) == 3
     assert append(store, {7: 1}, dict.fromkeys(range(9), 1)) == 0
     assert ask(store, dict.fromkeys(range(5), 1)) == [3, 4]
@@ -120,10 +129,10 @@ def test_many_appends_leave_few_segments(tmp_path: Path) -> None:
 def test_a_factor_that_is_held_outlives_its_segment(tmp_path: Path) -> None:
     store = opened(tmp_path)
     append(store, {1: 1})
-    mine = store.factors({1: 1}, lambda ids: {})[1]
+    mine = store.find(np.array([1]), np.array([1]), lambda ids: {})
     append(store, {2: 1}, {1: 1, 2: 1})
     append(store, {}, {2: 1})
-    assert mine.tobytes() == record(1, 1).tobytes()
+    assert ctypes.string_at(int(mine.addresses[0]), SIZE) == record(1, 1).tobytes()
 
 
 @pytest.mark.parametrize(
@@ -132,7 +141,7 @@ def test_a_factor_that_is_held_outlives_its_segment(tmp_path: Path) -> None:
 def test_another_key_is_another_file(tmp_path: Path, other: dict[str, Any]) -> None:
     append(opened(tmp_path), {1: 1})
     key = replace(KEY, **other)
-    store = FactorStore(tmp_path, key, SIZE, lambda found: found, budget=10**6, memory=0)
+    store = FactorStore(tmp_path, key, budget=10**6, memory=ByteCache(0))
     assert store.rotation is None
     store.start(ROTATION)
     assert ask(store, {1: 1}) == [1]
