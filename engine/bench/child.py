@@ -1,0 +1,41 @@
+"""``python -m engine.bench.child FOLDER``: measure the cell that is described there, in a process of its own."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+from pathlib import Path
+
+from engine.bench import data
+from engine.bench.cells import BUILT, Cell, write
+from engine.bench.measure import measured
+from engine.bench.searcher import Searcher, named
+
+
+def main(scratch: Path) -> None:
+    """Measure the cell of ``cell.json`` and write ``result.json``."""
+    cell = Cell(**json.loads((scratch / "cell.json").read_text(encoding="utf-8")))
+    work = named(cell.work)
+    if issubclass(work, Searcher):
+        result = measured(work, cell.variant, collection(cell, scratch), scratch / BUILT)
+    else:
+        result = work.measured(cell, scratch)
+    write(scratch / "result.json", result)
+
+
+def collection(cell: Cell, scratch: Path) -> data.Drawn:
+    """The cell's collection, drawn into the scratch folder by the first that needs it."""
+    folder = scratch / f"{cell.data}-{cell.models}"
+    data.draw(folder, cell.data, cell.models, dimension=cell.dimension, queries=cell.queries, seed=cell.seed)
+    return data.read(folder)
+
+
+def _stopped(number: int, frame: object) -> None:
+    """So that whatever a searcher has started is stopped with it."""
+    sys.exit(128 + number)
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, _stopped)
+    main(Path(sys.argv[1]))
