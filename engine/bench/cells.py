@@ -6,6 +6,7 @@ A cell that failed, ran out of time or cannot be measured here says so in its fi
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -54,7 +55,13 @@ class Cell:
 
 
 def cells(
-    kinds: Mapping[str, type[Any]], sizes: Sequence[int], data: Sequence[str], *, dimension: int, queries: int, seed: int
+    kinds: Mapping[str, type[Any]],
+    sizes: Sequence[int],
+    data: Sequence[str],
+    *,
+    dimension: int,
+    queries: int,
+    seed: int,
 ) -> list[Cell]:
     """Every variant of every searcher on every collection; small collections first."""
     found = []
@@ -109,10 +116,12 @@ def in_child(cell: Cell, scratch: Path, timeout: float) -> Result:
     own.mkdir()
     (scratch / "cell.json").write_text(json.dumps(asdict(cell)), encoding="utf-8")
     errors = scratch / "errors.txt"
+    alone = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
     with errors.open("wb") as stream:
         child = subprocess.Popen(
             [sys.executable, "-m", "engine.bench.child", str(scratch)],
             stdout=stream, stderr=stream, stdin=subprocess.DEVNULL, start_new_session=True,
+            env={**os.environ, **alone},
         )  # fmt: skip
         try:
             code = child.wait(timeout)
@@ -141,10 +150,8 @@ def write(path: Path, result: Result) -> None:
 
 def _end(child: subprocess.Popen[bytes]) -> None:
     """The process and what it started."""
-    try:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(child.pid, signal.SIGTERM if child.poll() is None else signal.SIGKILL)
-    except (ProcessLookupError, PermissionError):
-        pass
     try:
         child.wait(20)
     except subprocess.TimeoutExpired:

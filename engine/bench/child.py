@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import sys
+import threading
+import time
 from pathlib import Path
+from typing import Any
 
 from engine.bench import data
 from engine.bench.cells import BUILT, Cell, write
@@ -16,7 +20,7 @@ from engine.bench.searcher import Searcher, named
 def main(scratch: Path) -> None:
     """Measure the cell of ``cell.json`` and write ``result.json``."""
     cell = Cell(**json.loads((scratch / "cell.json").read_text(encoding="utf-8")))
-    work = named(cell.work)
+    work: Any = named(cell.work)
     if issubclass(work, Searcher):
         result = measured(work, cell.variant, collection(cell, scratch), scratch / BUILT)
     else:
@@ -31,6 +35,13 @@ def collection(cell: Cell, scratch: Path) -> data.Drawn:
     return data.read(folder)
 
 
+def _watch(parent: int) -> None:
+    """Stop when the process that started this one has gone: it can no longer stop it."""
+    while os.getppid() == parent:
+        time.sleep(2.0)
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
 def _stopped(number: int, frame: object) -> None:
     """So that whatever a searcher has started is stopped with it."""
     sys.exit(128 + number)
@@ -38,4 +49,5 @@ def _stopped(number: int, frame: object) -> None:
 
 if __name__ == "__main__":
     signal.signal(signal.SIGTERM, _stopped)
+    threading.Thread(target=_watch, args=(os.getppid(),), daemon=True).start()
     main(Path(sys.argv[1]))

@@ -65,7 +65,7 @@ class Panorama(EngineKind):
 
 
 class Live(EngineKind):
-    """``LiveIndex``: the kind that suits the vectors, with a tail and tombstones, holding the same models in the end."""
+    """``LiveIndex``: the kind that suits the vectors, with tail and tombstones; in the end it holds the same models."""
 
     def __init__(self, variant: str, vectors: Float32, folder: Path) -> None:
         super().__init__(variant, vectors, folder)

@@ -48,14 +48,14 @@ def measured(kind: type[Searcher], variant: str, drawn: Drawn, folder: Path, *, 
         reading = [bandwidth()]
         settings = list(searcher.settings())
         entrants = [Entrant(YARDSTICK, lambda i: flat.search(drawn.queries[i : i + 1], k)[1], _one_thread)]
-        for setting in settings:
-            entrants.append(
-                Entrant(
-                    searcher.variant,
-                    lambda i: searcher.search(drawn.queries[i : i + 1], k),
-                    functools.partial(_use, searcher, setting),
-                )
+        entrants += [
+            Entrant(
+                searcher.variant,
+                lambda i: searcher.search(drawn.queries[i : i + 1], k),
+                functools.partial(_use, searcher, setting),
             )
+            for setting in settings
+        ]
         in_turns(entrants, len(drawn.queries))
         reading.append(bandwidth())
         best = max(one["best"] for one in reading)
@@ -94,7 +94,7 @@ def measured(kind: type[Searcher], variant: str, drawn: Drawn, folder: Path, *, 
 
 
 def recall(answers: Int64, truth: Int64, k: int) -> float:
-    """The share of the k exactly best ``(q, ≥ k)`` that are among the answers ``(q, k)``; of all, if there are fewer."""
+    """The share of the k exactly best ``(q, ≥ k)``, or of all if there are fewer, that are among answers ``(q, k)``."""
     k = min(k, truth.shape[1])
     found = [len(np.intersect1d(own[own >= 0], best[:k])) for own, best in zip(answers, truth, strict=True)]
     return float(np.mean(found) / k)

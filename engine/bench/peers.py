@@ -24,8 +24,12 @@ WIDTHS = (16, 32, 64, 128, 256, 512)
 
 
 def lists(n: int) -> int:
-    """How many lists an inverted file over ``n`` vectors gets: 4 √n, as a power of two; 4096 for a million."""
-    return 1 << max(round(float(np.log2(4 * np.sqrt(max(n, 1))))), 0)
+    """How many lists an inverted file gets: 4 √n as a power of two, 4096 for a million, of 39 vectors at least.
+
+    FAISS wants so many a list to train on.
+    """
+    most = int(np.log2(max(n / 39, 1)))
+    return 1 << min(round(float(np.log2(4 * np.sqrt(max(n, 1))))), most)
 
 
 class FaissFlat(Searcher):

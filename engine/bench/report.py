@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from engine.bench.cells import Result
-from engine.bench.measure import BATCH, K, THREADS, YARDSTICK
+from engine.bench.measure import BATCH, THREADS, YARDSTICK, K
 
 Row = dict[str, Any]
 NOTE = (
-    "Milliseconds a query, one thread, {queries} queries, d = {dimension}, k = {k}, seed {seed}; competitors in turns with FAISS's flat "
-    "index, each in a process of its own. *Must read*: the bytes that a query cannot do without (≥: what can be "
+    "Milliseconds a query, one thread, {queries} queries, d = {dimension}, k = {k}, seed {seed}; competitors in turns "
+    "with FAISS's flat index, each in a process of its own. *Must read*: the bytes that a query cannot do "
+    "without (≥: what can be "
     "counted of them); *floor*: the time that reading them takes one thread at the bandwidth measured in the same "
     "process ({bandwidth} GB/s), below which a time can lie only if they stay in a cache; *÷ flat*: against the flat "
     "index in the same turns. Memory is what the process grew by. Batches of {batch} run on {threads} threads."

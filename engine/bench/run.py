@@ -10,6 +10,7 @@ from engine.bench import report
 from engine.bench.cells import Result, Say, cells, measure_all
 from engine.bench.kinds import KINDS
 from engine.bench.peers import PEERS, FaissFlat
+from engine.bench.searcher import Searcher
 
 NAME = "bench"
 missing = report.missing
@@ -29,7 +30,8 @@ def measure(
     say: Say,
 ) -> list[Result]:
     """Every cell's result, in order of size."""
-    kinds = {**KINDS, **(PEERS if peers else {"FAISS Flat": FaissFlat})}
+    others: dict[str, type[Searcher]] = PEERS if peers else {"FAISS Flat": FaissFlat}
+    kinds = {**KINDS, **others}
     wanted = cells(kinds, sizes, data, dimension=dimension, queries=queries, seed=seed)
     return measure_all(wanted, out / "cells", scratch, again=again, say=say)
 

@@ -70,7 +70,7 @@ class Searcher(ABC):
         """What it keeps on disk and reads when it is asked."""
         return 0
 
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: B027 - most have started nothing
         """Stop what it has started."""
 
 

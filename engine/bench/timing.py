@@ -63,7 +63,10 @@ def spread(values: Sequence[float]) -> dict[str, float]:
 
 
 def rate(work: Callable[[], Any], items: int, *, least: int = 5, seconds: float = 0.5) -> float:
-    """Items a second: the median of at least ``least`` runs after one that is not counted, or of ``seconds`` of them."""
+    """Items a second: the median of ``least`` runs or more, ``seconds`` of them, after one that is not counted.
+
+    Where a run takes long, three are enough.
+    """
     work()
     taken: list[float] = []
     while len(taken) < least or sum(taken) < seconds:

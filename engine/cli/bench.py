@@ -74,7 +74,9 @@ def bench(
     except OSError as error:
         raise StorageError(f"cannot measure in {out}: {error}", hint="give another folder with --out") from error
     if as_json:
-        show_json({"files": [str(path) for path in written], "rows": run.rows(results), "missing": run.missing(results)})
+        show_json(
+            {"files": [str(path) for path in written], "rows": run.rows(results), "missing": run.missing(results)}
+        )
         return
     _show(run.rows(results))
     for what, why in run.missing(results).items():
