@@ -7,7 +7,7 @@ NODE   := benchmarks/zoo/node
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo zoo accuracy test check lint format types docs install npm constraints speed clean
+.PHONY: help demo zoo accuracy test check lint format types docs install npm constraints speed bench clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
@@ -46,6 +46,12 @@ speed: install  ## measure encoder, import and re-ranking times into benchmarks/
 	@$(PY) -m benchmarks.encoder_speed
 	@$(PY) -m benchmarks.import_time
 	@OMP_NUM_THREADS=1 $(PY) -m benchmarks.rerank
+
+bench: install  ## run the benchmark suite, peers included, into benchmarks/results/ (hours; ARGS="--sizes 259,10000": a part)
+	@$(PY) -m pip install --quiet -c constraints.txt -e '.[peers]' || \
+	  echo "some peers did not install: those that cannot be imported are listed as such" >&2
+	@OMP_NUM_THREADS=1 $(PY) -m benchmarks.suite.run $(ARGS)
+	@$(PY) -m benchmarks.readme
 
 install: $(VENV)/.installed  ## the virtual environment
 

@@ -21,7 +21,7 @@ ORDER = [
     {"samples", "encoders", "statistics", "scores", "storage", "index"},
     {"learning"},
     {"ingest", "search"},
-    {"evaluation"},
+    {"evaluation", "bench"},
     {"_collection"},
     {"_ingesting", "_searching", "_learning"},
     {"_evaluating"},
@@ -46,6 +46,7 @@ MUST_NOT = {
     "ingest": HEAVY | {"sqlalchemy", "alembic", "click"},
     "search": HEAVY | {"alembic", "click", "PIL"},
     "evaluation": HEAVY | {"sqlalchemy", "alembic", "click", "PIL"},
+    "bench": {"sqlalchemy", "alembic", "click", "PIL"},
     "cli": {"sqlalchemy", "alembic", "torch", "faiss"},
     "server": {"sqlalchemy", "alembic", "torch", "faiss"},
 }

@@ -1,0 +1,129 @@
+"""The engine's own kinds of index, as searchers. A kind that this version does not have is listed as absent."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+
+import engine.index
+from engine.bench.searcher import Float32, Int64, Searcher, Setting
+from engine.index import FlatIndex, LiveIndex, PanoramaIndex
+from engine.index.choose import AUTO, suited
+from engine.index.panorama import SLICE
+
+TAIL, DEAD = 1000, 100
+"""Models that came, and models that went, since the live index was built."""
+RECALLS = (0.8, 0.9, 0.95, 0.98, 0.99, 0.995)
+
+
+class EngineKind(Searcher):
+    """What the engine's kinds share."""
+
+    packages: ClassVar[tuple[str, ...]] = ("engine",)
+    index: Any
+
+    def search(self, query: Float32, k: int) -> Int64:
+        """See the base class."""
+        ids: Int64 = self.index.search(query, k, **self.setting)[1]
+        return ids
+
+    def search_batch(self, queries: Float32, k: int, threads: int) -> Any:
+        """See the base class. The index sets its own number of threads: as many as there are cores."""
+        return self.index.search(queries, k, **self.setting)[1]
+
+    def bytes_read(self, k: int) -> tuple[int, str]:
+        """Every number, once."""
+        return 4 * self.n * self.dimension, "all"
+
+
+class Flat(EngineKind):
+    """``FlatIndex``."""
+
+    exact: ClassVar[bool] = True
+
+    def __init__(self, variant: str, vectors: Float32, folder: Path) -> None:
+        super().__init__(variant, vectors, folder)
+        self.index = FlatIndex.build(np.arange(self.n), vectors, dimension=self.dimension)
+
+
+class Panorama(EngineKind):
+    """``PanoramaIndex``."""
+
+    exact: ClassVar[bool] = True
+
+    def __init__(self, variant: str, vectors: Float32, folder: Path) -> None:
+        super().__init__(variant, vectors, folder)
+        self.index = PanoramaIndex.build(np.arange(self.n), vectors, dimension=self.dimension)
+
+    def bytes_read(self, k: int) -> tuple[int, str]:
+        """The first slice of each."""
+        return 4 * self.n * min(SLICE, self.dimension), "at least"
+
+
+class Live(EngineKind):
+    """``LiveIndex``: the kind that suits the vectors, with tail and tombstones; in the end it holds the same models."""
+
+    def __init__(self, variant: str, vectors: Float32, folder: Path) -> None:
+        super().__init__(variant, vectors, folder)
+        ids, new, gone = np.arange(self.n), min(TAIL, self.n // 10), min(DEAD, self.n // 10)
+        older = self.n - new
+        dead = np.arange(self.n, self.n + gone)
+        base = FlatIndex.build(
+            np.concatenate([ids[:older], dead]),
+            np.concatenate([vectors[:older], vectors[older : older + gone]]),
+            dimension=self.dimension,
+        )
+        live = LiveIndex.over(suited(base, AUTO), least=2 * (new + gone))
+        self.index = live.updated(ids[older:], np.ascontiguousarray(vectors[older:]), dead)
+        assert self.index.writes, "nothing was folded in"
+        self.first_slice = isinstance(self.index.base, PanoramaIndex)
+
+    def bytes_read(self, k: int) -> tuple[int, str]:
+        """As of the base."""
+        if not getattr(self.index.base, "exact", False):
+            return Approximate.least_bytes(self.n, self.dimension, k)
+        width = min(SLICE, self.dimension) if self.first_slice else self.dimension
+        return 4 * self.n * width, "at least" if self.first_slice else "all"
+
+
+class Approximate(EngineKind):
+    """``QuantizedIndex``, by the recall that is asked for."""
+
+    @classmethod
+    def absent(cls) -> str | None:
+        """Whether this version has it."""
+        return None if hasattr(engine.index, "QuantizedIndex") else "this version of the engine has no QuantizedIndex"
+
+    def __init__(self, variant: str, vectors: Float32, folder: Path) -> None:
+        super().__init__(variant, vectors, folder)
+        kind: Any = vars(engine.index)["QuantizedIndex"]
+        self.index = kind.build(np.arange(self.n), vectors, dimension=self.dimension)
+        self._asks = "recall" in inspect.signature(kind.search).parameters
+
+    def settings(self) -> Sequence[Setting]:
+        """Recalls."""
+        return [{"recall": value} for value in RECALLS] if self._asks else [{}]
+
+    def bytes_read(self, k: int) -> tuple[int, str]:
+        """As the index counts it, if it does."""
+        counted = getattr(self.index, "bytes_read", None)
+        if counted is not None:
+            return int(counted(k, **self.setting)), "all"
+        return self.least_bytes(self.n, self.dimension, k)
+
+    @staticmethod
+    def least_bytes(n: int, dimension: int, k: int) -> tuple[int, str]:
+        """The k answers' vectors in half precision: nobody can rank them by less."""
+        return 2 * min(k, n) * dimension, "at least"
+
+
+KINDS: dict[str, type[Searcher]] = {
+    "engine flat": Flat,
+    "engine panorama": Panorama,
+    "engine live": Live,
+    "engine approximate": Approximate,
+}

@@ -1,0 +1,86 @@
+"""The suite's parts that need no peer: covariances, the papers' table, merged results, tables."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from benchmarks.suite import papers, run, tables
+from benchmarks.suite.covariances import Covariances
+from engine.bench import data
+from engine.bench.cells import Cell, write
+
+
+@pytest.fixture(params=data.DATA)
+def made(request: pytest.FixtureRequest) -> Covariances:
+    """Over 50 rows of 32 numbers."""
+    rows = np.concatenate(list(data.DATA[request.param](50, np.random.default_rng(0), 32)))
+    return Covariances(request.param, rows, 0)
+
+
+def test_a_models_covariance_depends_on_its_number_alone(made: Covariances) -> None:
+    first = made.covariance(7)
+    made.covariance(8)
+    assert np.array_equal(made.covariance(7), first)
+    assert not np.allclose(made.covariance(8), first)
+
+
+def test_covariances_are_those_of_unit_features(made: Covariances) -> None:
+    covariance = made.covariance(3).astype(np.float64)
+    assert np.allclose(covariance, covariance.T, atol=1e-6)
+    assert np.linalg.eigvalsh(covariance)[0] > 0
+    assert np.trace(covariance) == pytest.approx(1 - data.CLOSE**2, rel=0.02)
+    assert np.linalg.norm(made.mean(3)) == pytest.approx(data.CLOSE, rel=1e-5)
+
+
+def test_queries_lie_at_that_cosine(made: Covariances) -> None:
+    query = made.query(3, np.random.default_rng(0))
+    assert np.linalg.norm(query) == pytest.approx(1, rel=1e-5)
+    assert query @ made.vectors[3] == pytest.approx(data.CLOSE, rel=1e-5)
+
+
+def test_the_papers_floors_by_hand() -> None:
+    assert papers.must_read(papers.FM, 1_000_000) == 2_048_000_000
+    assert papers.floor_ms(papers.FM, 1_000_000) == pytest.approx(2048 / 768)
+    assert papers.must_read(papers.GD, 10_000) == 10_000 * 512 * 512 * 4
+    counted, below, most, _ = papers.below_floor()
+    assert counted == sum(value is not None for row in papers.THEIRS.values() for value in row)
+    assert 0 < below < counted
+    assert most == pytest.approx(papers.floor_ms(papers.GD, 10_000) / 0.49)
+
+
+def result(cell: Cell, **more: Any) -> dict[str, Any]:
+    """What a finished cell's file holds."""
+    return {"format": 1, "cell": vars(cell), "bandwidth": [{"best": 10.0, "median": 9.0, "bytes": 1.0}], **more}
+
+
+def test_our_figures_stand_beside_theirs() -> None:
+    cell = Cell("", "collection", "", "simulated", 1_000_000)
+    rows = [{"step": "search_vectors", "p50_ms": 100.0}]
+    table = papers.papers_table([result(cell, rows=rows)], "simulated")
+    (row,) = (
+        row for row in table.data if (row["query"], row["method"], row["models"]) == ("text", "1st moment", 10**6)
+    )
+    assert (row["theirs_ms"], row["ours_ms"]) == (0.21, 100.0)
+    assert row["ours_over_floor"] == pytest.approx(100.0 / 204.8)
+    assert all(row["ours_ms"] is None for row in table.data if row["models"] != 10**6)
+
+
+def test_earlier_cells_stay_in_the_report(tmp_path: Path) -> None:
+    plan = run.planned([300], ["clustered"], dimension=64, queries=20, seed=0)
+    assert {"engine approximate", "FAISS Flat", "pgvector HNSW", *run.TASKS} <= {cell.title for cell in plan}
+    write(tmp_path / plan[0].name, result(plan[0], rows=[1]))
+    write(tmp_path / plan[1].name, result(plan[1], missing="it is gone"))
+    merged = run.merged(plan, [result(plan[2], rows=[3])], tmp_path)
+    assert [found["rows"] for found in merged] == [[1], [3]]
+
+
+def test_recall_table_names_the_fastest_setting_that_is_good_enough(tmp_path: Path) -> None:
+    row = {"over_flat": 0.5, "resident_bytes": 1e6, "setting": {}}
+    rows = [{**row, "recall": 0.93, "p50_ms": 1.0}, {**row, "recall": 0.97, "p50_ms": 2.0}]
+    cell = Cell("", "hnswlib", "", "clustered", 300)
+    table = tables.recall_table([result(cell, rows=rows, exact=False, yardstick={})])
+    assert table.rows == [["clustered", "300", "hnswlib", "1 (0.5)", "2 (0.5)", "–", "1"]]
