@@ -1,4 +1,4 @@
-"""How near the nearest by mean must be looked among for the models at the least Fréchet distance, and what distances cost.
+"""How many of the nearest by mean must be looked at for the models at the least Fréchet distance, and what that costs.
 
     python -m benchmarks.similar --db zoo/zoo.db
 

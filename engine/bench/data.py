@@ -3,9 +3,12 @@
 *Simulated* is the papers' simulation: i.i.d. normal directions. There is no structure in it to find, so no index can
 be faster than a scan and still be right.
 
-*Clustered* is made like the means of real models: a mixture of ``TOPICS`` topics on a narrow cone, both with
-coordinates that fall off as a power of their rank, i^−0.6, in a random orthonormal basis:
-v = unit((t + ½ g) ∘ s + 1.5 e₁) B with t, g normal ``(d,)``, s_i = i^−0.6.
+*Clustered* is made like the means of real models: a mixture of topics on a cone, with coordinates that fall off as a
+power of their rank, in a random orthonormal basis: v = unit((t + 1.2 g) ∘ s + 2 e₁) B with t, g normal ``(d,)``,
+s_i = i^−½. There is a topic for every 500 models, 20 at least; the r-th is drawn r^−0.3 as often as the first.
+Models lie as far from their topic's centre as topics from one another, so cells are hard to tell apart: of a million models'
+4 096 cells (k-means), the 64 nearest to a query hold some 97 % of its ten best, in three per cent of all models. (With
+200 topics and half of that distance, 32 cells hold all of them, and every index looks better than it is.)
 
 A query lies at cosine 0.8 from a model drawn at random, in a random direction off it: what pictures' features have
 with the mean of the model that drew them, in round numbers. All rows have unit norm.
@@ -31,7 +34,7 @@ QUERIES = 200
 SEED = 0
 BLOCK = 50_000
 """Rows that are drawn at once. It is part of the seed: another block draws other clustered rows."""
-TOPICS, SPECTRUM, CLOSE = 200, 0.6, 0.8
+MODELS_A_TOPIC, TOPICS, SPECTRUM, AROUND, CONE, FAVOUR, CLOSE = 500, 20, 0.5, 1.2, 2.0, 0.3, 0.8
 ANSWERS = 100
 """Best models a query that are kept as the truth."""
 
@@ -45,12 +48,13 @@ def clustered(n: int, random: np.random.Generator, dimension: int = DIMENSION) -
     """Rows ``(n, d)`` in blocks ``(≤ BLOCK, d)``."""
     scale = np.arange(1, dimension + 1, dtype=np.float32) ** -SPECTRUM
     basis = np.linalg.qr(random.normal(size=(dimension, dimension)))[0].astype(np.float32)
-    topics = (random.normal(size=(TOPICS, dimension)) * scale).astype(np.float32)
+    topics = (random.normal(size=(max(n // MODELS_A_TOPIC, TOPICS), dimension)) * scale).astype(np.float32)
+    often = np.arange(1, len(topics) + 1) ** -FAVOUR
     for start in range(0, n, BLOCK):
         size = min(BLOCK, n - start)
-        own = topics[random.integers(0, TOPICS, size)]
-        own = own + 0.5 * random.standard_normal((size, dimension), np.float32) * scale
-        own[:, 0] += 1.5
+        own = topics[random.choice(len(topics), size, p=often / often.sum())]
+        own = own + AROUND * random.standard_normal((size, dimension), np.float32) * scale
+        own[:, 0] += CONE
         yield unit(own) @ basis
 
 
