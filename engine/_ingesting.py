@@ -150,17 +150,12 @@ class Ingesting(Collection):
             self._fast = {}
 
     def _identity_for(self, name: str, dimension: int) -> EncoderIdentity:
-        from engine.encoders import external_identity, is_external
         from engine.errors import EncoderMismatch, EncoderNotFound
 
-        known = {identity.name: identity for identity in self._catalog.encoders().values()}
         try:
-            found = known.get(name) or (
-                external_identity(name, dimension) if is_external(name) else self._load(name).identity
-            )
+            found = self._identity_of(name, dimension)
         except EncoderNotFound:
-            name = f"external:{name}"
-            found = known.get(name) or external_identity(name, dimension)
+            found = self._identity_of(f"external:{name}", dimension)
         if found.dimension != dimension:
             raise EncoderMismatch(
                 f"{found.name} has {found.dimension} dimensions, the means have {dimension}",
@@ -256,19 +251,23 @@ class Ingesting(Collection):
 
     def _encoder_for(self, name: str, source: Any) -> tuple[Encoder | None, EncoderIdentity]:
         """The encoder for a source; for features and moments only its identity is needed."""
-        from engine.encoders import external_identity, is_external
         from engine.samples import FeatureSource
 
         if not isinstance(source, (FeatureSource, MomentsSource)):
             encoder = self._load(name)
             return encoder, encoder.identity
+        return None, self._identity_of(
+            name, source.mean.size if isinstance(source, MomentsSource) else source.dimension
+        )
+
+    def _identity_of(self, name: str, dimension: int) -> EncoderIdentity:
+        """The collection's encoder of that name, one that is external with that dimension, or one that is loaded."""
+        from engine.encoders import external_identity, is_external
+
         for identity in self._catalog.encoders().values():
             if identity.name == name:
-                return None, identity
-        if is_external(name):
-            dimension = source.mean.size if isinstance(source, MomentsSource) else source.dimension
-            return None, external_identity(name, dimension)
-        return None, self._load(name).identity
+                return identity
+        return external_identity(name, dimension) if is_external(name) else self._load(name).identity
 
 
 def _details(tags: Strings | None, description: str | None, metadata: dict[str, Any]) -> dict[str, Any]:

@@ -6,9 +6,9 @@ be faster than a scan and still be right.
 *Clustered* is made like the means of real models: a mixture of topics on a cone, with coordinates that fall off as a
 power of their rank, in a random orthonormal basis: v = unit((t + 1.2 g) ∘ s + 2 e₁) B with t, g normal ``(d,)``,
 s_i = i^−½. There is a topic for every 500 models, 20 at least; the r-th is drawn r^−0.3 as often as the first.
-Models lie as far from their topic's centre as topics from one another, so cells are hard to tell apart: of a million models'
-4 096 cells (k-means), the 64 nearest to a query hold some 97 % of its ten best, in three per cent of all models. (With
-200 topics and half of that distance, 32 cells hold all of them, and every index looks better than it is.)
+Models lie as far from their topic's centre as topics from one another, so cells are hard to tell apart: of a million
+models' 4 096 cells (k-means), the 64 nearest to a query hold some 97 % of its ten best, in 3 per cent of all models.
+(With 200 topics and half of that distance 32 cells hold all of them, and every index looks better than it is.)
 
 A query lies at cosine 0.8 from a model drawn at random, in a random direction off it: what pictures' features have
 with the mean of the model that drew them, in round numbers. All rows have unit norm.
