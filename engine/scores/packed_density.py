@@ -207,6 +207,8 @@ def statistics_to_packed(statistics: Statistics, rotation: Float32, shrinkage: S
     wide = rotation.astype(np.float64)
     sigma = wide @ shrunk_covariance(statistics, shrinkage) @ wide.T
     inverse, log_det = cholesky_to_inverse(covariance_to_cholesky(sigma, statistics.epsilon))
+    if not (np.isfinite(log_det) and np.isfinite(inverse).all()):
+        raise InvalidStatistics("the covariance is not finite", hint="ingest the model again")
     dimension = len(rotation)
     factor = PackedFactor(np.zeros(record_bytes(dimension), np.uint8), dimension)
     return factor.fill(log_det, wide @ statistics.mean.astype(np.float64), inverse)
