@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from typing import Any
 
 import click
@@ -10,7 +11,7 @@ from engine.cli.group import Group
 from engine.cli.options import open_collection, shared
 from engine.cli.output import show_json
 from engine.cli.progress import StageProgress
-from engine.cli.table import Column, show_table
+from engine.cli.table import Column, show_table, terminal_width
 
 
 @click.group("index", cls=Group)
@@ -87,32 +88,62 @@ def _show(statuses: list[dict[str, Any]], as_json: bool) -> None:
         ],
     )
     for one in statuses:
-        if one.get("why"):
-            click.echo(f"{one['encoder']}, {one['space']}: {one['kind']}, because\n  {one['why']}")
-        measured = [(said["asked"], said["measured"]) for said in one.get("recall") or [] if said["answers"] == 10]
-        if measured:
-            click.echo("  of the 10 best, measured: " + ", ".join(f"{100 * got:.1f} %" for _, got in measured))
-            click.echo("  where the recall asked is " + ", ".join(f"{100 * asked:g} %" for asked, _ in measured))
-        if "factors" in one:
-            _show_files(one)
+        _show_kind(one)
+    files = [one for one in statuses if "factors" in one]
+    if files:
+        _show_files(files)
+    for one in files:
+        if one["agreement"] is not None:
+            _show_agreement(one["encoder"], one["agreement"])
 
 
-def _show_files(one: dict[str, Any]) -> None:
-    for what in ("factors", "samples"):
-        said = one[what]
-        click.echo(
-            f"{one['encoder']}: {what} of {said['models']} models in a file ({bytes_to_text(said['bytes'])})\n"
-            f"  found there {said['hits']}, in memory {said['held']}, made {said['misses']}, damaged {said['damaged']}"
-        )
-    measured = one["agreement"]
-    if measured is None:
-        return
-    shares = ", ".join(f"{size}: {100 * share:.1f} %" for size, share in measured["share"].items())
-    click.echo(
-        f"{one['encoder']}: of the exhaustive density's top {measured['k']}, on a shortlist of\n"
-        f"  {shares}\n  ({measured['space']}, {measured['queries']} queries, {measured['models']} models,"
-        f" {measured['measured']})"
+def _show_kind(one: dict[str, Any]) -> None:
+    if one.get("why"):
+        click.echo(f"{one['encoder']}, {one['space']}: {one['kind']}, because\n  {one['why']}")
+    measured = [(said["asked"], said["measured"]) for said in one.get("recall") or [] if said["answers"] == 10]
+    if measured:
+        click.echo("  of the 10 best, measured: " + ", ".join(f"{100 * got:.1f} %" for _, got in measured))
+        click.echo("  where the recall asked is " + ", ".join(f"{100 * asked:g} %" for asked, _ in measured))
+
+
+def _show_files(statuses: list[dict[str, Any]]) -> None:
+    click.echo()
+    columns = [
+        Column("encoder", least=12, keep=True),
+        Column("file", least=7),
+        Column("models", right=True),
+        Column("size", right=True),
+        Column("found", right=True),
+        Column("in memory", right=True),
+        Column("made", right=True),
+        Column("damaged", right=True),
+    ]
+    rows = [
+        [
+            one["encoder"],
+            what if one[what]["file"] == "there" else f"{what}: {one[what]['file']}",
+            str(one[what]["models"]),
+            bytes_to_text(one[what]["bytes"]),
+            *(str(one[what][name]) for name in ("hits", "held", "misses", "damaged")),
+        ]
+        for one in statuses
+        for what in ("factors", "samples")
+    ]
+    show_table(columns, rows)
+
+
+def _show_agreement(encoder: str, measured: dict[str, Any]) -> None:
+    click.echo()
+    said = (
+        f"{encoder}: of the {measured['k']} best by exhaustive density, so many are on a shortlist from"
+        f" {measured['space']}: {measured['queries']} queries near {measured['models']} models,"
+        f" measured {measured['measured'][:10]}."
     )
+    for line in textwrap.wrap(said, terminal_width(), break_long_words=False):
+        click.echo(line)
+    shares = measured["share"]
+    columns = [Column("shortlist"), *(Column(size, right=True) for size in shares)]
+    show_table(columns, [["on it", *(f"{100 * share:.1f} %" for share in shares.values())]])
 
 
 def bytes_to_text(count: int) -> str:

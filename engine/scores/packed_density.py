@@ -16,7 +16,6 @@ densities are within 1e-3 nats of float64.
 from __future__ import annotations
 
 import ctypes
-import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
@@ -208,8 +207,8 @@ def statistics_to_packed(statistics: Statistics, rotation: Float32, shrinkage: S
     wide = rotation.astype(np.float64)
     sigma = wide @ shrunk_covariance(statistics, shrinkage) @ wide.T
     inverse, log_det = cholesky_to_inverse(covariance_to_cholesky(sigma, statistics.epsilon))
-    if not math.isfinite(log_det):  # LAPACK factorises a NaN without a word
-        raise InvalidStatistics("the covariance has a number that is not finite")
+    if not (np.isfinite(log_det) and np.isfinite(inverse).all()):
+        raise InvalidStatistics("the covariance is not finite", hint="ingest the model again")
     dimension = len(rotation)
     factor = PackedFactor(np.zeros(record_bytes(dimension), np.uint8), dimension)
     return factor.fill(log_det, wide @ statistics.mean.astype(np.float64), inverse)

@@ -60,13 +60,15 @@ def _rotated(rotation: NDArray[np.float32], feature: NDArray[np.float64]) -> NDA
     return turned
 
 
-def _high(start: Any, width: int, z: NDArray[np.float32], dots: NDArray[np.float32]) -> None:
-    """Products of four rows of high halves ``(4, width)``, which begin there, with ``z``, times 256, into ``dots``.
+def _high(start: Any, width: int, z_at: Any) -> Any:
+    """Products of four rows of high halves ``(4, width)`` with z, which lie at these addresses.
 
     Arrays begin at each row, and are indexed from zero: an index that could be negative keeps LLVM from vectorising.
+    What is handed over are addresses, not arrays: counting who holds an array takes longer than a short row.
     """
     for ahead in range(0, 8 * width, LINES):
         _prefetch(start + np.uint64(AHEAD + ahead))
+    z = carray(_pointer(z_at), (width,), np.float32)
     row_a = carray(_pointer(start), (width,), np.int16)
     row_b = carray(_pointer(start + np.uint64(2 * width)), (width,), np.int16)
     row_c = carray(_pointer(start + np.uint64(4 * width)), (width,), np.int16)
@@ -78,13 +80,14 @@ def _high(start: Any, width: int, z: NDArray[np.float32], dots: NDArray[np.float
         b += np.float32(row_b[j]) * v
         c += np.float32(row_c[j]) * v
         d += np.float32(row_d[j]) * v
-    dots[0], dots[1], dots[2], dots[3] = 256 * a, 256 * b, 256 * c, 256 * d
+    return a, b, c, d
 
 
-def _low(start: Any, width: int, z: NDArray[np.float32], dots: NDArray[np.float32]) -> None:
-    """Add products of four rows of low bytes with ``z`` to ``dots``: what ``_high`` has left out."""
+def _low(start: Any, width: int, z_at: Any) -> Any:
+    """The same of four rows of low bytes."""
     for ahead in range(0, 4 * width, LINES):
         _prefetch(start + np.uint64(AHEAD + ahead))
+    z = carray(_pointer(z_at), (width,), np.float32)
     row_a = carray(_pointer(start), (width,), np.uint8)
     row_b = carray(_pointer(start + np.uint64(width)), (width,), np.uint8)
     row_c = carray(_pointer(start + np.uint64(2 * width)), (width,), np.uint8)
@@ -96,10 +99,7 @@ def _low(start: Any, width: int, z: NDArray[np.float32], dots: NDArray[np.float3
         b += np.float32(row_b[j]) * v
         c += np.float32(row_c[j]) * v
         d += np.float32(row_d[j]) * v
-    dots[0] += a
-    dots[1] += b
-    dots[2] += c
-    dots[3] += d
+    return a, b, c, d
 
 
 def _differences(addresses: NDArray[np.uint64], query: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -113,12 +113,47 @@ def _differences(addresses: NDArray[np.uint64], query: NDArray[np.float64]) -> N
     return z
 
 
-def _squares(units: NDArray[np.float32], dots: NDArray[np.float32], middles: NDArray[np.float32], first: int) -> float:
-    """Of four rows' products, what has not been read of them being taken to be in its middle."""
+def _partial(
+    start: Any,
+    first: int,
+    stop: int,
+    places: NDArray[np.int64],
+    z_at: Any,
+    units: NDArray[np.float32],
+    dots: NDArray[np.float32],
+    middles: NDArray[np.float32],
+    bar: float,
+    total: float,
+) -> Any:
+    """Add squares of products of high halves, four rows at a time, until they are beyond the bar: the sum and where.
+
+    The products go into ``dots``; what has not been read of the numbers is taken to be in its middle.
+    """
+    g = first
+    while g < stop and not total > bar:
+        a, b, c, d = high(start + np.uint64(2 * places[g]), (places[g + 1] - places[g]) // 4, z_at)
+        r = 4 * g
+        dots[r], dots[r + 1], dots[r + 2], dots[r + 3] = 256 * a, 256 * b, 256 * c, 256 * d
+        for row in range(r, r + 4):
+            one = np.float64(units[row] * (dots[row] + middles[row]))
+            total += one * one
+        g += 1
+    return total, g
+
+
+def _whole(
+    start: Any, places: NDArray[np.int64], z_at: Any, units: NDArray[np.float32], dots: NDArray[np.float32]
+) -> float:
+    """The sum of squares of all rows' products, of which ``dots`` holds what the high halves give."""
     total = 0.0
-    for row in range(first, first + 4):
-        one = np.float64(units[row] * (dots[row] + middles[row]))
-        total += one * one
+    for g in range(len(places) - 1):
+        a, b, c, d = low(start + np.uint64(places[g]), (places[g + 1] - places[g]) // 4, z_at)
+        r = 4 * g
+        one = np.float64(units[r] * (dots[r] + a))
+        two = np.float64(units[r + 1] * (dots[r + 1] + b))
+        three = np.float64(units[r + 2] * (dots[r + 2] + c))
+        four = np.float64(units[r + 3] * (dots[r + 3] + d))
+        total += one * one + two * two + three * three + four * four
     return total
 
 
@@ -143,7 +178,6 @@ def _distances(
     groups = len(places) - 1
     z = np.zeros((n, (places[groups] - places[groups - 1]) // 4), np.float32)
     middles, dots = np.zeros((n, 4 * groups), np.float32), np.zeros((n, 4 * groups), np.float32)
-    nothing = np.zeros(4 * groups, np.float32)
     lengths, partial, found = np.empty(n), np.empty(n), np.empty(n)
     units_at = np.uint64(8 * (d + 2))
     highs = units_at + np.uint64(16 * groups)
@@ -158,11 +192,8 @@ def _distances(
             middles[c, j] = np.float32(MIDDLE) * running
         lengths[c] = np.sqrt(length)
         units = carray(_pointer(addresses[c] + units_at), (4 * groups,), np.float32)
-        total = 0.0
-        for g in range(head // 4):
-            start = addresses[c] + highs + np.uint64(2 * places[g])
-            high(start, (places[g + 1] - places[g]) // 4, z[c], dots[c, 4 * g :])
-            total += squares(units, dots[c], middles[c], 4 * g)
+        z_at = np.uint64(z[c].ctypes.data)
+        total, _ = some(addresses[c] + highs, 0, head // 4, places, z_at, units, dots[c], middles[c], np.inf, 0.0)
         partial[c] = total
         found[c] = total + carray(_pointer(addresses[c]), (1,), np.float64)[0]
     k = len(best)
@@ -172,21 +203,15 @@ def _distances(
         log_det = moments[0]
         room = best[k - 1] - log_det
         bar = -1.0 if room < 0 else (np.sqrt(room) + moments[d + 1] * lengths[c]) ** 2 * (1 + ROUNDING)
-        total, g = partial[c], head // 4
-        while g < groups and not total > bar:
-            start = addresses[c] + highs + np.uint64(2 * places[g])
-            high(start, (places[g + 1] - places[g]) // 4, z[c], dots[c, 4 * g :])
-            total += squares(units, dots[c], middles[c], 4 * g)
-            g += 1
+        z_at = np.uint64(z[c].ctypes.data)
+        total, g = some(
+            addresses[c] + highs, head // 4, groups, places, z_at, units, dots[c], middles[c], bar, partial[c]
+        )  # fmt: skip
         read[c] = min(4 * g, d)
         if total > bar:
             found[c] = np.inf
             continue
-        total = log_det
-        for g in range(groups):
-            start = addresses[c] + lows + np.uint64(places[g])
-            low(start, (places[g + 1] - places[g]) // 4, z[c], dots[c, 4 * g :])
-            total += squares(units, dots[c], nothing, 4 * g)
+        total = log_det + whole(addresses[c] + lows, places, z_at, units, dots[c])
         if total > best[k - 1]:
             found[c] = np.inf
             continue
@@ -260,7 +285,8 @@ def _compiled(function: Any, **options: Any) -> Any:
 
 high = _compiled(_high)
 low = _compiled(_low)
-squares = _compiled(_squares)
+some = _compiled(_partial)
+whole = _compiled(_whole)
 rotated = _compiled(_rotated, nogil=True)
 differences = _compiled(_differences, nogil=True)
 enter = _compiled(_enter)

@@ -28,10 +28,20 @@ def _ask(start: Any, size: int) -> None:
         _prefetch(start + np.uint64(line))
 
 
-def _dot(row: Any, weights: NDArray[np.float32]) -> Any:
-    """The inner product of a row of bytes with ``weights``, float32."""
+def _dot(row_at: Any, weights_at: Any, count: int) -> Any:
+    """The inner product of a row of bytes with a sign and float32 weights, which lie at these addresses."""
+    row, weights = carray(_pointer(row_at), (count,), np.int8), carray(_pointer(weights_at), (count,), np.float32)
     total = np.float32(0)
-    for j in range(len(row)):
+    for j in range(count):
+        total += np.float32(row[j]) * weights[j]
+    return total
+
+
+def _dot_low(row_at: Any, weights_at: Any, count: int) -> Any:
+    """The same of bytes without a sign."""
+    row, weights = carray(_pointer(row_at), (count,), np.uint8), carray(_pointer(weights_at), (count,), np.float32)
+    total = np.float32(0)
+    for j in range(count):
         total += np.float32(row[j]) * weights[j]
     return total
 
@@ -61,6 +71,7 @@ def _nearest(
     d = len(query)
     scores = np.empty(len(addresses))
     high, low = np.empty(d, np.float32), np.empty(d, np.float32)
+    high_at, low_at = np.uint64(high.ctypes.data + 4 * h), np.uint64(low.ctypes.data)
     most = 0
     for c in range(len(addresses)):
         most = max(most, int(carray(_pointer(addresses[c]), (1,), np.float64)[0]))
@@ -94,10 +105,8 @@ def _nearest(
         at += np.uint64(4 * n)
         plane = at
         at += np.uint64(n * h)
-        others = carray(_pointer(at), (n, d - h), np.int8)
         others_at = at
         at += np.uint64(n * (d - h))
-        lows = carray(_pointer(at), (n, d), np.uint8)
         lows_at = at
         sums = np.empty(n, np.float32)
         offset = np.float32(base)
@@ -120,7 +129,12 @@ def _nearest(
                 count += 1
         best = np.full(wanted, np.float32(-np.inf))
         for i in chosen[:count]:
-            best_of(best, sums[i] + dot(others[i], high[h:]) + dot(lows[i], low))
+            best_of(
+                best,
+                sums[i]
+                + dot(others_at + np.uint64(i * (d - h)), high_at, d - h)
+                + dot_low(lows_at + np.uint64(i * d), low_at, d),
+            )
             sums[i] = -np.inf
         bar = np.float32(best[wanted - 1] - head_middle - head_slack - rounding)
         spread = np.float32(rest)
@@ -132,13 +146,13 @@ def _nearest(
                 count += 1
         bar, left = np.float32(best[wanted - 1] - middle - slack - rounding), 0
         for i in chosen[:count]:
-            sums[i] += dot(others[i], high[h:])
+            sums[i] += dot(others_at + np.uint64(i * (d - h)), high_at, d - h)
             if sums[i] >= bar:
                 ask(lows_at + np.uint64(i * d), d)
                 chosen[left] = i
                 left += 1
         for i in chosen[:left]:
-            best_of(best, sums[i] + dot(lows[i], low))
+            best_of(best, sums[i] + dot_low(lows_at + np.uint64(i * d), low_at, d))
         total = 0.0
         for value in best:
             total += value
@@ -149,5 +163,6 @@ def _nearest(
 best_of = _compiled(_best)
 ask = _compiled(_ask)
 dot = _compiled(_dot)
+dot_low = _compiled(_dot_low)
 firsts = _compiled(_firsts)
 nearest = _compiled(_nearest, nogil=True)
