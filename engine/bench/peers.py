@@ -208,7 +208,7 @@ class USearch(Searcher):
         super().__init__(variant, vectors, folder)
         from usearch.index import Index
 
-        self._index = Index(
+        self._index: Any = Index(
             ndim=self.dimension, metric="ip", dtype="f16", connectivity=self.LINKS, expansion_add=self.BUILDING
         )
         for start in range(0, self.n, 65_536):
