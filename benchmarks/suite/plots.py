@@ -35,7 +35,9 @@ def draw(results: Sequence[Result], out: Path) -> list[Path]:
         _against_n(rows, data, style, out / "suite_memory.svg", "resident_bytes", "memory, bytes"),
     ]
     sizes = sorted({row["models"] for row in rows})
-    figure, panels = pyplot.subplots(len(data), len(sizes), figsize=(3.4 * len(sizes), 3.2 * len(data)), squeeze=False)
+    figure, panels = pyplot.subplots(
+        len(data), len(sizes), figsize=(max(3.4 * len(sizes), 9), 3.4 * len(data) + 1), squeeze=False
+    )
     for line, kind in zip(panels, data, strict=True):
         for axes, n in zip(line, sizes, strict=True):
             for name in names:
@@ -56,7 +58,7 @@ def draw(results: Sequence[Result], out: Path) -> list[Path]:
 def _against_n(
     rows: Sequence[Row], data: Sequence[str], style: dict[str, dict[str, Any]], path: Path, key: str, label: str
 ) -> Path:
-    figure, panels = pyplot.subplots(1, len(data), figsize=(5.2 * len(data), 4), squeeze=False)
+    figure, panels = pyplot.subplots(1, len(data), figsize=(max(5.2 * len(data), 9), 5), squeeze=False)
     for axes, kind in zip(panels[0], data, strict=True):
         for name, look in style.items():
             points = []
@@ -79,7 +81,7 @@ def _against_n(
 
 
 def _save(figure: Any, axes: Any, path: Path) -> None:
-    figure.tight_layout(rect=(0, 0.16, 1, 1))
+    figure.tight_layout(rect=(0, 0.24, 1, 1))
     handles, labels = axes.get_legend_handles_labels()
     figure.legend(handles, labels, loc="lower center", ncols=4, fontsize=7)
     figure.savefig(path, metadata={"Date": None})
