@@ -26,12 +26,13 @@ from engine.bench.data import Drawn
 from engine.bench.machine import bandwidth, gpu, resident_bytes, trim
 from engine.bench.measure import recall
 from engine.bench.timing import Entrant, in_turns, percentiles
-from engine.index import FactorKey, FactorStore, FlatIndex
+from engine.index import ByteCache, FactorKey, FactorStore, FlatIndex
 from engine.index.choose import suited
 from engine.records import Statistics
-from engine.scores import PackedFactor, feature_to_rotated, packed_densities, statistics_to_packed
+from engine.scores import feature_to_rotated, statistics_to_packed
 from engine.scores import packed_density as rule
 from engine.scores.gaussian_density import LOG_2PI
+from engine.scores.packed_density import distances_at
 
 IN_SQL, TRUE_UP_TO = 10_000, 10_000
 POOL, CANDIDATES, K, FEW = 40, 100, 10, 10
@@ -73,20 +74,18 @@ class Work:
         trim()
         before = resident_bytes() or 0
         flat = FlatIndex.build(np.arange(self.n), np.asarray(drawn.vectors), dimension=self.d)
-        self.index = suited(flat)
+        self.index = suited(flat)[0]
         del flat
         self.count = min(CANDIDATES, self.n)
         self.nearest = [self.index.search(q[None], self.count)[1][0].tolist() for q in queries]
         wanted = list(dict.fromkeys(i for ids in self.nearest for i in ids))
         key = FactorKey("bench", cell.data, self.d, "", "", "")
-        self.store: FactorStore[PackedFactor] = FactorStore(
-            folder / "factors", key, rule.record_bytes(self.d), lambda record: PackedFactor(record, self.d),
-            budget=len(wanted) * rule.record_bytes(self.d), memory=0,
-        )  # fmt: skip
+        budget = len(wanted) * rule.record_bytes(self.d)
+        self.store = FactorStore(folder / "factors", key, budget=budget, memory=ByteCache(0))
         self.store.start(rule.statistics_to_rotation(map(made.statistics, wanted[: 2 * CANDIDATES])))
         self.versions = dict.fromkeys(wanted, 1)
         self.factor_ms = self._fill(wanted)
-        self.store.factors(self.versions, lambda ids: {})
+        self.store.find(np.array(wanted), np.ones(len(wanted), np.int64), lambda ids: {})
         self.resident = (resident_bytes() or 0) - before
         self.bandwidth = bandwidth()["best"]
         self.done: list[Entrant] = []
@@ -171,15 +170,16 @@ class Work:
 
     def _searched(self, number: int) -> Any:
         query = self.queries[number % POOL]
-        return self._ranked(number, self.index.search(query[None], self.count)[1][0].tolist())
+        return self._ranked(number, self.index.search(query[None], self.count, recall=0.95)[1][0])
 
-    def _ranked(self, number: int, ids: list[int]) -> Any:
+    def _ranked(self, number: int, ids: Any) -> Any:
         rotation = self.store.rotation
         assert rotation is not None
-        found = self.store.factors(dict.fromkeys(ids, 1), lambda missing: {})
+        places = np.asarray(ids, np.int64)
+        found = self.store.find(places, np.ones(len(places), np.int64), lambda missing: {})
         turned = feature_to_rotated(rotation, self.queries[number % POOL])
-        scores = packed_densities([found[i] for i in ids], turned, K)
-        return np.array(ids)[np.argsort(-scores, kind="stable")[:K]]
+        distances, _ = distances_at(found.addresses, turned, K)
+        return places[np.argsort(distances, kind="stable")[:K]]
 
     def _papers(self, device: str) -> Entrant:
         """Every model's density at once, float32, factors kept, synchronised."""
