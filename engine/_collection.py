@@ -87,8 +87,9 @@ class Collection:
         plan = query_to_plan(
             self._views, self._maps, encoder_id, identity, ["image"], method=GAUSSIAN, transform=None,
             shortlist_space=settings.shortlist_space, shrinkage=settings.shrinkage,
+            density_shortlist=settings.density_shortlist,
         )  # fmt: skip
-        sizes = (*SIZES, settings.shortlist)
+        sizes = (*SIZES, settings.shortlist if plan.shortlist is None else plan.shortlist)
         agreement = measure_agreement(plan.view, self._evidence, plan.shrinkage, sizes)
         save_agreement(self._views.beside(identity, AGREEMENT), agreement)
 

@@ -17,6 +17,7 @@ from engine.config import DEFAULT_ENCODER, Settings
 from engine.errors import Conflict, EngineError, MissingStatistics
 from engine.records import EncoderIdentity, Model, Thumbnail
 from engine.search.spaces import FIRST_MOMENT, LINEAR
+from engine.search.transforms import AUTO
 from engine.storage import Catalog, Database, migrate
 from engine.storage.filters import Where
 
@@ -229,8 +230,13 @@ class Engine(Ingesting, Evaluating, Learning):
         return self.index_status()
 
     def _has_linear(self, encoder_id: int, identity: EncoderIdentity) -> bool:
-        """Whether densities are searched as inner products here: the settings say so, or somebody has."""
-        return self.settings.shortlist_space == LINEAR or self._views.has(encoder_id, identity, LINEAR)
+        """Whether densities are searched as inner products here: the settings say so, or somebody has.
+
+        The settings say so, too, of collections with more models than a shortlist takes.
+        """
+        wanted = self.settings.shortlist_space
+        many = wanted == AUTO and self._catalog.statistics_count(encoder_id) > self.settings.shortlist
+        return wanted == LINEAR or many or self._views.has(encoder_id, identity, LINEAR)
 
     def doctor(self) -> list[Any]:
         """Compare database and index, id by id and by checksum: a list of ``Finding``."""

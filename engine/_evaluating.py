@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -58,14 +59,15 @@ class Evaluating(Searching):
         from engine.evaluation.progress import silent
         from engine.evaluation.samples_curve import Densities
 
-        shortlist = self.settings.shortlist if shortlist is None else shortlist
+        length = self.settings.shortlist if shortlist is None else shortlist
         methods = (methods,) if isinstance(methods, str) else tuple(methods)
-        options = EvaluationOptions(methods, shortlist, resamples, seed, full_ranking, samples_curve)
+        options = EvaluationOptions(methods, length, resamples, seed, full_ranking, samples_curve)
         judged = read_queries(queries)
         encoder_id, identity = self._searchable(encoder)
 
         def plan_for(method: str, modalities: list[str]) -> Plan:
-            return self._plan(encoder_id, identity, modalities, method, transform, shortlist_space)
+            plan = self._plan(encoder_id, identity, modalities, method, transform, shortlist_space)
+            return plan if shortlist is None else replace(plan, shortlist=None)
 
         def read_samples(ids: list[int]) -> Mapping[int, NDArray[np.float32]]:
             return self._catalog.sample_features(encoder_id, ids)[0]

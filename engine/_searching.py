@@ -59,12 +59,13 @@ class Searching(Collection):
             weights: a part's exponent in the product of experts, by modality (default 1 each).
             where: a filter, see ``engine.storage.filters``.
             encoder: whose statistics to search (default: the collection's).
-            shortlist: first-moment candidates that the exact stage looks at (default ``settings.shortlist``).
+            shortlist: candidates that the exact stage looks at (default ``settings.shortlist``, or, see there,
+                ``settings.density_shortlist``).
             tempered: divide each part by its spread over the collection before weighing (several parts only).
             transform: ``auto`` (the active learned transform of the method and modality, if there is one; of several
                 parts, only one that is the same for all), None, or a transform's name.
-            shortlist_space: where those candidates come from: ``first_moment``, or ``whitened_first_moment`` or
-                ``linear_density`` where these can be had (default ``settings.shortlist_space``).
+            shortlist_space: where those candidates come from: ``auto``, ``first_moment``, or ``whitened_first_moment``
+                or ``linear_density`` where these can be had (default ``settings.shortlist_space``).
             recall: the share of the best first moments that is found, on average, as it was measured when the index was
                 built (default ``settings.recall``); 1 means all of them. Small collections are always searched exactly.
 
@@ -93,7 +94,7 @@ class Searching(Collection):
 
         def ranked(plan: Plan) -> Ranking:
             return rank(
-                plan.view, self._evidence, plan.rule, parts, k, shortlist=shortlist or self.settings.shortlist,
+                plan.view, self._evidence, plan.rule, parts, k, shortlist=shortlist or self._shortlist(plan),
                 recall=recall, allowed=allowed, tempered=tempered, covariance_map=plan.covariance_map,
                 shrinkage=plan.shrinkage,
             )  # fmt: skip
@@ -195,7 +196,7 @@ class Searching(Collection):
             for row, query in enumerate(queries):
                 found = rank(
                     view, self._evidence, plan.rule, [QueryPart(modality, query)], k,
-                    shortlist=shortlist or self.settings.shortlist, recall=recall, allowed=allowed,
+                    shortlist=shortlist or self._shortlist(plan), recall=recall, allowed=allowed,
                     covariance_map=plan.covariance_map, shrinkage=plan.shrinkage,
                 )  # fmt: skip
                 scores[row, : len(found.ids)] = found.scores
@@ -253,7 +254,11 @@ class Searching(Collection):
         return query_to_plan(
             self._views, self._maps, encoder_id, identity, modalities,
             method=method, transform=transform, shortlist_space=wanted, shrinkage=self.settings.shrinkage,
+            density_shortlist=self.settings.density_shortlist,
         )  # fmt: skip
+
+    def _shortlist(self, plan: Plan) -> int:
+        return self.settings.shortlist if plan.shortlist is None else plan.shortlist
 
     def _mean_of(self, name: str, encoder_id: int, identity: EncoderIdentity) -> tuple[int, NDArray[np.float32]]:
         model_id = self._catalog.model(name).id

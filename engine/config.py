@@ -12,15 +12,15 @@ from engine.errors import InvalidInput
 
 DEFAULT_DATABASE = "sqlite:///engine.db"
 DEFAULT_ENCODER = "open_clip:ViT-B-32/openai"
-SHORTLIST_SPACES = ("first_moment", "whitened_first_moment", "linear_density")
+SHORTLIST_SPACES = ("auto", "first_moment", "whitened_first_moment", "linear_density")
 """The spaces that the exact rules' candidates can come from."""
 
 INDEX_KINDS = ("auto", "flat", "panorama", "quantized", "graph", "gpu")
 """How the index is searched; see ``engine.index.choose``."""
 
 _WHOLE = {
-    "shortlist": 1, "batch_size": 1, "decode_workers": 1, "max_pixels": 1, "max_archive_bytes": 1,
-    "thumbnail_size": 1, "checkpoint_samples": 1, "neighbours": 1, "neighbour_candidates": 1,
+    "shortlist": 1, "density_shortlist": 1, "batch_size": 1, "decode_workers": 1, "max_pixels": 1,
+    "max_archive_bytes": 1, "thumbnail_size": 1, "checkpoint_samples": 1, "neighbours": 1, "neighbour_candidates": 1,
     "kept_features": 0, "kept_thumbnails": 0, "factor_cache_bytes": 0,
     "factor_file_bytes": 0, "sample_file_bytes": 0, "card_factor_bytes": 0,
 }  # fmt: skip
@@ -47,9 +47,12 @@ class Settings:
     refresh_interval: float = 5.0
     """Seconds after which `search_vectors` notices what others have committed; 0: only when `refresh` is called."""
     shortlist: int = 200
-    """First-moment candidates that the exact stage re-ranks."""
-    shortlist_space: str = "first_moment"
-    """Where they come from: `first_moment`, or `whitened_first_moment` or `linear_density` where these can be had."""
+    """Candidates that the exact stage re-ranks."""
+    shortlist_space: str = "auto"
+    """Where they come from: `first_moment`, `whitened_first_moment`, `linear_density`, or `auto`: the latter for
+    Gaussian density, in collections of more than `shortlist` models, once `engine index build` has made it."""
+    density_shortlist: int = 500
+    """Candidates of the linear density that Gaussian density re-ranks, where `auto` takes them from there."""
     batch_size: int = 64
     """Images per encoder call."""
     decode_workers: int = 2

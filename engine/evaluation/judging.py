@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from time import perf_counter
 
 import numpy as np
@@ -33,7 +33,7 @@ NOBODY = -1
 def ask(plan: Plan, evidence: Evidence, parts: Sequence[QueryPart], k: int, shortlist: int) -> Ranking:
     """What ``Engine.search`` does with encoded parts: the one place where evaluation asks search anything."""
     return rank(
-        plan.view, evidence, plan.rule, parts, k, shortlist=shortlist,
+        plan.view, evidence, plan.rule, parts, k, shortlist=plan.shortlist or shortlist,
         covariance_map=plan.covariance_map, shrinkage=plan.shrinkage,
     )  # fmt: skip
 
@@ -132,6 +132,7 @@ def _judge_one(
     on_progress: OnProgress,
 ) -> Answers:
     models = max(len(plan.view.index), 1)
+    shortlist = plan.shortlist or shortlist
     once = full_ranking and plan.rule.needs != "mean" and shortlist >= models  # the same ranking would come twice
     measures = np.full((len(parts), len(MEASURES)), np.nan)
     first = np.full(len(parts), NOBODY, np.int64)
@@ -150,7 +151,7 @@ def _judge_one(
         measures[i, 3:5] = [average_precision(ids, relevant, k) for k in (5, 10)]
         if full_ranking:
             if not once:
-                ranking = ask(plan, evidence, query, models, models)
+                ranking = ask(replace(plan, shortlist=None), evidence, query, models, models)
             measures[i, 5] = average_precision(ranking.ids, relevant)
             curves[i] = drop_off(ranking.scores)
         ranked = ranking.ids[np.isin(ranking.ids, right)]

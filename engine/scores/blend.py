@@ -20,6 +20,8 @@ NEAREST = 10
 """Samples of best-k."""
 WEIGHT = 2.0
 """Of best-k against the density's 1."""
+SMALLEST = 1e-12
+"""Of the largest score: a spread below it is none."""
 
 
 def blend(densities: Float64, similarities: Float64, weight: float = WEIGHT) -> Float64:
@@ -40,5 +42,6 @@ def standardised(scores: Float64) -> Float64:
     if finite.any():
         known = scores[finite]
         spread = known.std()
-        result[finite] = (known - known.mean()) / (spread if spread > 0 else 1.0)
+        rounding = SMALLEST * float(np.abs(known).max())  # the mean of equal numbers need not be one of them
+        result[finite] = (known - known.mean()) / (spread if spread > rounding else 1.0)
     return result

@@ -17,13 +17,17 @@ from engine.search.views import IndexView, IndexViews
 
 @dataclass(frozen=True, eq=False)
 class Plan:
-    """``view`` is what the first stage searches; ``transform`` names the stored transform that the scores are of."""
+    """``view`` is what the first stage searches; ``transform`` names the stored transform that the scores are of.
+
+    ``shortlist`` is how many candidates suit it, unless another number is asked for, where that is not the setting's.
+    """
 
     rule: Rule
     view: IndexView
     transform: str | None = None
     covariance_map: CovarianceMap | None = None
     shrinkage: Shrinkage | None = None
+    shortlist: int | None = None
 
 
 def query_to_plan(
@@ -37,12 +41,14 @@ def query_to_plan(
     transform: str | None,
     shortlist_space: str,
     shrinkage: float,
+    density_shortlist: int,
 ) -> Plan:
     """Decide how a query of these parts is answered.
 
     With method ``auto``, a transform that is named brings its own method, and so does one that is active for the
     query's modality, where the default method has none.
-    ``shrinkage`` is the weight of the collection's pooled covariance in each model's, for densities.
+    ``shrinkage`` is the weight of the collection's pooled covariance in each model's, for densities, and
+    ``density_shortlist`` how many of the linear density's candidates suit these.
 
     Raises:
         InvalidQuery: the method, transform or space is unknown or cannot serve such a query.
@@ -60,7 +66,7 @@ def query_to_plan(
     rule = rule_for(method, modalities)
     learned = maps.chosen(transform, encoder_id, rule, modalities, active)
     covariance_map = None
-    space = IDENTITY
+    space, wide = IDENTITY, False
     if rule.name == WHITENED:
         space = maps.whitened(encoder_id, identity)
     elif rule.name == LINEAR:
@@ -68,11 +74,21 @@ def query_to_plan(
     elif rule.name == FIRST_MOMENT and learned is not None:
         space = maps.space(learned)
     elif rule.needs != "mean":
+        if shortlist_space == AUTO:
+            wide = rule.name == GAUSSIAN and views.has(encoder_id, identity, LINEAR)
+            shortlist_space = LINEAR if wide else FIRST_MOMENT
         space = _candidates_from(maps, encoder_id, identity, shortlist_space, shrinkage)
         covariance_map = None if learned is None else maps.covariance_map(learned)
     name = learned.name if learned is not None else space.transform if rule.name in (WHITENED, LINEAR) else None
     toward = maps.shrinkage(encoder_id, identity, shrinkage) if rule.name in (GAUSSIAN, BLEND) else None
-    return Plan(rule, views.current(encoder_id, identity, space), name, covariance_map, toward)
+    return Plan(
+        rule,
+        views.current(encoder_id, identity, space),
+        name,
+        covariance_map,
+        toward,
+        density_shortlist if wide else None,
+    )
 
 
 def _candidates_from(maps: Maps, encoder_id: int, identity: EncoderIdentity, wanted: str, shrinkage: float) -> Space:

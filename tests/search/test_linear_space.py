@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from sqlalchemy import text
 
-from engine import Engine
+from engine import Engine, _searching
 from engine.config import Settings
 from engine.errors import InvalidQuery, MissingStatistics
 from engine.scores import Shrinkage, Whitening, blend, unit
@@ -160,3 +160,33 @@ def test_a_model_without_samples_is_blended_by_its_density(url: str, settings: S
         alone = (density - density.mean()) / density.std()
         place = order.tolist().index(eng.get("bare").id)
         assert scores[ids.tolist().index(eng.get("bare").id)] == pytest.approx(alone[place], abs=1e-3)
+
+
+def test_auto_takes_the_linear_density_for_densities_once_it_is_there(
+    eng: Engine, query: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not before, not for a blend, and with a shortlist of its own length."""
+    seen: list[tuple[str, int]] = []
+    rank = _searching.rank
+
+    def watched(view, *arguments, shortlist, **named):
+        seen.append((view.space.key, shortlist))
+        return rank(view, *arguments, shortlist=shortlist, **named)
+
+    monkeypatch.setattr(_searching, "rank", watched)
+    expected = eng.search_vectors(query, 3, "gaussian_density")
+    eng.search_vectors(query, 3, "linear_density")
+    eng.refresh()
+    for method in ("gaussian_density", "blend"):
+        ids = eng.search_vectors(query, 3, method)[1]
+        if method == "gaussian_density":
+            np.testing.assert_array_equal(ids, expected[1])
+    eng.search_vectors(query, 3, "gaussian_density", shortlist=7)
+    eng.search_vectors(query, 3, "gaussian_density", shortlist_space="first_moment")
+    assert seen == [
+        ("first_moment", 200),
+        ("linear_density", 500),
+        ("first_moment", 200),
+        ("linear_density", 7),
+        ("first_moment", 200),
+    ]
