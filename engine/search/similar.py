@@ -85,5 +85,6 @@ def _candidates(view: IndexView, settings: Settings, model_id: int) -> list[int]
     query = view.index.vectors(np.array([model_id]))
     if not np.isfinite(query).all():
         return None
-    _, found = view.index.search(query, min(settings.neighbour_candidates + 1, len(view.index)))
+    width = min(settings.neighbour_candidates + 1, len(view.index))
+    _, found = view.index.search(query, width, recall=settings.recall)
     return [int(i) for i in found[0] if i not in (MISSING, model_id)]

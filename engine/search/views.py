@@ -160,6 +160,8 @@ class IndexViews:
 
     def _built(self, encoder_id: int, identity: EncoderIdentity, space: Space) -> IndexView:
         found = self._read(encoder_id, space, 0, frozenset())
+        if len(found.ids) >= LARGE:
+            log.warning("building the index of %d models: this takes a while, once", len(found.ids))
         index, why = built(
             found.ids, found.vectors, dimension=identity.dimension + space.extra, wanted=self.kind
         )  # fmt: skip
