@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import os
+import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
@@ -45,7 +46,7 @@ class QuantizedIndex(FirstMomentIndex):
     exact: ClassVar[bool] = False
     files: ClassVar[tuple[str, ...]] = (
         "ids.npy", "sizes.npy", "codes.npy", "errors.npy", "fine_sums.npy", "vectors_sums.npy", "partition.npz",
-        "tuning.json", "fine.npy", "vectors.npy",
+        "moments.npz", "tuning.json", "fine.npy", "vectors.npy",
     )  # fmt: skip
     mapped: ClassVar[tuple[str, ...]] = ("fine.npy", "vectors.npy")
 
@@ -260,9 +261,8 @@ class QuantizedIndex(FirstMomentIndex):
     def _moments(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         mean, second = np.zeros(self.dimension), np.zeros((self.dimension, self.dimension))
         for rows in blocks(self.rows.all_vectors()):  # rows of no model are zero
-            block = rows.astype(np.float64)
-            mean += block.sum(axis=0)
-            second += block.T @ block
+            mean += rows.sum(axis=0, dtype=np.float64)
+            second += rows.T @ rows
         total = max(len(self), 1)
         return mean / total, second / total
 
@@ -284,14 +284,15 @@ class QuantizedIndex(FirstMomentIndex):
                 counts=partition.layout.counts, bits=partition.layout.bits, steps=partition.layout.steps,
                 spreads=partition.spreads, trained=np.int64(partition.trained),
             )  # fmt: skip
+        mean, second = self.moments()
+        with (folder / "moments.npz").open("wb") as stream:
+            np.savez(stream, mean=mean, second=second)
         (folder / "tuning.json").write_text(json.dumps(self.tuning.to_json()), encoding="utf-8")
 
     @classmethod
     def load(cls, folder: Path, *, dimension: int) -> QuantizedIndex:
         """See the base class. Rows and vectors are mapped, and verified as they are read."""
-        with np.load(folder / "partition.npz", allow_pickle=False) as stored:
-            arrays = {name: stored[name] for name in stored.files}
-        partition = arrays_to_partition(arrays, dimension)
+        partition = arrays_to_partition(_read_arrays(folder / "partition.npz"), dimension)
         ids = file_to_array(folder / "ids.npy", np.dtype("<i8"))
         sizes = file_to_array(folder / "sizes.npy", np.dtype("<i8"))
         codes = file_to_array(folder / "codes.npy", np.dtype("u1"))
@@ -305,9 +306,15 @@ class QuantizedIndex(FirstMomentIndex):
         )  # fmt: skip
         check_rows(rows, partition)
         tuning = Tuning.from_json(json.loads((folder / "tuning.json").read_text(encoding="utf-8")))
+        moments = _read_arrays(folder / "moments.npz")
+        shapes = {name: (array.shape, array.dtype.str) for name, array in moments.items()}
+        if shapes != {"mean": ((dimension,), "<f8"), "second": ((dimension, dimension), "<f8")}:
+            raise ValueError(f"moments of shapes {shapes} do not go with dimension {dimension}")
         if rows.fine_checked is not None:
             rows.fine_checked.ensure_behind()
-        return cls(partition, rows, tuning)
+        index = cls(partition, rows, tuning)
+        index.__dict__["_moments"] = moments["mean"], moments["second"]  # what is computed otherwise, from every vector
+        return index
 
     @property
     def dimension(self) -> int:
@@ -325,3 +332,16 @@ class QuantizedIndex(FirstMomentIndex):
 
     def __len__(self) -> int:
         return int(self.rows.sizes.sum())
+
+
+def _read_arrays(path: Path) -> dict[str, NDArray[Any]]:
+    """What ``np.savez`` wrote, without pickles.
+
+    Raises:
+        OSError, ValueError: it is not that.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            return {name: stored[name] for name in stored.files}
+    except (zipfile.BadZipFile, KeyError, AttributeError, EOFError) as error:
+        raise ValueError(f"{path.name} holds no arrays: {error}") from error

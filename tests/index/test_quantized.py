@@ -202,6 +202,19 @@ def test_a_partition_that_is_none(rng: np.random.Generator, tmp_path: Path, name
         QuantizedIndex.load(tmp_path, dimension=D)
 
 
+@pytest.mark.parametrize("name", ["moments.npz", "partition.npz"])
+@pytest.mark.parametrize("content", [b"", b"PK", b"no archive", b"pickled"])
+def test_an_archive_that_is_none(rng: np.random.Generator, tmp_path: Path, name: str, content: bytes) -> None:
+    QuantizedIndex.build(np.arange(50), gathered(rng, 50), dimension=D).save(tmp_path)
+    if content == b"pickled":
+        with (tmp_path / name).open("wb") as stream:
+            np.savez(stream, mean=np.array([object()]), second=np.zeros(3))
+    else:
+        (tmp_path / name).write_bytes(content)
+    with pytest.raises(ValueError, match=r".+"):
+        QuantizedIndex.load(tmp_path, dimension=D)
+
+
 def test_cells_are_made_anew_when_they_are_outgrown(rng: np.random.Generator) -> None:
     index = QuantizedIndex.build(np.arange(2000), gathered(rng, 2000), dimension=D)
     some = index.updated(np.arange(5000, 5500), gathered(rng, 500), np.arange(100))
