@@ -32,8 +32,8 @@ def write(results: Sequence[Result], tasks: Sequence[str], out: Path) -> list[Pa
         written += report.write_report(searches, out, "suite_search")
     loading = of(results, "loading")
     tables = [recall_table(searches), largest_table(searches), scale_table(results),
-              density_table(of(results, "density")), collection_table(of(results, "collection")), moments_table(of(results, "moments")),
-              *(loading_table(one) for one in loading)]  # fmt: skip
+              density_table(of(results, "density")), collection_table(of(results, "collection")),
+              moments_table(of(results, "moments")), *(loading_table(one) for one in loading)]  # fmt: skip
     data = [result["cell"]["data"] for result in of(results, "collection", "zoo", "density")]
     if data:
         tables.append(papers_table(results, "simulated" if "simulated" in data else data[0]))

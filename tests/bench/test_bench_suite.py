@@ -83,4 +83,4 @@ def test_recall_table_names_the_fastest_setting_that_is_good_enough(tmp_path: Pa
     rows = [{**row, "recall": 0.93, "p50_ms": 1.0}, {**row, "recall": 0.97, "p50_ms": 2.0}]
     cell = Cell("", "hnswlib", "", "clustered", 300)
     table = tables.recall_table([result(cell, rows=rows, exact=False, yardstick={})])
-    assert table.rows == [["clustered", "300", "hnswlib", "1 (0.5)", "2 (0.5)", "–", "1"]]
+    assert table.rows == [["clustered", "300", "hnswlib", "1 (0.5)", "2 (0.5)", "–", "–", "1"]]
