@@ -35,7 +35,7 @@ from engine.scores.gaussian_density import LOG_2PI
 from engine.scores.packed_density import distances_at
 
 IN_SQL, TRUE_UP_TO = 10_000, 10_000
-POOL, CANDIDATES, K, FEW = 40, 100, 10, 10
+POOL, CANDIDATES, K, FEW, RECALL = 40, 100, 10, 10, 0.95
 AT_ONCE = 300
 """Models whose whole covariances are put into one torch distribution, as the papers' code does it."""
 BLOCK = 500
@@ -77,7 +77,7 @@ class Work:
         self.index = suited(flat)[0]
         del flat
         self.count = min(CANDIDATES, self.n)
-        self.nearest = [self.index.search(q[None], self.count)[1][0].tolist() for q in queries]
+        self.nearest = [self.index.search(q[None], self.count, recall=RECALL)[1][0].tolist() for q in queries]
         wanted = list(dict.fromkeys(i for ids in self.nearest for i in ids))
         key = FactorKey("bench", cell.data, self.d, "", "", "")
         budget = len(wanted) * rule.record_bytes(self.d)
@@ -170,7 +170,7 @@ class Work:
 
     def _searched(self, number: int) -> Any:
         query = self.queries[number % POOL]
-        return self._ranked(number, self.index.search(query[None], self.count, recall=0.95)[1][0])
+        return self._ranked(number, self.index.search(query[None], self.count, recall=RECALL)[1][0])
 
     def _ranked(self, number: int, ids: Any) -> Any:
         rotation = self.store.rotation
