@@ -254,6 +254,7 @@ def distances_at(
     ``(k,)`` holds the least distances of other candidates, ascending, and takes in what is found here.
     """
     assert k >= 1, "the k best of none"
+    assert (addresses != 0).all(), "a record lies somewhere"
     dimension = len(query)
     read = np.full(len(addresses), dimension, np.int64)
     narrow = differences_at(addresses, query, turn)
