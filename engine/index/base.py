@@ -95,3 +95,12 @@ class FirstMomentIndex(ABC):
 
     def __len__(self) -> int:
         return len(self.ids)
+
+
+def rows_of(ids: Int64, stored: Int64, order: Int64) -> Int64:
+    """The row of each id ``(n,)`` among ``stored``, which ``order`` sorts; −1 for those that are not there."""
+    wanted = np.asarray(ids, np.int64)
+    if not len(stored) or not len(wanted):
+        return np.full(len(wanted), -1, np.int64)
+    rows = order[np.minimum(np.searchsorted(stored, wanted, sorter=order), len(stored) - 1)]
+    return np.where((stored[rows] == wanted) & (wanted != MISSING), rows, -1)

@@ -14,6 +14,7 @@ from engine.index.panorama import PanoramaIndex, gathers
 from engine.index.quantized import QuantizedIndex
 
 AUTO = "auto"
+ASKED = "the setting index_kind says so"
 KINDS: dict[str, type[FirstMomentIndex]] = {
     kind.kind: kind for kind in (FlatIndex, PanoramaIndex, QuantizedIndex, GraphIndex, GpuIndex)
 }
@@ -27,7 +28,7 @@ GATHERED = 0.4
 
 def suited(index: FirstMomentIndex, wanted: str = AUTO) -> tuple[FirstMomentIndex, str]:
     """The same vectors in the kind that is wanted, or under ``auto`` in the one that suits them; and why."""
-    kind, why = reason(index) if wanted == AUTO else (wanted, _said(wanted, len(index)))
+    kind, why = reason(index) if wanted == AUTO else (wanted, ASKED)
     if kind == index.kind:
         return index, why
     if kind == PanoramaIndex.kind and isinstance(index, FlatIndex):
@@ -38,13 +39,10 @@ def suited(index: FirstMomentIndex, wanted: str = AUTO) -> tuple[FirstMomentInde
 def reason(index: FirstMomentIndex) -> tuple[str, str]:
     """The kind that suits these vectors, and why in words."""
     n = len(index)
-    if n < WORTH:
-        return FlatIndex.kind, f"{n} models are fewer than {WORTH}: all of them are read"
-    if has_gpu():
-        return GpuIndex.kind, f"there is a GPU, and {n} models are {WORTH} or more"
+    decided = _by_number(n)
+    if decided is not None:
+        return decided
     missing = _uncompiled()
-    if n >= MANY and not missing:
-        return QuantizedIndex.kind, _said(AUTO, n)
     share = gathers(index)
     said = f"the first eighth of the directions holds {100 * share:.0f} % of {n} models' second moment"
     if missing and n >= MANY:
@@ -58,22 +56,26 @@ def built(
     ids: Int64, vectors: Float32, *, dimension: int, wanted: str = AUTO
 ) -> tuple[FirstMomentIndex, str]:  # fmt: skip
     """An index of vectors ``(n, d)`` under ``ids`` ``(n,)``, of the kind that is wanted or suits them; and why."""
-    coded = wanted == AUTO and len(ids) >= MANY and not _uncompiled() and not has_gpu()
-    if wanted == QuantizedIndex.kind or coded:
-        why = _said(wanted, len(ids))
-        return QuantizedIndex.build(ids, vectors, dimension=dimension), why
+    decided = _by_number(len(ids)) if wanted == AUTO else (wanted, ASKED)
+    if decided is not None and decided[0] == QuantizedIndex.kind:  # without a flat index in between: it is as large
+        return QuantizedIndex.build(ids, vectors, dimension=dimension), decided[1]
     return suited(FlatIndex.build(ids, vectors, dimension=dimension), wanted)
+
+
+def _by_number(n: int) -> tuple[str, str] | None:
+    """The kind of so many models, and why; None where it depends on their structure."""
+    if n < WORTH:
+        return FlatIndex.kind, f"{n} models are fewer than {WORTH}: all of them are read"
+    if has_gpu():
+        return GpuIndex.kind, f"there is a GPU, and {n} models are {WORTH} or more"
+    if n >= MANY and not _uncompiled():
+        return QuantizedIndex.kind, f"{n} models are {MANY} or more: short codes of the nearest cells are read"
+    return None
 
 
 def _uncompiled() -> list[str]:
     """What is missing of what compiles the loops over codes."""
     return [name for name in ("numba", "llvmlite") if find_spec(name) is None]
-
-
-def _said(wanted: str, n: int) -> str:
-    if wanted != AUTO:
-        return "the setting index_kind says so"
-    return f"{n} models are {MANY} or more: short codes of the nearest cells are read"
 
 
 def no_models(dimension: int) -> FlatIndex:

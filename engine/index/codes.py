@@ -19,6 +19,7 @@ Bytes = NDArray[np.uint8]
 LANES, WORD = 16, 4
 """Vectors a block, and bytes a group has of each."""
 WIDTHS = (8, 4, 2, 1)
+"""Bits a number, in the order in which groups come."""
 STEPS = {4: 0.3352, 2: 0.9957, 1: 1.596}
 """Between levels, in standard deviations."""
 DISTORTIONS = {4: 0.01154, 2: 0.1188, 1: 0.3634, 0: 1.0}

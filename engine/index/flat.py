@@ -12,7 +12,7 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
-from engine.index.base import MISSING, FirstMomentIndex, Float32, Int64
+from engine.index.base import MISSING, FirstMomentIndex, Float32, Int64, rows_of
 
 BLOCK = 65_536  # vectors at a time, where float64 copies are made
 VECTORS = "vectors.npy"
@@ -97,13 +97,10 @@ class FlatIndex(FirstMomentIndex):
     def vectors(self, ids: Int64) -> Float32:
         """See the base class."""
         result = np.full((len(ids), self._dimension), np.nan, np.float32)
-        if not len(self._ids) or not len(ids):
-            return result
-        wanted = np.asarray(ids, np.int64)
-        place = np.searchsorted(self._ids, wanted, sorter=self._order)
-        rows = self._order[np.minimum(place, len(self._ids) - 1)]
-        there = self._ids[rows] == wanted
-        result[there] = self._rows_to_vectors(rows[there])
+        rows = rows_of(ids, self._ids, self._order)
+        there = rows >= 0
+        if there.any():
+            result[there] = self._rows_to_vectors(rows[there])
         return result
 
     # What FAISS holds is the vectors as they are; see ``PanoramaIndex`` for another way.

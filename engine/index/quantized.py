@@ -20,7 +20,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.index.base import MISSING, FirstMomentIndex, Float32, Int64
+from engine.index.base import MISSING, FirstMomentIndex, Float32, Int64, rows_of
 from engine.index.cells import SAMPLE, SEED, blocks, nearest, vectors_to_cells
 from engine.index.checked import Checked, checksums, map_array
 from engine.index.codes import variances_to_layout
@@ -150,7 +150,7 @@ class QuantizedIndex(FirstMomentIndex):
         return scores, ids
 
     def _nearly(self, query: Float32, scores: Float32, ids: Int64, places: Int64 | None, setting: Setting) -> None:
-        turned = self._turned(query)
+        turned = self.turned(query)
         probes, wanted = setting.probes, max(setting.wanted, len(scores))
         if places is not None and len(places) <= FEW:
             rows = places
@@ -179,7 +179,7 @@ class QuantizedIndex(FirstMomentIndex):
 
     def _survivors(self, query: Float32, k: int, places: Int64 | None) -> Int64:
         """The rows ``(n,)`` that may be among the k best."""
-        turned = self._turned(query)
+        turned = self.turned(query)
         admitted = None if places is None else self._admitted(places)
         start, _, _ = self.candidates(turned, 1 + len(self.rows.sizes) // 64, 20 * k, admitted)
         scores, found = np.empty(k, np.float32), np.empty(k, np.int64)
@@ -189,7 +189,7 @@ class QuantizedIndex(FirstMomentIndex):
         margin = float(np.abs(turned) @ partition.fine_steps) / 2 + 1e-5 * float(np.linalg.norm(query)) * self._reach
         out = np.empty(len(rows.ids), np.int64)
         layout = partition.layout
-        count, _ = self._kernel.survivors(
+        count = self._kernel.survivors(
             turned, partition.centroids, rows.codes, layout.counts, layout.steps, layout.halves, rows.starts,
             rows.sizes, rows.fine, partition.fine_steps, partition.cuts, rows.errors, rows.largest,
             np.float32(2 * margin), self._none if admitted is None else admitted, scores, found, out,
@@ -215,10 +215,7 @@ class QuantizedIndex(FirstMomentIndex):
         return places[:count], estimates[:count], scanned
 
     def turned(self, query: Float32) -> Float32:
-        """A query ``(d,)`` in the partition's basis."""
-        return self._turned(np.ascontiguousarray(query, np.float32))
-
-    def _turned(self, query: Float32) -> Float32:
+        """A query ``(d,)``, contiguous, in the partition's basis."""
         turned = np.empty(len(query), np.float32)
         self._kernel.turned(self.partition.rotation, query, turned)
         return turned
@@ -226,21 +223,13 @@ class QuantizedIndex(FirstMomentIndex):
     def vectors(self, ids: Int64) -> Float32:
         """See the base class."""
         result = np.full((len(ids), self.dimension), np.nan, np.float32)
-        rows = self._rows_of(np.asarray(ids, np.int64))
+        rows = rows_of(ids, self.rows.ids, self._order)
         there = rows >= 0
         result[there] = self.rows.vectors_of(rows[there])
         return result
 
-    def _rows_of(self, ids: Int64) -> Int64:
-        """The row of each id, −1 for those that are not there."""
-        if not len(self.rows.ids) or not len(ids):
-            return np.full(len(ids), -1, np.int64)
-        place = np.searchsorted(self.rows.ids, ids, sorter=self._order)
-        rows = self._order[np.minimum(place, len(self._order) - 1)]
-        return np.where((self.rows.ids[rows] == ids) & (ids != MISSING), rows, -1)
-
     def _places(self, allowed: Int64) -> Int64:
-        rows = self._rows_of(np.unique(np.asarray(allowed, np.int64)))
+        rows = rows_of(np.unique(np.asarray(allowed, np.int64)), self.rows.ids, self._order)
         return rows[rows >= 0]
 
     def _admitted(self, places: Int64) -> NDArray[np.bool_]:

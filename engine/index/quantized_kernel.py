@@ -12,19 +12,15 @@ from typing import Any
 
 import numpy as np
 from llvmlite import binding, ir
-from numba import njit
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 
-LANES = 16
-"""Vectors a block."""
-WIDTHS = (8, 4, 2, 1)
-"""Bits a number, in the order in which groups come."""
+from engine.compiled import LINE, compiled, prefetch
+from engine.index.codes import LANES, WIDTHS
+
 BUCKETS = 256
 AHEAD = 6
 """Candidates ahead of the one that is scored, whose rows are asked for."""
-LINE = 64
-FREE = {"reassoc", "contract", "nsz", "arcp"}
 WORD = ir.IntType(32)
 WORDS = ir.VectorType(WORD, LANES)
 INSTRUCTION = "llvm.x86.avx512.vpdpbusd.512"
@@ -106,21 +102,9 @@ def _lowest_bit(context: Any, mask: Any) -> Any:
     return types.uint32(types.uint32), generate
 
 
-def _prefetch_address(context: Any, address: Any) -> Any:
-    def generate(target: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        pointer = builder.inttoptr(arguments[0], cgutils.voidptr_t)
-        kind = ir.FunctionType(ir.VoidType(), [cgutils.voidptr_t, WORD, WORD, WORD])
-        function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
-        builder.call(function, [pointer, WORD(0), WORD(3), WORD(1)])
-        return target.get_dummy_value()
-
-    return types.void(address), generate
-
-
 block_products = _block_products(has_instruction())
 portable_products = _block_products(False)
 lowest_bit = intrinsic(_lowest_bit)
-prefetch = intrinsic(_prefetch_address)
 
 
 def _turned(rotation: Any, query: Any, out: Any) -> None:
@@ -186,14 +170,6 @@ def _best_kept(scores: Any, rows: Any, count: int, wanted: int, histogram: Any) 
             scores[kept], rows[kept] = scores[i], rows[i]
             kept += 1
     return kept
-
-
-def _row_product(fine: Any, row: int, query: Any) -> Any:
-    total = np.float32(0)
-    numbers = fine[row]
-    for j in range(len(query)):
-        total += np.float32(numbers[j]) * query[j]
-    return total
 
 
 def _candidates(
@@ -305,7 +281,7 @@ def _refined(query: Any, fine: Any, fine_steps: Any, places: Any, scores: Any, r
         if i + AHEAD < count:
             for line in range(lines):
                 prefetch(fine[places[i + AHEAD]].ctypes.data + np.uint64(LINE * line))
-        keep(row_product(fine, places[i], scaled), places[i], scores, rows)
+        keep(part_product(fine, places[i], scaled, 0, d), places[i], scores, rows)
 
 
 def _keep(score: Any, row: int, scores: Any, rows: Any) -> None:
@@ -320,6 +296,7 @@ def _keep(score: Any, row: int, scores: Any, rows: Any) -> None:
 
 
 def _part_product(fine: Any, row: int, query: Any, first: int, stop: int) -> Any:
+    """Of a row's numbers from ``first`` to ``stop``."""
     total = np.float32(0)
     numbers, asked = fine[row, first:stop], query[first:stop]
     for j in range(len(asked)):
@@ -332,7 +309,7 @@ def _survivors(
     fine_steps: Any, cuts: Any, errors: Any, largest: Any, margin: float, admitted: Any, scores: Any, rows: Any,
     out: Any,
 ) -> Any:  # fmt: skip
-    """All rows that may be among the k best, into ``out`` ``(rows,)``: how many, and how many rows were read.
+    """All rows that may be among the k best, into ``out`` ``(rows,)``: how many.
 
     ``scores`` and ``rows`` ``(k,)`` come with what an approximate search has found, and k of it is enough for a bar. A
     row's inner product is at most its estimate, plus what Cauchy–Schwarz allows for its code's error in each of the
@@ -359,7 +336,7 @@ def _survivors(
         lengths[section] = np.sqrt(lengths[section])
     products = np.empty(LANES, np.int32)
     after = np.empty(len(cuts), np.float32)
-    count, read = 0, 0
+    count = 0
     for cell in range(len(sizes)):
         near = centroids[cell]
         base = np.float32(0)
@@ -394,7 +371,6 @@ def _survivors(
                     bound += lengths[section] * errors[row, section]
                 if bound < bar:
                     continue
-                read += 1
                 score, first, lost = np.float32(0), 0, False
                 for section in range(4, len(cuts)):
                     score += part_product(fine, row, scaled, first, cuts[section])
@@ -414,7 +390,7 @@ def _survivors(
                     seen |= rows[i] == row
                 if not seen:
                     keep(score, row, scores, rows)
-    return count, read
+    return count
 
 
 def _whole(value: Any) -> Any:
@@ -429,22 +405,13 @@ def room(wanted: int) -> int:
     return max(4 * wanted, 256) + LANES
 
 
-def _compiled(function: Any) -> Any:
-    """Kept on disk beside this file or in the user's cache folder, where either can be written."""
-    try:
-        return njit(cache=True, fastmath=FREE, nogil=True)(function)
-    except RuntimeError:  # no folder for it
-        return njit(fastmath=FREE, nogil=True)(function)
-
-
-whole = _compiled(_whole)
-turned = _compiled(_turned)
-rounded = _compiled(_rounded)
-cut = _compiled(_cut)
-best_kept = _compiled(_best_kept)
-row_product = _compiled(_row_product)
-keep = _compiled(_keep)
-candidates = _compiled(_candidates)
-refined = _compiled(_refined)
-part_product = _compiled(_part_product)
-survivors = _compiled(_survivors)
+whole = compiled(_whole, nogil=True)
+turned = compiled(_turned, nogil=True)
+rounded = compiled(_rounded, nogil=True)
+cut = compiled(_cut, nogil=True)
+best_kept = compiled(_best_kept, nogil=True)
+keep = compiled(_keep, nogil=True)
+part_product = compiled(_part_product, nogil=True)
+candidates = compiled(_candidates, nogil=True)
+refined = compiled(_refined, nogil=True)
+survivors = compiled(_survivors, nogil=True)

@@ -6,7 +6,6 @@ other says what they reach: the recall that an index promises was measured on qu
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -172,7 +171,7 @@ def exact_rows(vectors: Float32, queries: Float32, k: int) -> Int64:
     """The rows ``(m, k)`` with the largest inner products, best first; rows of no model are zero, and lose."""
     best = np.full((len(queries), k), -np.inf, np.float32)
     rows = np.zeros((len(queries), k), np.int64)
-    for start in blocks_of(len(vectors)):
+    for start in range(0, len(vectors), BLOCK):
         block = np.asarray(vectors[start : start + BLOCK])
         scores = queries @ block.T
         scores[:, ~block.any(axis=1)] = -np.inf
@@ -181,8 +180,3 @@ def exact_rows(vectors: Float32, queries: Float32, k: int) -> Int64:
         keep = np.argpartition(-both, k - 1, axis=1)[:, :k]
         best, rows = np.take_along_axis(both, keep, axis=1), np.take_along_axis(numbers, keep, axis=1)
     return np.take_along_axis(rows, np.argsort(-best, axis=1, kind="stable"), axis=1)
-
-
-def blocks_of(n: int) -> Iterable[int]:
-    """Where blocks start."""
-    return range(0, n, BLOCK)

@@ -10,43 +10,18 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from llvmlite import ir
-from numba import carray, njit
-from numba.core import cgutils, types
-from numba.extending import intrinsic
+from numba import carray
 from numpy.typing import NDArray
 
-AHEAD, LINES = 8192, 64
-"""Bytes: how far ahead of the rows memory is asked for, and at what steps. The hardware's own prefetching ends with
+from engine.compiled import LINE, compiled, pointer, prefetch
+
+AHEAD = 8192
+"""Bytes: how far ahead of the rows memory is asked for. The hardware's own prefetching ends with
 each page of 4 KB, and a mapped file has no larger ones."""
 MIDDLE = 127.5
 """Of a low byte that has not been read."""
 ROUNDING = 1e-5
 """What float32 may have added to a sum of squares, as a share of it."""
-FREE = {"reassoc", "contract", "nsz", "arcp"}
-"""What LLVM may do to sum in vector registers. Not ``nnan``: a NaN must stay one."""
-
-
-def _address_as_pointer(context: Any, address: Any) -> Any:
-    def generate(target: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return builder.inttoptr(arguments[0], cgutils.voidptr_t)
-
-    return types.voidptr(address), generate
-
-
-def _prefetch_address(context: Any, address: Any) -> Any:
-    def generate(target: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        number, pointer = ir.IntType(32), builder.inttoptr(arguments[0], cgutils.voidptr_t)
-        kind = ir.FunctionType(ir.VoidType(), [cgutils.voidptr_t, number, number, number])
-        function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
-        builder.call(function, [pointer, number(0), number(3), number(1)])  # to read, into all caches, data
-        return target.get_dummy_value()
-
-    return types.void(address), generate
-
-
-_pointer = intrinsic(_address_as_pointer)
-_prefetch = intrinsic(_prefetch_address)
 
 
 def _rotated(rotation: NDArray[np.float32], feature: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -66,13 +41,13 @@ def _high(start: Any, width: int, z_at: Any) -> Any:
     Arrays begin at each row, and are indexed from zero: an index that could be negative keeps LLVM from vectorising.
     What is handed over are addresses, not arrays: counting who holds an array takes longer than a short row.
     """
-    for ahead in range(0, 8 * width, LINES):
-        _prefetch(start + np.uint64(AHEAD + ahead))
-    z = carray(_pointer(z_at), (width,), np.float32)
-    row_a = carray(_pointer(start), (width,), np.int16)
-    row_b = carray(_pointer(start + np.uint64(2 * width)), (width,), np.int16)
-    row_c = carray(_pointer(start + np.uint64(4 * width)), (width,), np.int16)
-    row_d = carray(_pointer(start + np.uint64(6 * width)), (width,), np.int16)
+    for ahead in range(0, 8 * width, LINE):
+        prefetch(start + np.uint64(AHEAD + ahead))
+    z = carray(pointer(z_at), (width,), np.float32)
+    row_a = carray(pointer(start), (width,), np.int16)
+    row_b = carray(pointer(start + np.uint64(2 * width)), (width,), np.int16)
+    row_c = carray(pointer(start + np.uint64(4 * width)), (width,), np.int16)
+    row_d = carray(pointer(start + np.uint64(6 * width)), (width,), np.int16)
     a, b, c, d = np.float32(0), np.float32(0), np.float32(0), np.float32(0)
     for j in range(width):
         v = z[j]
@@ -85,13 +60,13 @@ def _high(start: Any, width: int, z_at: Any) -> Any:
 
 def _low(start: Any, width: int, z_at: Any) -> Any:
     """The same of four rows of low bytes."""
-    for ahead in range(0, 4 * width, LINES):
-        _prefetch(start + np.uint64(AHEAD + ahead))
-    z = carray(_pointer(z_at), (width,), np.float32)
-    row_a = carray(_pointer(start), (width,), np.uint8)
-    row_b = carray(_pointer(start + np.uint64(width)), (width,), np.uint8)
-    row_c = carray(_pointer(start + np.uint64(2 * width)), (width,), np.uint8)
-    row_d = carray(_pointer(start + np.uint64(3 * width)), (width,), np.uint8)
+    for ahead in range(0, 4 * width, LINE):
+        prefetch(start + np.uint64(AHEAD + ahead))
+    z = carray(pointer(z_at), (width,), np.float32)
+    row_a = carray(pointer(start), (width,), np.uint8)
+    row_b = carray(pointer(start + np.uint64(width)), (width,), np.uint8)
+    row_c = carray(pointer(start + np.uint64(2 * width)), (width,), np.uint8)
+    row_d = carray(pointer(start + np.uint64(3 * width)), (width,), np.uint8)
     a, b, c, d = np.float32(0), np.float32(0), np.float32(0), np.float32(0)
     for j in range(width):
         v = z[j]
@@ -107,7 +82,7 @@ def _differences(addresses: NDArray[np.uint64], query: NDArray[np.float64]) -> N
     d = len(query)
     z = np.empty((len(addresses), d))
     for c in range(len(addresses)):
-        moments = carray(_pointer(addresses[c]), (d + 1,), np.float64)
+        moments = carray(pointer(addresses[c]), (d + 1,), np.float64)
         for j in range(d):
             z[c, j] = query[j] - moments[j + 1]
     return z
@@ -191,15 +166,15 @@ def _distances(
             length += np.float64(value) * np.float64(value)
             middles[c, j] = np.float32(MIDDLE) * running
         lengths[c] = np.sqrt(length)
-        units = carray(_pointer(addresses[c] + units_at), (4 * groups,), np.float32)
+        units = carray(pointer(addresses[c] + units_at), (4 * groups,), np.float32)
         z_at = np.uint64(z[c].ctypes.data)
         total, _ = some(addresses[c] + highs, 0, head // 4, places, z_at, units, dots[c], middles[c], np.inf, 0.0)
         partial[c] = total
-        found[c] = total + carray(_pointer(addresses[c]), (1,), np.float64)[0]
+        found[c] = total + carray(pointer(addresses[c]), (1,), np.float64)[0]
     k = len(best)
     for c in np.argsort(found):
-        moments = carray(_pointer(addresses[c]), (d + 2,), np.float64)
-        units = carray(_pointer(addresses[c] + units_at), (4 * groups,), np.float32)
+        moments = carray(pointer(addresses[c]), (d + 2,), np.float64)
+        units = carray(pointer(addresses[c] + units_at), (4 * groups,), np.float32)
         log_det = moments[0]
         room = best[k - 1] - log_det
         bar = -1.0 if room < 0 else (np.sqrt(room) + moments[d + 1] * lengths[c]) ** 2 * (1 + ROUNDING)
@@ -243,20 +218,20 @@ def _low_rank(
             z[c, j] = y[c, j]
             length += y[c, j] * y[c, j]
         lengths[c] = length
-        found[c] = length + carray(_pointer(addresses[c]), (1,), np.float64)[0]
+        found[c] = length + carray(pointer(addresses[c]), (1,), np.float64)[0]
     for c in np.argsort(found):
-        moments = carray(_pointer(addresses[c]), (d + 3,), np.float64)
+        moments = carray(pointer(addresses[c]), (d + 3,), np.float64)
         r = int(moments[d + 2])
         start = addresses[c] + np.uint64(8 * (d + 3))
-        weights = carray(_pointer(start), (r,), np.float64)
-        rows = carray(_pointer(start + np.uint64(8 * r)), (r, d), np.float32)
+        weights = carray(pointer(start), (r,), np.float64)
+        rows = carray(pointer(start + np.uint64(8 * r)), (r, d), np.float32)
         total, left, dropped = found[c], lengths[c], False
         for i in range(r):
             if i % 8 == 0 and total - weights[i] * left > best[len(best) - 1] + ROUNDING * lengths[c]:
                 dropped = True
                 break
-            for ahead in range(0, 4 * d, LINES):
-                _prefetch(start + np.uint64(8 * r + 4 * d * i + AHEAD + ahead))
+            for ahead in range(0, 4 * d, LINE):
+                prefetch(start + np.uint64(8 * r + 4 * d * i + AHEAD + ahead))
             product = np.float64(inner(rows[i], z[c]))
             total -= weights[i] * product * product
             left -= product * product
@@ -275,21 +250,13 @@ def _inner(row: Any, z: NDArray[np.float32]) -> Any:
     return total
 
 
-def _compiled(function: Any, **options: Any) -> Any:
-    """Kept on disk beside this file or in the user's cache folder, where either can be written."""
-    try:
-        return njit(cache=True, fastmath=FREE, **options)(function)
-    except RuntimeError:  # no folder for it
-        return njit(fastmath=FREE, **options)(function)
-
-
-high = _compiled(_high)
-low = _compiled(_low)
-some = _compiled(_partial)
-whole = _compiled(_whole)
-rotated = _compiled(_rotated, nogil=True)
-differences = _compiled(_differences, nogil=True)
-enter = _compiled(_enter)
-inner = _compiled(_inner)
-low_rank = _compiled(_low_rank, nogil=True)
-distances = _compiled(_distances, nogil=True)
+high = compiled(_high)
+low = compiled(_low)
+some = compiled(_partial)
+whole = compiled(_whole)
+rotated = compiled(_rotated, nogil=True)
+differences = compiled(_differences, nogil=True)
+enter = compiled(_enter)
+inner = compiled(_inner)
+low_rank = compiled(_low_rank, nogil=True)
+distances = compiled(_distances, nogil=True)

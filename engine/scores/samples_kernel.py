@@ -8,7 +8,8 @@ import numpy as np
 from numba import carray
 from numpy.typing import NDArray
 
-from engine.scores.packed_kernel import AHEAD, LINES, MIDDLE, _compiled, _pointer, _prefetch
+from engine.compiled import LINE, compiled, pointer, prefetch
+from engine.scores.packed_kernel import AHEAD, MIDDLE
 
 
 def _best(best: NDArray[np.float32], value: np.float32) -> None:
@@ -24,13 +25,13 @@ def _best(best: NDArray[np.float32], value: np.float32) -> None:
 
 def _ask(start: Any, size: int) -> None:
     """Ask for memory before it is read: what is read next lies scattered, which no hardware foresees."""
-    for line in range(0, size + LINES - 1, LINES):
-        _prefetch(start + np.uint64(line))
+    for line in range(0, size + LINE - 1, LINE):
+        prefetch(start + np.uint64(line))
 
 
 def _dot(row_at: Any, weights_at: Any, count: int) -> Any:
     """The inner product of a row of bytes with a sign and float32 weights, which lie at these addresses."""
-    row, weights = carray(_pointer(row_at), (count,), np.int8), carray(_pointer(weights_at), (count,), np.float32)
+    row, weights = carray(pointer(row_at), (count,), np.int8), carray(pointer(weights_at), (count,), np.float32)
     total = np.float32(0)
     for j in range(count):
         total += np.float32(row[j]) * weights[j]
@@ -39,7 +40,7 @@ def _dot(row_at: Any, weights_at: Any, count: int) -> Any:
 
 def _dot_low(row_at: Any, weights_at: Any, count: int) -> Any:
     """The same of bytes without a sign."""
-    row, weights = carray(_pointer(row_at), (count,), np.uint8), carray(_pointer(weights_at), (count,), np.float32)
+    row, weights = carray(pointer(row_at), (count,), np.uint8), carray(pointer(weights_at), (count,), np.float32)
     total = np.float32(0)
     for j in range(count):
         total += np.float32(row[j]) * weights[j]
@@ -48,7 +49,7 @@ def _dot_low(row_at: Any, weights_at: Any, count: int) -> Any:
 
 def _firsts(start: Any, h: int, n: int, weights: NDArray[np.float32], found: NDArray[np.float32]) -> None:
     """Add ``weights`` ``(h,)`` times the plane ``(h, n)`` of bytes with a sign that begins there, to ``found``."""
-    plane = carray(_pointer(start), (h, n), np.int8)
+    plane = carray(pointer(start), (h, n), np.int8)
     whole = h - h % 4
     for j in range(0, whole, 4):
         ask(start + np.uint64(j * n + AHEAD), 4 * n)
@@ -74,14 +75,14 @@ def _nearest(
     high_at, low_at = np.uint64(high.ctypes.data + 4 * h), np.uint64(low.ctypes.data)
     most = 0
     for c in range(len(addresses)):
-        most = max(most, int(carray(_pointer(addresses[c]), (1,), np.float64)[0]))
+        most = max(most, int(carray(pointer(addresses[c]), (1,), np.float64)[0]))
     chosen = np.empty(most, np.int64)
     for c in range(len(addresses)):
         at = addresses[c]
-        moments = carray(_pointer(at), (d + 1,), np.float64)
+        moments = carray(pointer(at), (d + 1,), np.float64)
         n = int(moments[0])
         at += np.uint64(8 * (d + 1))
-        scales = carray(_pointer(at), (d,), np.float32)
+        scales = carray(pointer(at), (d,), np.float32)
         base, rest, middle, head_slack, slack = 0.0, 0.0, 0.0, 0.0, 0.0
         head_middle = 0.0
         for j in range(d):
@@ -99,9 +100,9 @@ def _nearest(
                 rest += q * q
         rest = np.sqrt(rest)
         at += np.uint64(4 * d)
-        own = carray(_pointer(at), (n,), np.float32)
+        own = carray(pointer(at), (n,), np.float32)
         at += np.uint64(4 * n)
-        beyond = carray(_pointer(at), (n,), np.float32)
+        beyond = carray(pointer(at), (n,), np.float32)
         at += np.uint64(4 * n)
         plane = at
         at += np.uint64(n * h)
@@ -160,9 +161,9 @@ def _nearest(
     return scores
 
 
-best_of = _compiled(_best)
-ask = _compiled(_ask)
-dot = _compiled(_dot)
-dot_low = _compiled(_dot_low)
-firsts = _compiled(_firsts)
-nearest = _compiled(_nearest, nogil=True)
+best_of = compiled(_best)
+ask = compiled(_ask)
+dot = compiled(_dot)
+dot_low = compiled(_dot_low)
+firsts = compiled(_firsts)
+nearest = compiled(_nearest, nogil=True)

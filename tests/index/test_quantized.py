@@ -6,6 +6,7 @@ import json
 import time
 from pathlib import Path
 
+import numba
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -274,12 +275,12 @@ def test_the_compiled_sums_are_those_of_the_numbers(counts: list[int], seed: int
         np.testing.assert_array_equal(above.astype(bool), expected > least)
 
 
-@kernel.njit
+@numba.njit
 def native_sums(block, query, n8, n4, n2, n1, least, out):
     return kernel.block_products(block.ctypes.data, query.ctypes.data, n8, n4, n2, n1, least, out.ctypes.data)
 
 
-@kernel.njit
+@numba.njit
 def portable_sums(block, query, n8, n4, n2, n1, least, out):
     return kernel.portable_products(block.ctypes.data, query.ctypes.data, n8, n4, n2, n1, least, out.ctypes.data)
 
