@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from time import perf_counter
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +22,7 @@ from engine.search.views import IndexView
 from engine.storage.filters import Where
 
 log = logging.getLogger("engine.search")
+Answer = TypeVar("Answer")
 ENCODED = ("image", "sketch", "text")
 """Modalities whose features can be given ready-made."""
 
@@ -83,7 +85,11 @@ class Searching(Collection):
         recall = checked_recall(recall, self.settings.recall)
         weigh = checked_weights(weights, list(given))
         encoder_id, identity = self._searchable(encoder)
-        plan = self._plan(encoder_id, identity, list(given), method, transform, shortlist_space)
+
+        def planned() -> Plan:
+            return self._plan(encoder_id, identity, list(given), method, transform, shortlist_space)
+
+        plan = planned()
         opened = perf_counter()
         parts = query_to_parts(
             given, weigh, identity, lambda name: self._mean_of(name, encoder_id, identity),
@@ -99,12 +105,7 @@ class Searching(Collection):
                 shrinkage=plan.shrinkage,
             )  # fmt: skip
 
-        try:
-            ranking = ranked(plan)
-        except DamagedIndex as error:
-            self._mended(plan.view, error)
-            plan = self._plan(encoder_id, identity, list(given), method, transform, shortlist_space)
-            ranking = ranked(plan)
+        plan, ranking = self._answered(plan, planned, ranked)
         timings = {"open": 1e3 * (opened - started), "encode": 1e3 * (encoded - opened), **ranking.timings_ms}
         return self._hits(
             ranking, plan.rule.name, timings, started, [part.modality for part in parts], plan.transform
@@ -154,12 +155,10 @@ class Searching(Collection):
             self._follow()
         queries = checked_vectors(q, plan.view.identity.dimension)
         allowed = None if where is None else self._catalog.matching_ids(where)
-        try:
-            scores, ids = self._arrays(plan, queries, k, modality, shortlist, recall, allowed)
-        except DamagedIndex as error:
-            self._mended(plan.view, error)
-            plan = self._fast_plan(*key)
-            scores, ids = self._arrays(plan, queries, k, modality, shortlist, recall, allowed)
+        _, (scores, ids) = self._answered(
+            plan, partial(self._fast_plan, *key),
+            lambda plan: self._arrays(plan, queries, k, modality, shortlist, recall, allowed),
+        )  # fmt: skip
         return (scores[0], ids[0]) if np.ndim(q) == 1 else (scores, ids)
 
     def _fast_plan(
@@ -202,6 +201,17 @@ class Searching(Collection):
                 scores[row, : len(found.ids)] = found.scores
                 ids[row, : len(found.ids)] = found.ids
         return scores, ids
+
+    def _answered(
+        self, plan: Plan, planned: Callable[[], Plan], ask: Callable[[Plan], Answer]
+    ) -> tuple[Plan, Answer]:  # fmt: skip
+        """What a plan's index answers, or, should it turn out to be damaged, what the one built in its place does."""
+        try:
+            return plan, ask(plan)
+        except DamagedIndex as error:
+            self._mended(plan.view, error)
+            plan = planned()
+            return plan, ask(plan)
 
     def _mended(self, view: IndexView, error: DamagedIndex) -> None:
         """Build an index anew that turned out to be damaged while it was searched."""
