@@ -37,11 +37,12 @@ from scipy.linalg import cholesky, solve_triangular
 
 from benchmarks.clustered import draw
 from benchmarks.encoder_speed import machine
+from engine.compiled import FREE, LINE, pointer, prefetch
 from engine.index import ByteCache, FactorKey, FactorStore
 from engine.scores import PackedFactor, Shrinkage, feature_to_rotated, packed_densities, statistics_to_packed
 from engine.scores import packed_density as rule
 from engine.scores.gaussian_density import LOG_2PI, shrunk_covariance
-from engine.scores.packed_kernel import AHEAD, FREE, LINES, _pointer, _prefetch
+from engine.scores.packed_kernel import AHEAD
 
 RESULTS = Path(__file__).resolve().parent / "results"
 DIMENSION, MODELS, CANDIDATES, K, WEIGHT = 512, 600, 100, 10, 0.6
@@ -53,10 +54,10 @@ NOTES = Path(__file__).resolve().parent / "rerank_notes.md"
 def _read(addresses: Any, size: int) -> Any:
     total, quarter = np.float32(0), size // 4
     for address in addresses:
-        one = carray(_pointer(address), (quarter,), np.float32)
-        two = carray(_pointer(address + np.uint64(4 * quarter)), (quarter,), np.float32)
-        three = carray(_pointer(address + np.uint64(8 * quarter)), (quarter,), np.float32)
-        four = carray(_pointer(address + np.uint64(12 * quarter)), (quarter,), np.float32)
+        one = carray(pointer(address), (quarter,), np.float32)
+        two = carray(pointer(address + np.uint64(4 * quarter)), (quarter,), np.float32)
+        three = carray(pointer(address + np.uint64(8 * quarter)), (quarter,), np.float32)
+        four = carray(pointer(address + np.uint64(12 * quarter)), (quarter,), np.float32)
         for i in range(quarter):
             total += (one[i] + two[i]) + (three[i] + four[i])
     return total
@@ -67,9 +68,9 @@ def _read_ahead(addresses: Any, size: int) -> Any:
     for address in addresses:
         for block in range(0, size // 1024):
             start = address + np.uint64(4096 * block)
-            for line in range(0, 4096, LINES):
-                _prefetch(start + np.uint64(AHEAD + line))
-            row = carray(_pointer(start), (1024,), np.float32)
+            for line in range(0, 4096, LINE):
+                prefetch(start + np.uint64(AHEAD + line))
+            row = carray(pointer(start), (1024,), np.float32)
             for i in range(1024):
                 total += row[i]
     return total

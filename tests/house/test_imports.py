@@ -173,3 +173,21 @@ def test_nothing_is_unpickled_or_evaluated(path: Path) -> None:
 )  # fmt: skip
 def test_the_objections_are_raised(source: str) -> None:
     assert objections(ast.parse(source))
+
+
+BENCHMARKS = PACKAGE.parent / "benchmarks"
+
+
+def test_every_benchmark_imports() -> None:
+    """No test runs them all; a name they take from the engine must still be there."""
+    modules = sorted(
+        ".".join(file.relative_to(BENCHMARKS.parent).with_suffix("").parts).removesuffix(".__init__")
+        for file in BENCHMARKS.rglob("*.py")
+        if "node_modules" not in file.parts and ".cache" not in file.parts
+    )
+    code = "import importlib, sys\nfor name in sys.argv[1:]:\n    importlib.import_module(name)"
+    done = subprocess.run(
+        [sys.executable, "-c", code, *modules], cwd=BENCHMARKS.parent, capture_output=True, text=True, check=False
+    )
+    assert modules
+    assert done.returncode == 0, done.stderr
