@@ -1,0 +1,105 @@
+"""The torture: kills, faults, interrupted ingests, mutated inputs and many processes. One line a section on stdout.
+
+python -m tests.torture [--kills 300] [--postgres-kills 100] [--rounds 30] [--inputs 100000] [--seconds 120]
+                        [--only SECTION] [--seed N] [--short]
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from importlib.util import find_spec
+from pathlib import Path
+
+from tests.torture.tally import Tally
+
+Section = Callable[[Path], Tally]
+SHORT = {"kills": 60, "postgres_kills": 25, "rounds": 5, "inputs": 4000, "seconds": 12}
+"""What ``--short`` does: within five minutes on two cores."""
+
+
+def parsed(arguments: list[str] | None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="python -m tests.torture", description=__doc__)
+    parser.add_argument("--kills", type=int, default=300, help="kills on SQLite (default 300)")
+    parser.add_argument("--postgres-kills", type=int, default=100, help="kills on Postgres (default 100)")
+    parser.add_argument("--rounds", type=int, default=30, help="interrupted ingests of each source (default 30)")
+    parser.add_argument("--inputs", type=int, default=100_000, help="mutated inputs (default 100000)")
+    parser.add_argument("--seconds", type=float, default=120, help="of many processes, on each database (default 120)")
+    parser.add_argument("--only", action="append", help="a section, or the beginning of its name; may be repeated")
+    parser.add_argument("--seed", type=int, default=1, help="what is drawn (default 1)")
+    parser.add_argument("--short", action="store_true", help="all sections in about five minutes")
+    options = parser.parse_args(arguments)
+    if options.short:
+        vars(options).update(SHORT)
+    return options
+
+
+def sections(options: argparse.Namespace) -> dict[str, Section]:
+    """Every section that there is, by name."""
+    from tests.torture.concurrency import concurrency
+    from tests.torture.faults import faults
+    from tests.torture.kills import kills
+    from tests.torture.resumption import resumption
+    from tests.torture.threads import threads
+
+    seed = options.seed
+    found: dict[str, Section] = {
+        "kills-sqlite": lambda folder: kills(folder, "sqlite", options.kills, seed, say),
+        "kills-postgres": lambda folder: kills(folder, "postgres", options.postgres_kills, seed, say),
+        "faults": lambda folder: faults(folder, seed, say),
+        "resumption": lambda folder: resumption(folder, options.rounds, seed, say),
+        "concurrency-sqlite": lambda folder: concurrency(folder, "sqlite", options.seconds, seed, say),
+        "concurrency-postgres": lambda folder: concurrency(folder, "postgres", options.seconds, seed, say),
+        "threads": lambda folder: threads(folder, options.seconds / 4, seed, say),
+    }
+    if find_spec("tests.torture.inputs") is not None:
+        from tests.torture.inputs import mutated_inputs
+
+        found["inputs"] = lambda folder: mutated_inputs(options.inputs, seed, say)
+    return found
+
+
+def say(what: str) -> None:
+    """Progress."""
+    print(f"{time.strftime('%H:%M:%S')} {what}", file=sys.stderr, flush=True)
+
+
+def wanted(options: argparse.Namespace) -> Iterator[tuple[str, Section]]:
+    """The sections that were asked for."""
+    for name, section in sections(options).items():
+        if not options.only or any(name.startswith(one) for one in options.only):
+            yield name, section
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the sections, print a line for each and what was found after them; 1 if anything was."""
+    options = parsed(arguments)
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    tallies = []
+    for name, section in wanted(options):
+        folder, started = Path(tempfile.mkdtemp(prefix=f"torture-{name}-")), time.monotonic()
+        tally = section(folder)
+        tallies.append(tally)
+        say(f"{name}: {time.monotonic() - started:.0f} s")
+        print(tally.line(), flush=True)
+        if tally.is_clean:
+            shutil.rmtree(folder, ignore_errors=True)
+        else:
+            say(f"{name}: what it left is in {folder}")
+    for tally in tallies:
+        for kind in ("losses", "wrong", "untyped"):
+            for one in getattr(tally, kind):
+                print(f"{tally.section}, {kind}: {one}")
+    if not tallies:
+        say(f"no section is called {options.only}")
+    return int(not tallies or not all(tally.is_clean for tally in tallies))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
