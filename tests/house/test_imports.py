@@ -26,6 +26,7 @@ ORDER = [
     {"_ingesting", "_searching", "_learning"},
     {"_evaluating"},
     {"_engine"},
+    {"shapes"},
     {"server", "cli"},
 ]
 LEVEL = {part: level for level, parts in enumerate(ORDER) for part in parts}
