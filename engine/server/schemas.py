@@ -50,6 +50,7 @@ class Query(Strict):
     )
     encoder: str | None = Field(None, description="Whose statistics to search; default: the collection's.")
     shortlist: int | None = Field(None, ge=1, description="Candidates that the exact stage looks at.")
+    shortlist_space: str | None = Field(None, description="Where they come from; default: the server's setting.")
     recall: Annotated[FiniteFloat, Field(gt=0, le=1)] | None = Field(None, description="1 means exact.")
     tempered: bool = Field(True, description="Divide each part by its spread over the collection before weighing.")
     transform: str | None = Field("auto", description="auto, null, or a stored transform's name.")

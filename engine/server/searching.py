@@ -104,6 +104,7 @@ def _by_parts(engine: Engine, query: Query, count: int, pictures: dict[str, byte
         text=query.text, image=given.get("image"), sketch=given.get("sketch"), model=query.model, k=count,
         method=query.method, weights=weights, where=query.where,
         encoder=query.encoder, shortlist=query.shortlist, recall=query.recall, tempered=query.tempered,
+        shortlist_space=query.shortlist_space,
         transform=query.transform,
     )  # fmt: skip
     return hits_to_json(hits)
@@ -121,6 +122,7 @@ def _by_vector(engine: Engine, query: Query, count: int, pictures: dict[str, byt
     scores, ids = engine.search_vectors(
         vector, count, method, encoder=query.encoder, where=query.where, shortlist=query.shortlist,
         modality=query.modality, transform=None if query.transform == "auto" else query.transform, recall=query.recall,
+        shortlist_space=query.shortlist_space,
     )  # fmt: skip
     searched = perf_counter()
     hits = engine.records(ids, scores)
