@@ -21,6 +21,8 @@ from engine.search.spaces import FIRST_MOMENT, LINEAR
 from engine.search.transforms import AUTO
 from engine.storage import Catalog, Database, migrate
 from engine.storage.filters import Where
+from engine.storage.keys import Keys
+from engine.storage.paging import ModelPage, models_page
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -88,6 +90,8 @@ class Engine(Ingesting, Evaluating, Learning):
         """Publish the index's snapshot if it is stale, keep the factors that were made, and close the database."""
         if self._follower is not None:
             self._follower.stop()
+        for encoder in self._together.values():
+            encoder.close()
         self._views.publish_stale()
         self._evidence.stores.flush()
         self._database.close()
@@ -122,6 +126,19 @@ class Engine(Ingesting, Evaluating, Learning):
             InvalidFilter
         """
         return self._catalog.models(where)
+
+    def page(
+        self, where: Where | None = None, *, sort: str = "name", limit: int = 100, cursor: str | None = None
+    ) -> ModelPage:
+        """Models that a filter admits, page by page: ``page.next`` is the cursor of the page that follows.
+
+        Args:
+            sort: ``name``, ``created_at`` or ``updated_at``; with a ``-`` before it, falling.
+
+        Raises:
+            InvalidFilter, InvalidInput
+        """
+        return models_page(self._database, where, sort=sort, limit=limit, cursor=cursor)
 
     def get(self, name: str) -> Model:
         """The model of that name.
@@ -182,6 +199,11 @@ class Engine(Ingesting, Evaluating, Learning):
                 hint="ingest it from its generator",
             )
         return draw(dict(model.generator), count, seed, trust)
+
+    @property
+    def keys(self) -> Keys:
+        """The API keys that callers of ``engine serve`` show."""
+        return Keys(self._database)
 
     # --- encoders and the index
 

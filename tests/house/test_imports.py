@@ -26,11 +26,13 @@ ORDER = [
     {"_ingesting", "_searching", "_learning"},
     {"_evaluating"},
     {"_engine"},
+    {"shapes"},
+    {"client"},
     {"server", "cli"},
 ]
 LEVEL = {part: level for level, parts in enumerate(ORDER) for part in parts}
 # Of the parts of one row, who may know whom.
-NEIGHBOURS = {("storage", "statistics")}
+NEIGHBOURS = {("storage", "statistics"), ("cli", "server")}
 HEAVY = {"torch", "torchvision", "open_clip", "timm", "diffusers", "transformers", "onnxruntime", "faiss"}
 MUST_NOT = {
     "records": HEAVY | {"sqlalchemy", "alembic", "PIL", "scipy"},
