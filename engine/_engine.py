@@ -102,7 +102,7 @@ class Engine(Ingesting, Evaluating, Learning):
         """
         before = self._fast
         try:
-            fresh = {key: self._fast_plan(*key) for key in before}
+            fresh = {key: self._fast_plan(*key) for key in list(before)}  # a search may add one meanwhile
         except EngineError:  # for example, its transform is gone: whoever searches by it hears of it
             fresh = {}
         if self._fast is before:  # else this process has changed something meanwhile

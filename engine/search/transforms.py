@@ -119,21 +119,30 @@ class Maps:
     def whitened(self, encoder_id: int, identity: EncoderIdentity, *, exactly: bool = False) -> Space:
         """The whitened space of a collection, fitted when there is none or the collection has outgrown it.
 
-        ``exactly`` fits it again as soon as any statistics have changed.
+        ``exactly`` fits it again as soon as any statistics have changed. One that is outgrown serves on where the new
+        one cannot be stored: a search needs no right to write.
 
         Raises:
             MissingStatistics: there are fewer than two models, or none with a covariance.
         """
         with self._lock:
             whitening = active_whitening(self.transforms, encoder_id)
+            outgrown = None
             if whitening is not None:
                 stale = not is_fitted_to(whitening, self.catalog) if exactly else is_outgrown(whitening, self.catalog)
                 try:
                     if not stale:
                         return self.space(whitening)
+                    outgrown = None if exactly else self.space(whitening)
                 except (CorruptData, TransformNotFound) as error:  # the latter: another process has just replaced it
                     log.warning("%s; fitting it again", error)
-            return self.space(collection_to_whitening(self.catalog, self.transforms, encoder_id, identity))
+            try:
+                return self.space(collection_to_whitening(self.catalog, self.transforms, encoder_id, identity))
+            except StorageError as error:
+                if outgrown is None:
+                    raise
+                log.warning("a whitening that the collection has outgrown serves on: %s", error)
+                return outgrown
 
     def linear(self, encoder_id: int, identity: EncoderIdentity, weight: float) -> Space:
         """The space in which densities of covariances shrunk by ``weight`` are inner products.
@@ -161,6 +170,8 @@ class Maps:
         except MissingStatistics:
             return None
         except StorageError as error:
+            if active_whitening(self.transforms, encoder_id) is not None:
+                raise  # the database went away meanwhile: that is no reason to score by another rule
             log.warning("densities use each model's own covariance alone: %s", error)
             return None
         found = self._pooled.get(space.version)

@@ -166,6 +166,7 @@ class Database:
         if "no such table" in low or "does not exist" in low:
             return DatabaseNotFound(where, hint=f"run: engine init --database {self.shown_url}")
         if "readonly" in low or "read-only" in low:
+            self._engine.dispose()  # a connection to a file that could not be written stays so, whatever its mode now
             return StorageError(where, hint="make the file and its folder writable")
         if "unable to open" in low:
             return StorageError(where, hint="check that the path is a file that can be read")
