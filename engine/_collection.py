@@ -49,6 +49,7 @@ class Collection:
         self._encoders: dict[str, Encoder] = {}
         self._fast: dict[FastKey, Plan] = {}
         self._loading = threading.Lock()
+        self._refreshing = threading.Lock()
         self._follower: Follower | None = None
 
     def _complete(

@@ -79,6 +79,9 @@ class Database:
             if not self.path.parent.is_dir():
                 raise DatabaseNotFound(f"the folder {self.path.parent} is not there", hint="create the folder first")
         self._engine = self._connectable(settings, create=create)
+        self._reader = self._engine
+        if not self.is_sqlite:  # else each statement would see what was committed before it, and not before the first
+            self._reader = self._engine.execution_options(isolation_level="REPEATABLE READ")
 
     @property
     def is_sqlite(self) -> bool:
@@ -118,7 +121,7 @@ class Database:
     @contextmanager
     def read(self) -> Iterator[Session]:
         """A read transaction: one consistent view."""
-        with self.translated(), Session(self._engine) as session:
+        with self.translated(), Session(self._reader) as session:
             yield session
 
     @contextmanager
