@@ -51,6 +51,7 @@ class Collection:
         self._together: dict[str, TogetherEncoder] = {}
         self._fast: dict[FastKey, Plan] = {}
         self._loading = threading.Lock()
+        self._refreshing = threading.Lock()
         self._follower: Follower | None = None
 
     def _complete(

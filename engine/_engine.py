@@ -15,7 +15,7 @@ from engine._evaluating import Evaluating
 from engine._ingesting import Ingesting
 from engine._learning import Learning
 from engine.config import DEFAULT_ENCODER, Settings
-from engine.errors import Conflict, CorruptData, EngineError, MissingStatistics
+from engine.errors import Conflict, CorruptData, EngineError, MissingStatistics, TransformNotFound
 from engine.records import EncoderIdentity, Model, Thumbnail
 from engine.search.spaces import FIRST_MOMENT, LINEAR
 from engine.search.transforms import AUTO
@@ -109,13 +109,14 @@ class Engine(Ingesting, Evaluating, Learning):
 
         Called by itself every ``settings.refresh_interval`` seconds.
         """
-        before = self._fast
-        try:
-            fresh = {key: self._fast_plan(*key) for key in before}
-        except EngineError:  # for example, its transform is gone: whoever searches by it hears of it
-            fresh = {}
-        if self._fast is before:  # else this process has changed something meanwhile
-            self._fast = fresh
+        with self._refreshing:  # one that began later must not be dropped for one that saw less
+            before = self._fast
+            try:
+                fresh = {key: self._fast_plan(*key) for key in list(before)}  # a search may add one meanwhile
+            except EngineError:  # for example, its transform is gone: whoever searches by it hears of it
+                fresh = {}
+            if self._fast is before:  # else this process has changed something meanwhile
+                self._fast = fresh
 
     # --- models
 
@@ -246,6 +247,8 @@ class Engine(Ingesting, Evaluating, Learning):
             for transform in self._maps.indexed(encoder_id):
                 try:
                     self._views.rebuild(encoder_id, identity, self._maps.space(transform))
+                except TransformNotFound:  # another process has just replaced it
+                    continue
                 except CorruptData as error:  # searches by it say so; the other indexes do not wait for it
                     log.warning("%s", error)
             if self._has_linear(encoder_id, identity):

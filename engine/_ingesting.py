@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine._collection import Collection
-from engine.errors import EngineError, ModelNotFound
+from engine.errors import EngineError, ModelNotFound, StorageError
 from engine.ingest import IngestResult, OnProgress, ingest_source
 from engine.ingest.bulk import arrays_to_blocks, put_blocks
 from engine.ingest.names import source_to_name
@@ -23,6 +24,7 @@ from engine.storage.details import DETAILS, checked_details, checked_name
 if TYPE_CHECKING:
     from engine.encoders.protocol import Encoder
 
+log = logging.getLogger("engine.ingest")
 Strings = Sequence[str]
 
 
@@ -100,9 +102,16 @@ class Ingesting(Collection):
             opened.close()
         self._fast = {}
         if neighbours and result.changed:
-            encoder_id, _ = self._catalog.encoder_by_name(identity.name)
-            self._complete(encoder_id, identity, only=result.model.id)
+            self._complete_soon(identity, result.model.id)
         return result
+
+    def _complete_soon(self, identity: EncoderIdentity, model_id: int) -> None:
+        """A new model's list of similar models: the model is committed, so what fails now waits until it is asked for."""
+        try:
+            encoder_id, _ = self._catalog.encoder_by_name(identity.name)
+            self._complete(encoder_id, identity, only=model_id)
+        except StorageError as error:
+            log.warning("similar models will be computed when they are asked for: %s", error)
 
     def ingest_statistics(
         self,

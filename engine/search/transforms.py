@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 from collections.abc import Sequence
@@ -28,6 +29,8 @@ from engine.storage import Catalog, Transforms
 log = logging.getLogger("engine.search")
 AUTO = "auto"
 ANY = "any"
+ATTEMPTS = 5
+"""To read a whitening that other processes keep replacing."""
 LEARNED = (FIRST_MOMENT, GAUSSIAN)
 """The rules that a learned transform can serve."""
 
@@ -46,6 +49,7 @@ class Maps:
         self.catalog = catalog
         self.transforms = transforms
         self._spaces: dict[str, Space] = {}
+        self._whitenings: dict[str, tuple[Transform, Whitening]] = {}
         self._covariance_maps: dict[str, CovarianceMap] = {}
         self._pooled: dict[str, Shrinkage] = {}
         self._linear: dict[str, tuple[float, Space]] = {}
@@ -100,8 +104,11 @@ class Maps:
         """
         space = self._spaces.get(transform.checksum)
         if space is None or space.transform != transform.name:
-            space = arrays_to_space(transform, self.transforms.arrays(transform))
+            arrays = self.transforms.arrays(transform)
+            space = arrays_to_space(transform, arrays)
             self._spaces[transform.checksum] = space
+            if transform.method == WHITENED:
+                self._whitenings[transform.checksum] = transform, Whitening.from_arrays(arrays)
         return space
 
     def covariance_map(self, transform: Transform) -> CovarianceMap:
@@ -119,21 +126,40 @@ class Maps:
     def whitened(self, encoder_id: int, identity: EncoderIdentity, *, exactly: bool = False) -> Space:
         """The whitened space of a collection, fitted when there is none or the collection has outgrown it.
 
-        ``exactly`` fits it again as soon as any statistics have changed.
+        ``exactly`` fits it again as soon as any statistics have changed. One that is outgrown serves on where the new
+        one cannot be stored: a search needs no right to write.
 
         Raises:
             MissingStatistics: there are fewer than two models, or none with a covariance.
         """
         with self._lock:
-            whitening = active_whitening(self.transforms, encoder_id)
-            if whitening is not None:
-                stale = not is_fitted_to(whitening, self.catalog) if exactly else is_outgrown(whitening, self.catalog)
-                try:
-                    if not stale:
-                        return self.space(whitening)
-                except (CorruptData, TransformNotFound) as error:  # the latter: another process has just replaced it
-                    log.warning("%s; fitting it again", error)
+            for _ in range(ATTEMPTS):
+                with contextlib.suppress(TransformNotFound):  # another process has just replaced it
+                    return self._whitened(encoder_id, identity, exactly)
+            return self._whitened(encoder_id, identity, exactly)
+
+    def _whitened(self, encoder_id: int, identity: EncoderIdentity, exactly: bool) -> Space:
+        outgrown = None
+        whitening = active_whitening(self.transforms, encoder_id)
+        if whitening is not None:
+            stale = not is_fitted_to(whitening, self.catalog) if exactly else is_outgrown(whitening, self.catalog)
+            try:
+                if not stale:
+                    return self.space(whitening)
+                outgrown = None if exactly else self.space(whitening)
+            except CorruptData as error:
+                log.warning("%s; fitting it again", error)
+        try:
             return self.space(collection_to_whitening(self.catalog, self.transforms, encoder_id, identity))
+        except StorageError as error:
+            if outgrown is None:
+                raise
+            log.warning("a whitening that the collection has outgrown serves on: %s", error)
+            return outgrown
+
+    def _whitening_of(self, space: Space) -> tuple[Transform, Whitening]:
+        """The whitening behind its space, as it was read with it: what is stored may have been replaced meanwhile."""
+        return self._whitenings[space.version]
 
     def linear(self, encoder_id: int, identity: EncoderIdentity, weight: float) -> Space:
         """The space in which densities of covariances shrunk by ``weight`` are inner products.
@@ -141,10 +167,9 @@ class Maps:
         Raises:
             MissingStatistics: there are fewer than two models, or none with a covariance.
         """
-        transform = self.transforms.get(str(self.whitened(encoder_id, identity).transform))
+        transform, whitening = self._whitening_of(self.whitened(encoder_id, identity))
         found = self._linear.get(transform.checksum)
         if found is None or found[0] != weight or found[1].transform != transform.name:
-            whitening = Whitening.from_arrays(self.transforms.arrays(transform))
             found = self._linear[transform.checksum] = weight, whitening_to_linear(transform, whitening, weight)
         return found[1]
 
@@ -161,12 +186,13 @@ class Maps:
         except MissingStatistics:
             return None
         except StorageError as error:
+            if active_whitening(self.transforms, encoder_id) is not None:
+                raise  # the database went away meanwhile: that is no reason to score by another rule
             log.warning("densities use each model's own covariance alone: %s", error)
             return None
         found = self._pooled.get(space.version)
         if found is None or found.weight != weight:
-            arrays = self.transforms.arrays(self.transforms.get(str(space.transform)))
-            pooled = Whitening.from_arrays(arrays).covariance()
+            pooled = self._whitening_of(space)[1].covariance()
             found = self._pooled[space.version] = Shrinkage(pooled, weight, space.version)
         return found
 

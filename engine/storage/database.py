@@ -82,6 +82,9 @@ class Database:
             if not self.path.parent.is_dir():
                 raise DatabaseNotFound(f"the folder {self.path.parent} is not there", hint="create the folder first")
         self._engine = self._connectable(settings, create=create)
+        self._reader = self._engine
+        if not self.is_sqlite:  # else each statement would see what was committed before it, and not before the first
+            self._reader = self._engine.execution_options(isolation_level="REPEATABLE READ")
 
     @property
     def is_sqlite(self) -> bool:
@@ -124,7 +127,7 @@ class Database:
     @contextmanager
     def read(self) -> Iterator[Session]:
         """A read transaction: one consistent view."""
-        with self.translated(), Session(self._engine) as session:
+        with self.translated(), Session(self._reader) as session:
             yield session
 
     @contextmanager
@@ -172,6 +175,7 @@ class Database:
         if "no such table" in low or "does not exist" in low:
             return DatabaseNotFound(where, hint=f"run: engine init --database {self.shown_url}")
         if "readonly" in low or "read-only" in low:
+            self._engine.dispose()  # a connection to a file that could not be written stays so, whatever its mode now
             return StorageError(where, hint="make the file and its folder writable")
         if "unable to open" in low:
             return StorageError(where, hint="check that the path is a file that can be read")

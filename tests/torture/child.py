@@ -1,8 +1,8 @@
 """The worker: a process that works on a collection, says after each call that it returned, and can be killed anywhere.
 
 Besides being killed from outside, it can end itself by SIGKILL at its n-th *boundary*: before and after each SQL
-statement and each commit, and before and after each call that syncs, renames, makes or removes a file. Windows of
-microseconds between two writes are hit that way, which random moments miss.
+statement and each commit, before and after each call that syncs, renames, makes or removes a file, and after each batch of
+samples. Windows of microseconds between two writes are hit that way, which random moments miss.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from engine.config import Settings
 from engine.errors import EngineError
 from tests.torture.operations import DO, Bench, Operation, compact_soon, fold_behind
 
-SQL, COMMIT, FILE = "statements", "commits", "file calls"
+SQL, COMMIT, FILE, BATCH = "statements", "commits", "file calls", "batches"
 FILE_CALLS = ("fsync", "replace", "rename", "unlink", "mkdir", "rmdir")
 
 
@@ -98,7 +98,7 @@ def work(
         fold_behind()
     place = -1
     try:
-        bench = Bench(url, settings)
+        bench = Bench(url, settings, lambda *_: boundaries.step(BATCH))
         bench.open()
         _say(says, "open")
         for place, op in enumerate(plan):

@@ -14,6 +14,7 @@ from typing import Any
 
 from engine import Engine
 from engine.config import Settings
+from engine.ingest import OnProgress
 from tests.torture import content
 
 BLOCK = 8
@@ -51,10 +52,11 @@ class Operation:
 
 @dataclass
 class Bench:
-    """What a worker has: the open collection, and how to open it again."""
+    """What a worker has: the open collection, how to open it again, and whom to tell of samples that are merged."""
 
     url: str
     settings: Settings
+    on_progress: OnProgress | None = None
     eng: Engine = field(init=False)
 
     def open(self) -> None:
@@ -88,8 +90,9 @@ def _features(bench: Bench, op: Operation) -> None:
 
 
 def _pictures(bench: Bench, op: Operation) -> None:
-    folder, _, *tags = op.extra
-    bench.eng.ingest(folder, name=op.names[0], tags=tags)
+    source, count, *tags = op.extra
+    drawn: dict[str, Any] = {"samples": int(count), "trust": True} if source.startswith("python:") else {}
+    bench.eng.ingest(source, name=op.names[0], tags=tags, on_progress=bench.on_progress, **drawn)
 
 
 def _bulk(bench: Bench, op: Operation) -> None:

@@ -124,7 +124,8 @@ def _take(truth: Truth, row: Any, tags: tuple[str, ...]) -> None:
         covariance = lower + np.tril(lower, -1).T
     elif packed is not None:
         truth.broken.append(f"{row.name}: the covariance has another size than the mean")
-    fields = {"author": row.author, "license": row.license, "base_model": row.base_model}
+    fields = {"description": row.description, "author": row.author, "license": row.license}
+    fields["base_model"] = row.base_model
     truth.rows[row.name] = Row(
         row.id, row.name, row.description, fields, tags, row.samples, row.epsilon,
         np.frombuffer(mean, "<f4").astype(np.float64), covariance, (mean, packed),
