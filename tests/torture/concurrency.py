@@ -252,5 +252,3 @@ def judge(url: str, settings: Settings, history: History, tally: Tally) -> None:
     tally.losses += found.losses
     tally.wrong += found.wrong
     tally.untyped += found.untyped
-
-
