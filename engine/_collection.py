@@ -18,6 +18,7 @@ from engine.storage import Catalog, Database, Neighbours, Transforms
 
 if TYPE_CHECKING:
     from engine.encoders.protocol import Encoder
+    from engine.encoders.together import TogetherEncoder
 
 FastKey = tuple[str | None, str, str, str | None, str | None]
 """Encoder, modality, method, transform and shortlist space of ``search_vectors``."""
@@ -47,6 +48,7 @@ class Collection:
         card = Card(settings.rerank_device, settings.card_factor_bytes) if on_card else None
         self._evidence = Evidence(self._catalog, settings.factor_cache_bytes, files, card)
         self._encoders: dict[str, Encoder] = {}
+        self._together: dict[str, TogetherEncoder] = {}
         self._fast: dict[FastKey, Plan] = {}
         self._loading = threading.Lock()
         self._refreshing = threading.Lock()
@@ -119,6 +121,7 @@ class Collection:
         )
 
     def _matching_encoder(self, identity: EncoderIdentity) -> Encoder:
+        """The encoder of queries: that which made the statistics, shared by threads if the settings say so."""
         encoder = self._load(identity.name)
         if encoder.identity.fingerprint != identity.fingerprint:
             raise EncoderMismatch(
@@ -126,7 +129,14 @@ class Collection:
                 f"the collection's statistics ({identity.fingerprint[:12]})",
                 hint="install the version that made the collection, or ingest the models again",
             )
-        return encoder
+        if not self.settings.encode_together:
+            return encoder
+        from engine.encoders.together import TogetherEncoder
+
+        with self._loading:
+            if identity.name not in self._together:
+                self._together[identity.name] = TogetherEncoder(encoder)
+            return self._together[identity.name]
 
 
 def _index_root(database: Database, settings: Settings, collection: str) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import Callable
 from functools import partial
 from types import TracebackType
@@ -14,15 +15,21 @@ from engine._evaluating import Evaluating
 from engine._ingesting import Ingesting
 from engine._learning import Learning
 from engine.config import DEFAULT_ENCODER, Settings
-from engine.errors import Conflict, EngineError, MissingStatistics, TransformNotFound
+from engine.errors import Conflict, CorruptData, EngineError, MissingStatistics, TransformNotFound
 from engine.records import EncoderIdentity, Model, Thumbnail
 from engine.search.spaces import FIRST_MOMENT, LINEAR
 from engine.search.transforms import AUTO
 from engine.storage import Catalog, Database, migrate
 from engine.storage.filters import Where
+from engine.storage.keys import Keys
+from engine.storage.paging import ModelPage, models_page
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+
+    from engine.doctor import Finding
+
+log = logging.getLogger("engine.search")
 
 
 class Engine(Ingesting, Evaluating, Learning):
@@ -83,6 +90,8 @@ class Engine(Ingesting, Evaluating, Learning):
         """Publish the index's snapshot if it is stale, keep the factors that were made, and close the database."""
         if self._follower is not None:
             self._follower.stop()
+        for encoder in self._together.values():
+            encoder.close()
         self._views.publish_stale()
         self._evidence.stores.flush()
         self._database.close()
@@ -118,6 +127,19 @@ class Engine(Ingesting, Evaluating, Learning):
             InvalidFilter
         """
         return self._catalog.models(where)
+
+    def page(
+        self, where: Where | None = None, *, sort: str = "name", limit: int = 100, cursor: str | None = None
+    ) -> ModelPage:
+        """Models that a filter admits, page by page: ``page.next`` is the cursor of the page that follows.
+
+        Args:
+            sort: ``name``, ``created_at`` or ``updated_at``; with a ``-`` before it, falling.
+
+        Raises:
+            InvalidFilter, InvalidInput
+        """
+        return models_page(self._database, where, sort=sort, limit=limit, cursor=cursor)
 
     def get(self, name: str) -> Model:
         """The model of that name.
@@ -179,6 +201,11 @@ class Engine(Ingesting, Evaluating, Learning):
             )
         return draw(dict(model.generator), count, seed, trust)
 
+    @property
+    def keys(self) -> Keys:
+        """The API keys that callers of ``engine serve`` show."""
+        return Keys(self._database)
+
     # --- encoders and the index
 
     def encoders(self) -> list[EncoderIdentity]:
@@ -218,8 +245,12 @@ class Engine(Ingesting, Evaluating, Learning):
             with contextlib.suppress(MissingStatistics):  # one model, or no covariances: the other indexes do
                 self._maps.whitened(encoder_id, identity, exactly=True)
             for transform in self._maps.indexed(encoder_id):
-                with contextlib.suppress(TransformNotFound):  # another process has just replaced it
+                try:
                     self._views.rebuild(encoder_id, identity, self._maps.space(transform))
+                except TransformNotFound:  # another process has just replaced it
+                    continue
+                except CorruptData as error:  # searches by it say so; the other indexes do not wait for it
+                    log.warning("%s", error)
             if self._has_linear(encoder_id, identity):
                 with contextlib.suppress(MissingStatistics):
                     space = self._maps.linear(encoder_id, identity, self.settings.shrinkage)
@@ -240,10 +271,47 @@ class Engine(Ingesting, Evaluating, Learning):
         many = wanted == AUTO and self._catalog.statistics_count(encoder_id) > self.settings.shortlist
         return wanted == LINEAR or many or self._views.has(encoder_id, identity, LINEAR)
 
-    def doctor(self) -> list[Any]:
-        """Compare database and index, id by id and by checksum: a list of ``Finding``."""
-        from engine.search.doctor import examine
+    def doctor(
+        self, *, repair: bool = False, on_progress: Callable[[str, int, int], None] | None = None
+    ) -> list[Finding]:
+        """Compare everything stored with everything derived from it, id by id and by checksum.
 
-        return examine(
-            self._database, self._catalog, self._views, self._neighbours, self._maps, self.settings.shrinkage
-        )
+        Database, transforms, index snapshots, files of factors and samples, lists of similar models, previews and
+        checkpoints. Damage to one model's stored statistics concerns that model alone: whatever reads what is damaged
+        leaves it out.
+
+        Args:
+            repair: make again, from the database, whatever is derived and damaged or behind, and examine again. The
+                findings that this has mended come first, with ``repaired`` true. Nothing is changed in the statistics.
+            on_progress: called with (stage, done, total).
+
+        Returns:
+            What was found; nothing where all is well.
+        """
+        from engine.doctor import Makers, Parts, examine
+        from engine.doctor import repair as mend
+
+        parts = Parts(
+            self._database, self._catalog, self._views, self._evidence, self._neighbours, self._maps, self.settings
+        )  # fmt: skip
+        if not repair:
+            return examine(parts, on_progress)
+        encoders = self._catalog.encoders()
+
+        def lists(encoder_id: int) -> None:
+            told = None if on_progress is None else partial(on_progress, "similar models")
+            self._complete(encoder_id, encoders[encoder_id], on_progress=told)
+
+        def records(encoder_id: int) -> None:
+            view = self._views.current(encoder_id, encoders[encoder_id])
+            toward = self._maps.shrinkage(encoder_id, encoders[encoder_id], self.settings.shrinkage)
+            self._evidence.stores.verify(view, toward)
+            self._evidence.stores.build(view, toward, on_progress)
+
+        def agreement(encoder_id: int) -> None:
+            self._measure_agreement(encoder_id, encoders[encoder_id])
+
+        try:
+            return mend(parts, Makers(lists, records, agreement), on_progress)
+        finally:
+            self._fast = {}

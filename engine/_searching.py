@@ -279,6 +279,15 @@ class Searching(Collection):
             self._mended(view, error)
             return model_id, self._views.current(encoder_id, identity).index.vectors(np.array([model_id]))[0]
 
+    def records(self, ids: NDArray[np.int64], scores: NDArray[np.float32]) -> list[Hit]:
+        """What ``search_vectors`` found for one query, ``(k,)`` each, with the models' records.
+
+        Missing answers and models that are gone by now are left out.
+        """
+        models = self._catalog.models_by_id(int(i) for i in ids if i >= 0)
+        found = [(models[int(i)], float(score)) for i, score in zip(ids, scores, strict=True) if int(i) in models]
+        return [Hit(rank, model.name, score, model) for rank, (model, score) in enumerate(found, 1)]
+
     def _hits(
         self,
         ranking: Ranking,

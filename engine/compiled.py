@@ -22,14 +22,19 @@ def _address_as_pointer(context: Any, address: Any) -> Any:
     return types.voidptr(address), generate
 
 
+def ask_for(builder: Any, address: Any) -> None:
+    """Emit a prefetch of the cache line at an address, an LLVM value."""
+    number, place = ir.IntType(32), builder.inttoptr(address, cgutils.voidptr_t)
+    kind = ir.FunctionType(ir.VoidType(), [cgutils.voidptr_t, number, number, number])
+    function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
+    builder.call(function, [place, number(0), number(3), number(1)])  # to read, into all caches, data
+
+
 def _prefetch_address(context: Any, address: Any) -> Any:
     """Ask for the cache line at an address."""
 
     def generate(target: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        number, place = ir.IntType(32), builder.inttoptr(arguments[0], cgutils.voidptr_t)
-        kind = ir.FunctionType(ir.VoidType(), [cgutils.voidptr_t, number, number, number])
-        function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
-        builder.call(function, [place, number(0), number(3), number(1)])  # to read, into all caches, data
+        ask_for(builder, arguments[0])
         return target.get_dummy_value()
 
     return types.void(address), generate

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -91,6 +91,8 @@ class Settings:
     """Seconds one batch of an external generator may take."""
     index_folder: str | None = None
     """Where index snapshots live. Default: beside a SQLite file, else in the user's cache folder."""
+    encode_together: bool = False
+    """Whether queries of several threads are encoded in one batch, and texts are remembered; `engine serve` does it."""
     device: str = "auto"
     """Torch device for encoders: ``auto``, ``cpu``, ``cuda``, ``cuda:1`` …"""
 
@@ -137,7 +139,7 @@ class Settings:
             text = environment.get(f"ENGINE_{field.name.upper()}")
             if text is None:
                 continue
-            kind = {"int": int, "float": float}.get(str(field.type), str)
+            kind = KINDS.get(str(field.type), str)
             try:
                 values[field.name] = kind(text)
             except ValueError as exc:
@@ -146,6 +148,17 @@ class Settings:
                     hint="unset it or give a number",
                 ) from exc
         return cls(**values)  # type: ignore[arg-type]
+
+
+def _truth(text: str) -> bool:
+    known = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
+    if text.lower() not in known:
+        raise ValueError(text)
+    return known[text.lower()]
+
+
+KINDS: Mapping[str, Callable[[str], object]] = {"int": int, "float": float, "bool": _truth}
+"""How a setting is read, by its type's name."""
 
 
 def cache_folder() -> Path:

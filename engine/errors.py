@@ -13,7 +13,8 @@
      │    ├── EncoderNotFound
      │    ├── DatabaseNotFound
      │    ├── SourceNotFound
-     │    └── TransformNotFound
+     │    ├── TransformNotFound
+     │    └── KeyNotFound
      ├── Conflict                       a name that is taken, statistics of another encoder
      │    ├── DuplicateName
      │    └── EncoderMismatch
@@ -59,6 +60,7 @@ __all__ = [
     "InvalidManifest",
     "InvalidQuery",
     "InvalidStatistics",
+    "KeyNotFound",
     "MissingDependency",
     "MissingStatistics",
     "MissingWeights",
@@ -135,6 +137,10 @@ class SourceNotFound(NotFound):
 
 class TransformNotFound(NotFound):
     """No transform of that name is in the collection."""
+
+
+class KeyNotFound(NotFound):
+    """No API key of that id is in the collection."""
 
 
 class Conflict(EngineError):

@@ -2,14 +2,15 @@
 
 Up to ``IN_SQL`` models, moments are blobs in an SQLite collection; above that they do not fit a disk, and
 ``covariances`` makes each from its model's number in place of SQL, as the report says. Covariances are each model's own
-(no shrinkage), as in the papers. ``POOL`` queries are asked in turn; the factors of their candidates lie in a factor
-store's mapped file, read and verified once before the clock starts. Truth, where there are few enough models, is the
-float64 density of all of them.
+(no shrinkage), as in the papers; rows that say *shrunk* draw them toward what the models share, as the engine does
+by default, which lets more candidates be dropped early. ``POOL`` queries are asked in turn; the factors of their
+candidates lie in a factor store's mapped file, read and verified once before the clock starts. Truth, where there are
+few enough models, is the float64 density of all of them, without shrinkage.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -26,16 +27,20 @@ from engine.bench.data import Drawn
 from engine.bench.machine import bandwidth, gpu, resident_bytes, trim
 from engine.bench.measure import recall
 from engine.bench.timing import Entrant, in_turns, percentiles
+from engine.config import Settings
 from engine.index import ByteCache, FactorKey, FactorStore, FlatIndex
 from engine.index.choose import suited
 from engine.records import Statistics
-from engine.scores import feature_to_rotated, statistics_to_packed
+from engine.scores import Shrinkage, feature_to_rotated, statistics_to_packed
 from engine.scores import packed_density as rule
 from engine.scores.gaussian_density import LOG_2PI
 from engine.scores.packed_density import distances_at
 
 IN_SQL, TRUE_UP_TO = 10_000, 10_000
 POOL, CANDIDATES, K, FEW, RECALL = 40, 100, 10, 10, 0.95
+SHARED = 200
+"""Models whose covariances make what others are drawn toward."""
+SHRUNK = "shrunk"
 AT_ONCE = 300
 """Models whose whole covariances are put into one torch distribution, as the papers' code does it."""
 BLOCK = 500
@@ -79,30 +84,17 @@ class Work:
         self.count = min(CANDIDATES, self.n)
         self.nearest = [self.index.search(q[None], self.count, recall=RECALL)[1][0].tolist() for q in queries]
         wanted = list(dict.fromkeys(i for ids in self.nearest for i in ids))
-        key = FactorKey("bench", cell.data, self.d, "", "", "")
-        budget = len(wanted) * rule.record_bytes(self.d)
-        self.store = FactorStore(folder / "factors", key, budget=budget, memory=ByteCache(0))
-        self.store.start(rule.statistics_to_rotation(map(made.statistics, wanted[: 2 * CANDIDATES])))
-        self.versions = dict.fromkeys(wanted, 1)
-        self.factor_ms = self._fill(wanted)
-        self.store.find(np.array(wanted), np.ones(len(wanted), np.int64), lambda ids: {})
+        self.own = Factors(folder / "factors", cell.data, self.d, wanted, self._statistics, None)
         self.resident = (resident_bytes() or 0) - before
+        self.shrunk = Factors(folder / "shrunk", cell.data, self.d, wanted, self._statistics, self._shrinkage(wanted))
         self.bandwidth = bandwidth()["best"]
         self.done: list[Entrant] = []
 
-    def _fill(self, wanted: list[int]) -> float:
-        """Write the candidates' factors; milliseconds a model, without writing and without making its covariance."""
-        spent = 0.0
-        rotation = self.store.rotation
-        assert rotation is not None
-        for start in range(0, len(wanted), BLOCK):
-            records = {}
-            for i, statistics in self._statistics(wanted[start : start + BLOCK]):
-                started = perf_counter()
-                records[i] = statistics_to_packed(statistics, rotation).record
-                spent += perf_counter() - started
-            self.store.append(records, self.versions)
-        return 1e3 * spent / len(wanted)
+    def _shrinkage(self, wanted: list[int]) -> Shrinkage:
+        """Toward the mean of some models' covariances, as heavily as the engine does by default."""
+        some = wanted[:SHARED]
+        shared = np.sum([self.made.covariance(i) for i in some], axis=0, dtype=np.float64) / len(some)
+        return Shrinkage(shared, Settings().shrinkage, "bench")
 
     def _statistics(self, models: list[int]) -> Iterable[tuple[int, Statistics]]:
         """From SQL where they are there, else made."""
@@ -149,8 +141,10 @@ class Work:
             return [density(self._kept[i], query) for i in few[number % POOL]]
 
         found = [
-            Entrant("shortlist and packed factors", self._searched),
-            Entrant("packed factors alone", lambda number: self._ranked(number, self.nearest[number % POOL])),
+            Entrant("shortlist and packed factors", lambda number: self._searched(number, self.own)),
+            Entrant("packed factors alone", lambda number: self._ranked(number, self.own)),
+            Entrant(f"shortlist and packed factors, {SHRUNK}", lambda number: self._searched(number, self.shrunk)),
+            Entrant(f"packed factors alone, {SHRUNK}", lambda number: self._ranked(number, self.shrunk)),
             Entrant("SciPy solve_triangular, factors kept", by_scipy),
             Entrant("torch MultivariateNormal, kept", by_torch),
             Entrant("torch MultivariateNormal, made for the query", by_torch_made),
@@ -168,18 +162,12 @@ class Work:
         self.done = found
         return found
 
-    def _searched(self, number: int) -> Any:
+    def _searched(self, number: int, factors: Factors) -> Any:
         query = self.queries[number % POOL]
-        return self._ranked(number, self.index.search(query[None], self.count, recall=RECALL)[1][0])
+        return factors.best(self.index.search(query[None], self.count, recall=RECALL)[1][0], query)
 
-    def _ranked(self, number: int, ids: Any) -> Any:
-        rotation = self.store.rotation
-        assert rotation is not None
-        places = np.asarray(ids, np.int64)
-        found = self.store.find(places, np.ones(len(places), np.int64), lambda missing: {})
-        turned = feature_to_rotated(rotation, self.queries[number % POOL])
-        distances, _ = distances_at(found.addresses, turned, K)
-        return places[np.argsort(distances, kind="stable")[:K]]
+    def _ranked(self, number: int, factors: Factors) -> Any:
+        return factors.best(np.asarray(self.nearest[number % POOL], np.int64), self.queries[number % POOL])
 
     def _papers(self, device: str) -> Entrant:
         """Every model's density at once, float32, factors kept, synchronised."""
@@ -224,8 +212,8 @@ class Work:
             row["over_floor"] = row["p50_ms"] / row["floor_ms"]
             row["ms_a_candidate"] = row["p50_ms"] / scored
             if entrant.name.startswith("shortlist"):
-                row |= {"resident_bytes": self.resident, "factor_ms": self.factor_ms}
-            if scored != FEW and truth is not None:
+                row |= {"resident_bytes": self.resident, "factor_ms": self.own.factor_ms}
+            if scored != FEW and truth is not None and not entrant.name.endswith(SHRUNK):
                 answers = np.stack(entrant.answers)
                 order = np.arange(len(answers)) % POOL
                 row["recall"] = recall(answers, truth[order], K)
@@ -249,6 +237,56 @@ class Work:
         """Close the collection."""
         if self.engine is not None:
             self.engine.close()
+
+
+class Factors:
+    """A factor store with the records of all candidates, read and verified once."""
+
+    def __init__(
+        self,
+        folder: Path,
+        data: str,
+        dimension: int,
+        wanted: list[int],
+        statistics: Callable[[list[int]], Iterable[tuple[int, Statistics]]],
+        shrinkage: Shrinkage | None,
+    ) -> None:
+        key = FactorKey("bench", data, dimension, "", shrinkage.version if shrinkage else "", "")
+        budget = len(wanted) * rule.record_bytes(dimension)
+        self.store = FactorStore(folder, key, budget=budget, memory=ByteCache(0))
+        self.store.start(rule.statistics_to_rotation(item for _, item in statistics(wanted[: 2 * CANDIDATES])))
+        self.factor_ms = self._fill(wanted, statistics, shrinkage)
+        """A model, without writing and without making its covariance."""
+        self.store.find(np.array(wanted), np.ones(len(wanted), np.int64), lambda ids: {})
+
+    def _fill(
+        self,
+        wanted: list[int],
+        statistics: Callable[[list[int]], Iterable[tuple[int, Statistics]]],
+        shrinkage: Shrinkage | None,
+    ) -> float:
+        spent, rotation = 0.0, self.rotation
+        for start in range(0, len(wanted), BLOCK):
+            records = {}
+            for i, found in statistics(wanted[start : start + BLOCK]):
+                started = perf_counter()
+                records[i] = statistics_to_packed(found, rotation, shrinkage).record
+                spent += perf_counter() - started
+            self.store.append(records, dict.fromkeys(wanted, 1))
+        return 1e3 * spent / len(wanted)
+
+    @property
+    def rotation(self) -> Any:
+        """The shared basis ``(d, d)``."""
+        rotation = self.store.rotation
+        assert rotation is not None
+        return rotation
+
+    def best(self, places: Any, query: Any) -> Any:
+        """The ``K`` candidates of highest density."""
+        found = self.store.find(places, np.ones(len(places), np.int64), lambda missing: {})
+        distances, _ = distances_at(found.addresses, feature_to_rotated(self.rotation, query), K)
+        return places[np.argsort(distances, kind="stable")[:K]]
 
 
 def density(kept: Any, query: Any) -> float:

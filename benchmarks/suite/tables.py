@@ -120,7 +120,8 @@ def density_table(results: Sequence[Result]) -> Table:
     """One row a way of scoring, collection and size."""
     table = Table(
         "suite_density", "Gaussian density",
-        "Milliseconds a query, one thread, each model's own covariance. *Scored*: densities that a query computes. "
+        "Milliseconds a query, one thread, each model's own covariance, or drawn toward what all share where it says "
+        "*shrunk*, as the engine does by default. *Scored*: densities that a query computes. "
         "*Moments*: from blobs in SQL, or, where these do not fit the disk, made from the model's number in place of "
         "SQL. *Floor*: reading the scored models' packed factors (full squares where all are scored at once) at the "
         "measured bandwidth; a re-ranking that drops candidates early can lie below it. Recall and top-1 against "

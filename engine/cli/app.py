@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from engine import __version__
-from engine.cli import bench, collection, database, draw, evaluate, index, ingest, learn, models, search
+from engine.cli import bench, collection, database, draw, evaluate, index, ingest, learn, models, search, serve
 from engine.cli.group import App, version_option
 
 app = App(
@@ -34,7 +34,7 @@ version_option(app, __version__)
 for command in (
     collection.init, ingest.ingest, models.list_models, models.show, models.update, models.remove,
     search.search, search.similar, evaluate.evaluate, learn.learn, learn.transforms, draw.draw, collection.encoders,
-    index.index, collection.doctor, database.database, bench.bench,
+    index.index, collection.doctor, database.database, serve.serve, serve.keys, bench.bench,
 ):  # fmt: skip
     app.add_command(command)
 

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from engine.cli.failures import PARTIAL
 from engine.cli.options import open_collection, shared
-from engine.cli.output import say, show_json
+from engine.cli.output import printable, say, show_json
+from engine.cli.progress import StageProgress
 from engine.cli.table import Column, show_facts, show_table
 from engine.config import DEFAULT_ENCODER, Settings
 from engine.errors import DatabaseNotFound
+
+if TYPE_CHECKING:
+    from engine.doctor import Finding
 
 
 @click.command()
@@ -90,26 +94,45 @@ def encoders(url: str, as_json: bool) -> None:
 
 
 @click.command()
+@click.option("--repair", is_flag=True, help="Make again, from the database, whatever is derived from it and damaged.")
 @shared
-def doctor(url: str, as_json: bool) -> None:
-    """Check the database, the index and the lists of similar models against one another.
+def doctor(url: str, as_json: bool, repair: bool) -> None:
+    """Check the database and everything that is derived from it against one another, id by id and by checksum.
 
-    Ends with exit code 3 if stored data is damaged; what is only behind is mended by itself when it is needed.
+    Database, transforms, index snapshots, files of factors and samples, lists of similar models, previews and
+    checkpoints. Each damage is named by its file or model, with the command that mends it. --repair mends what can be
+    made again; damaged statistics are kept as they are, and their model is left out of what reads them until it is
+    ingested again.
+
+    Ends with exit code 3 if there is damage that was not repaired; what is only behind is mended by itself when it is
+    needed.
 
     \b
     Example:
       engine doctor
+      engine doctor --repair
     """
-    with open_collection(url) as eng:
-        findings = eng.doctor()
+    with open_collection(url) as eng, StageProgress() as progress:
+        findings = eng.doctor(repair=repair, on_progress=progress)
     if as_json:
-        show_json({"findings": [{"severity": f.severity, "what": f.what, "repair": f.repair} for f in findings]})
+        show_json({"findings": [_finding_to_json(finding) for finding in findings]})
     elif findings:
         for finding in findings:
-            colour = "red" if finding.severity == "damage" else "yellow"
-            click.echo(f"{click.style(finding.severity, fg=colour)}: {finding.what}")
-            click.echo(f"  repair: {finding.repair}")
+            _show_finding(finding)
     else:
         click.echo("all is well")
-    if any(finding.severity == "damage" for finding in findings):
+    if any(finding.severity == "damage" and not finding.repaired for finding in findings):
         raise click.exceptions.Exit(PARTIAL)
+
+
+def _finding_to_json(finding: Finding) -> dict[str, Any]:
+    return {name: getattr(finding, name) for name in ("severity", "what", "repair", "repaired")}
+
+
+def _show_finding(finding: Finding) -> None:
+    if finding.repaired:
+        click.echo(f"{click.style('repaired', fg='green')}: {printable(finding.what)}")
+        return
+    colour = "red" if finding.severity == "damage" else "yellow"
+    click.echo(f"{click.style(finding.severity, fg=colour)}: {printable(finding.what)}")
+    click.echo(f"  repair: {printable(finding.repair)}")

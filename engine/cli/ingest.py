@@ -14,9 +14,9 @@ from engine.cli.failures import PARTIAL
 from engine.cli.options import encoder_option, open_collection, shared
 from engine.cli.output import printable, say, show_json
 from engine.cli.progress import IngestProgress, StageProgress
-from engine.cli.shapes import outcomes_to_json
 from engine.cli.table import Column, show_table
 from engine.errors import DuplicateName, EngineError, InvalidInput
+from engine.shapes import outcomes_to_json
 
 if TYPE_CHECKING:
     from engine import Engine

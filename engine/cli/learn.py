@@ -11,8 +11,8 @@ from engine.cli.group import Group
 from engine.cli.options import encoder_option, open_collection, shared
 from engine.cli.output import show_json
 from engine.cli.progress import StageProgress
-from engine.cli.shapes import transform_to_json
 from engine.cli.table import Column, show_table
+from engine.shapes import transform_to_json
 
 if TYPE_CHECKING:
     from engine.records import Transform

@@ -12,8 +12,8 @@ from engine.cli.details import detail_options, given_details
 from engine.cli.failures import ERROR
 from engine.cli.options import open_collection, shared, where_option
 from engine.cli.output import plain, say, show_json
-from engine.cli.shapes import model_to_json
 from engine.cli.table import Column, show_facts, show_table
+from engine.shapes import model_to_json
 
 if TYPE_CHECKING:
     from engine.records import Model

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -43,11 +44,11 @@ def shared(command: Command) -> Command:
     return database_option(json_option(command))
 
 
-def open_collection(url: str) -> Engine:
-    """The collection at a URL, with the settings of the environment."""
+def open_collection(url: str, **changed: Any) -> Engine:
+    """The collection at a URL, with the settings of the environment but for those that are given."""
     from engine import Engine
 
-    return Engine.open(url, settings=Settings.from_environment())
+    return Engine.open(url, settings=replace(Settings.from_environment(), **changed))
 
 
 def value_to_pairs(ctx: click.Context, option: click.Parameter, values: tuple[str, ...]) -> list[tuple[str, str]]:

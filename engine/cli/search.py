@@ -16,9 +16,9 @@ from engine.cli.options import (
     where_option,
 )
 from engine.cli.output import say, show_json
-from engine.cli.shapes import hits_to_json
 from engine.cli.table import Column, show_table
 from engine.config import SHORTLIST_SPACES, Settings
+from engine.shapes import hits_to_json
 
 if TYPE_CHECKING:
     from engine.records import Hits

@@ -89,9 +89,37 @@ def read_directory(root: Path, key: FactorKey) -> Directory | None:
         CorruptData: it is damaged, or was written by another version of the engine.
     """
     found = _read(root)
-    if found is None or found[0]["key"] != asdict(key):
-        return None
-    said, entries = found
+    return None if found is None or found[0]["key"] != asdict(key) else _directory(root, *found)
+
+
+def read_any_directory(root: Path) -> Directory | None:
+    """The published directory, whatever its key; None where there is none.
+
+    Raises:
+        CorruptData: as ``read_directory``.
+    """
+    found = _read(root)
+    return None if found is None else _directory(root, *found)
+
+
+def damaged_records(root: Path, directory: Directory) -> Iterator[int]:
+    """The ids of models whose records do not match their checksums. Reads all of them, one after another."""
+    basis = rotation_digest(directory.rotation)
+    maps = {name: map_segment(root, name) for name in directory.segments}
+    for entry in directory.entries:
+        mapped = maps[directory.segments[entry["segment"]]] if entry["segment"] < len(directory.segments) else None
+        start, size, model_id = int(entry["offset"]), int(entry["size"]), int(entry["id"])
+        record = None if mapped is None or start < 0 else mapped[start : start + size]
+        if record is None or len(record) != size:
+            yield model_id
+            continue
+        digest = record_digest(directory.key, basis, model_id, int(entry["change"]), record)
+        if digest != entry["digest"].tobytes():
+            yield model_id
+
+
+def _directory(root: Path, said: dict[str, Any], entries: NDArray[Any]) -> Directory:
+    key = FactorKey(**said["key"])
     try:
         basis = (root / said["rotation"]).read_bytes()
     except OSError as error:

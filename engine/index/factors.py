@@ -305,6 +305,14 @@ class FactorStore:
         with self._lock:
             self._take_in()
 
+    def verify(self) -> None:
+        """Hash every record in the file, whether it has been read before or not; damaged ones are forgotten."""
+        self.refresh()
+        table = self._table
+        table.state[table.state == GOOD] = UNREAD
+        for row in range(len(table.ids)):
+            self._verify(table, row)
+
     def __len__(self) -> int:
         return int((self._table.state != DAMAGED).sum())
 

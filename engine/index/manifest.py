@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-from dataclasses import dataclass, fields
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from engine.errors import CorruptData
 
 CURRENT = "CURRENT.json"
-FORMAT = 3
+FORMAT = 4
 
 
 @dataclass(frozen=True)
@@ -35,11 +37,22 @@ class SnapshotManifest:
     files: dict[str, str]
 
 
+def manifest_to_text(manifest: SnapshotManifest) -> str:
+    """What is written: the fields, and the SHA-256 of them."""
+    return signed(asdict(manifest))
+
+
+def signed(said: Mapping[str, Any]) -> str:
+    """JSON with its own SHA-256 in it, in place of one that was there."""
+    fields = {name: value for name, value in said.items() if name != "sha256"}
+    return json.dumps({**fields, "sha256": _digest(fields)}, indent=1)
+
+
 def read_manifest(root: Path) -> SnapshotManifest | None:
     """The current snapshot's manifest, or None if there is none.
 
     Raises:
-        CorruptData: the manifest cannot be understood.
+        CorruptData: the manifest cannot be understood, or does not match its checksum.
     """
     path = root / CURRENT
     try:
@@ -51,8 +64,10 @@ def read_manifest(root: Path) -> SnapshotManifest | None:
     if isinstance(said, dict) and isinstance(said.get("format"), int) and said["format"] != FORMAT:
         raise CorruptData(f"the index manifest {path} has format {said['format']}, this engine reads {FORMAT}")
     expected = {field.name: _TYPES[str(field.type)] for field in fields(SnapshotManifest)}
-    if not isinstance(said, dict) or said.keys() != expected.keys():
+    if not isinstance(said, dict) or said.keys() != {*expected, "sha256"}:
         raise CorruptData(f"the index manifest {path} is not one of this engine's")
+    if said.pop("sha256") != _digest(said):
+        raise CorruptData(f"the index manifest {path} does not match its checksum")
     for name, kind in expected.items():
         value = said[name]
         if not isinstance(value, kind) or isinstance(value, bool) or (isinstance(value, int) and value < 0):
@@ -62,6 +77,10 @@ def read_manifest(root: Path) -> SnapshotManifest | None:
     if not all(map(_is_plain, (said["generation"], *said["files"]))):
         raise CorruptData(f"the index manifest {path} points outside its folder")
     return SnapshotManifest(**said)
+
+
+def _digest(said: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
 
 
 _TYPES: dict[str, type] = {"int": int, "str": str, "dict[str, str]": dict}

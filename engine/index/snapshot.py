@@ -11,18 +11,16 @@ from __future__ import annotations
 import contextlib
 import errno
 import hashlib
-import json
 import os
 import shutil
 import time
 import uuid
-from dataclasses import asdict
 from pathlib import Path
 
 from engine.errors import CorruptData, DiskFull, StorageError
 from engine.index.base import FirstMomentIndex
 from engine.index.choose import KINDS
-from engine.index.manifest import CURRENT, FORMAT, SnapshotManifest, read_manifest
+from engine.index.manifest import CURRENT, FORMAT, SnapshotManifest, manifest_to_text, read_manifest
 
 __all__ = ["SnapshotManifest", "file_checksum", "load", "load_current", "publish", "read_manifest"]
 
@@ -61,7 +59,7 @@ def publish(
             generation, why,
             {name: file_checksum(folder / name) for name in index.files},
         )  # fmt: skip
-        beside.write_text(json.dumps(asdict(manifest), indent=1), encoding="utf-8")
+        beside.write_text(manifest_to_text(manifest), encoding="utf-8")
         _sync(beside)
         superseded = _current_generation(root)
         beside.replace(root / CURRENT)

@@ -9,7 +9,10 @@ from numba import carray
 from numpy.typing import NDArray
 
 from engine.compiled import LINE, compiled, pointer, prefetch
-from engine.scores.packed_kernel import AHEAD, MIDDLE
+from engine.scores.packed_kernel import MIDDLE
+
+AHEAD = 8192
+"""Bytes: how far ahead memory is asked for."""
 
 
 def _best(best: NDArray[np.float32], value: np.float32) -> None:

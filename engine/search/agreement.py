@@ -7,6 +7,7 @@ Queries are drawn near models: a fresh draw from a model's own Gaussian, of unit
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 from dataclasses import asdict, dataclass
@@ -17,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.errors import InvalidStatistics
+from engine.errors import CorruptData, InvalidStatistics
 from engine.records import Statistics
 from engine.scores import Shrinkage, unit
 from engine.scores.gaussian_density import covariance_to_cholesky, shrunk_covariance
@@ -121,7 +122,8 @@ def save_agreement(path: Path, agreement: Agreement | None) -> None:
             path.unlink(missing_ok=True)
             return
         path.parent.mkdir(parents=True, exist_ok=True)
-        beside.write_text(json.dumps(asdict(agreement)) + "\n", encoding="utf-8")
+        said = asdict(agreement)
+        beside.write_text(json.dumps({"agreement": said, "sha256": _digest(said)}) + "\n", encoding="utf-8")
         beside.replace(path)
     except OSError as error:
         log.warning("the measured agreement could not be kept: %s", error)
@@ -130,6 +132,28 @@ def save_agreement(path: Path, agreement: Agreement | None) -> None:
 def load_agreement(path: Path) -> dict[str, Any] | None:
     """What was kept, or None where nothing was, or nothing that can be read."""
     try:
-        return asdict(Agreement(**json.loads(path.read_text(encoding="utf-8"))))
-    except (OSError, ValueError, TypeError):
+        return read_agreement(path)
+    except CorruptData as error:
+        log.warning("%s", error)
         return None
+
+
+def read_agreement(path: Path) -> dict[str, Any] | None:
+    """What was kept, or None where nothing was.
+
+    Raises:
+        CorruptData: it cannot be read, or does not match its checksum.
+    """
+    try:
+        said = json.loads(path.read_text(encoding="utf-8"))
+        if said["sha256"] == _digest(said["agreement"]):
+            return asdict(Agreement(**said["agreement"]))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
+        raise CorruptData(f"the measured agreement in {path} cannot be read: {error}") from error
+    raise CorruptData(f"the measured agreement in {path} does not match its checksum")
+
+
+def _digest(agreement: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(agreement, sort_keys=True).encode()).hexdigest()

@@ -231,6 +231,17 @@ class Stores:
             samples = self._store(view, SAMPLES, "", SAMPLES, samples.budget, factors.rotation)
         self._complete(view, samples, SAMPLES, partial(self._make_samples, view, samples), 0, on_progress)
 
+    def verify(self, view: IndexView, shrinkage: Shrinkage | None) -> None:
+        """Hash every record in the files again; ``build`` makes those anew that turn out to be damaged."""
+        for store in (self.factors(view, shrinkage), self.samples(view)):
+            store.verify()
+
+    def forget(self, encoder_id: int) -> None:
+        """Let go of an encoder's stores: somebody has removed or replaced their files."""
+        with self._lock:
+            for key in [key for key in self._stores if key[0] == encoder_id]:
+                del self._stores[key]
+
     def has_files(self, view: IndexView, shrinkage: Shrinkage | None) -> bool:
         """Whether somebody has searched by densities here, or built the files: then they are kept complete."""
         return self.files is not None and len(self.factors(view, shrinkage)) > 0

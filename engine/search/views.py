@@ -70,6 +70,11 @@ class IndexViews:
         self._lock = threading.Lock()
         self._collection = catalog.facts()["id"]
 
+    @property
+    def collection(self) -> str:
+        """The id of the collection that snapshots must be of."""
+        return self._collection
+
     def folder(self, identity: EncoderIdentity, key: str = FIRST_MOMENT) -> Path:
         """Where the snapshots of that encoder and space live."""
         encoder = f"{_plain(identity.name)}-{identity.fingerprint[:12]}"

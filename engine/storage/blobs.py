@@ -60,14 +60,16 @@ def blobs_to_statistics(
     return Statistics(np.frombuffer(mean, FLOAT32).copy(), matrix, epsilon, samples)
 
 
-def blob_to_features(data: bytes, expected: str, *, dimension: int) -> NDArray[np.float32]:
-    """Stored sample features to ``(n, d)`` float32.
+def blob_to_features(data: bytes, expected: str, *, dimension: int, count: int) -> NDArray[np.float32]:
+    """Stored sample features to ``(count, d)`` float32.
 
     Raises:
         CorruptData: the checksum or the size does not hold.
     """
-    if checksum(data) != expected or len(data) % (2 * dimension):
+    if checksum(data) != expected:
         raise CorruptData("stored sample features do not match their checksum")
+    if len(data) != 2 * dimension * count:
+        raise CorruptData(f"stored sample features are not {count} of {dimension} dimensions")
     return np.frombuffer(data, FLOAT16).reshape(-1, dimension).astype(np.float32)
 
 

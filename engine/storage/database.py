@@ -7,6 +7,8 @@ visible in its own order.
 
 from __future__ import annotations
 
+import json
+import logging
 import sqlite3
 import time
 from collections.abc import Iterator
@@ -30,6 +32,7 @@ from engine.errors import (
     StorageError,
 )
 
+log = logging.getLogger("engine.storage")
 WRITE = "engine_write"
 WRITER_LOCK = 0x656E67696E65  # "engine" in ASCII: the key of the Postgres advisory lock
 
@@ -101,11 +104,14 @@ class Database:
                 raise MissingDependency(
                     "Postgres needs the package psycopg", hint="pip install 'engine[postgres]'"
                 ) from error
-        engine = create_engine(self.url, connect_args={"timeout": settings.busy_timeout})
+        engine = create_engine(
+            self.url, connect_args={"timeout": settings.busy_timeout}, json_deserializer=_text_to_json
+        )  # fmt: skip
 
         @event.listens_for(engine, "connect")
         def on_connect(connection: sqlite3.Connection, _record: Any) -> None:
             connection.isolation_level = None  # we begin transactions ourselves
+            connection.text_factory = _bytes_to_text
             for pragma in ("synchronous = FULL", "foreign_keys = ON"):
                 connection.execute(f"PRAGMA {pragma}")
             if create:  # the mode stays with the file; a file that is somebody else's is not to be changed
@@ -179,6 +185,20 @@ class Database:
     def close(self) -> None:
         """Close every pooled connection."""
         self._engine.dispose()
+
+
+def _text_to_json(text: str) -> Any:
+    """What a JSON column holds; nothing where it is damaged: one model's description must not stop a listing of all."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        log.warning("stored JSON cannot be read and is left out: %s (see: engine doctor)", error)
+        return {}
+
+
+def _bytes_to_text(data: bytes) -> str:
+    """Stored text. A damaged byte becomes a lone surrogate, which the doctor finds, and not an error in a listing."""
+    return data.decode("utf-8", "surrogateescape")
 
 
 def _to_wal(connection: sqlite3.Connection, patience: float) -> None:

@@ -143,17 +143,22 @@ def _record(row: ModelRow, measured: list[tuple[str, int, int, int]]) -> Model:
         author=row.author,
         license=row.license,
         base_model=row.base_model,
-        links=dict(row.links),
+        links=_mapping(row.links),
         resolution=row.resolution,
-        metadata=dict(row.extra),
-        source=dict(row.source),
-        generator=None if row.generator is None else dict(row.generator),
+        metadata=_mapping(row.extra),
+        source=_mapping(row.source),
+        generator=None if row.generator is None else _mapping(row.generator),
         encoders=tuple(sorted(name for name, *_ in measured)),
         samples=measured[-1][1] if measured else 0,
         quarantined=measured[-1][2] if measured else 0,
         created_at=aware(row.created_at),
         updated_at=aware(row.updated_at),
     )
+
+
+def _mapping(value: Any) -> dict[str, Any]:
+    """A JSON column's mapping; empty where what is stored is damaged."""
+    return dict(value) if isinstance(value, Mapping) else {}
 
 
 def aware(at: datetime) -> datetime:

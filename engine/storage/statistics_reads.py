@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +17,13 @@ from engine.storage.model_rows import chunks
 from engine.storage.tables import ChangeRow, EncoderRow, SampleFeaturesRow, StatisticsRow, ThumbnailRow
 
 CHUNK_ROWS = 4096
-Row = TypeVar("Row", StatisticsRow, SampleFeaturesRow)
+MOMENTS = (
+    StatisticsRow.model_id, StatisticsRow.mean, StatisticsRow.covariance, StatisticsRow.checksum,
+    StatisticsRow.epsilon, StatisticsRow.samples, StatisticsRow.change,
+)  # fmt: skip
+FEATURES = (
+    SampleFeaturesRow.model_id, SampleFeaturesRow.data, SampleFeaturesRow.checksum, SampleFeaturesRow.count
+)  # fmt: skip
 Value = TypeVar("Value")
 
 
@@ -106,37 +112,44 @@ class StatisticsReads:
     def statistics(self, encoder_id: int, ids: Iterable[int]) -> tuple[dict[int, StoredStatistics], dict[int, str]]:
         """Moments by id, and the reason for each whose checksum does not hold."""
 
-        def decode(row: StatisticsRow, dimension: int) -> StoredStatistics:
+        def decode(row: Any, dimension: int) -> StoredStatistics:
             moments = blobs.blobs_to_statistics(
                 row.mean, row.covariance, row.checksum,
                 dimension=dimension, epsilon=row.epsilon, samples=row.samples,
             )  # fmt: skip
             return StoredStatistics(row.model_id, moments, row.change)
 
-        return self._decoded(StatisticsRow, encoder_id, ids, decode)
+        return self._decoded(StatisticsRow, MOMENTS, encoder_id, ids, decode)
 
     def sample_features(
         self, encoder_id: int, ids: Iterable[int]
     ) -> tuple[dict[int, NDArray[np.float32]], dict[int, str]]:
         """Stored sample features ``(n, d)`` float32 by id, and the reason for each that is damaged."""
 
-        def decode(row: SampleFeaturesRow, dimension: int) -> NDArray[np.float32]:
-            return blobs.blob_to_features(row.data, row.checksum, dimension=dimension)
+        def decode(row: Any, dimension: int) -> NDArray[np.float32]:
+            return blobs.blob_to_features(row.data, row.checksum, dimension=dimension, count=row.count)
 
-        return self._decoded(SampleFeaturesRow, encoder_id, ids, decode)
+        return self._decoded(SampleFeaturesRow, FEATURES, encoder_id, ids, decode)
 
     def _decoded(
-        self, table: type[Row], encoder_id: int, ids: Iterable[int], decode: Callable[[Row, int], Value]
+        self,
+        table: type[StatisticsRow] | type[SampleFeaturesRow],
+        columns: tuple[Any, ...],
+        encoder_id: int,
+        ids: Iterable[int],
+        decode: Callable[[Any, int], Value],
     ) -> tuple[dict[int, Value], dict[int, str]]:
-        """Rows of a table by model id, decoded, and the reason for each that is damaged."""
+        """Some columns of a table by model id, decoded, and the reason for each that is damaged.
+
+        The columns alone: what is damaged elsewhere in a row is no reason to leave out what is whole.
+        """
         good: dict[int, Value] = {}
         damaged: dict[int, str] = {}
         with self.database.read() as session:
             dimension = session.get_one(EncoderRow, encoder_id).dimension
             for block in chunks(ids):
-                for row in session.scalars(
-                    select(table).where(table.encoder_id == encoder_id, table.model_id.in_(block))
-                ):
+                query = select(*columns).where(table.encoder_id == encoder_id, table.model_id.in_(block))
+                for row in session.execute(query):
                     try:
                         good[row.model_id] = decode(row, dimension)
                     except CorruptData as error:
@@ -153,4 +166,10 @@ class StatisticsReads:
         """The samples that were left out (the first hundred of each encoder)."""
         with self.database.read() as session:
             query = select(StatisticsRow.quarantine).where(StatisticsRow.model_id == model_id)
-            return [Quarantined(label, reason) for rows in session.scalars(query) for label, reason in rows]
+            return [
+                Quarantined(*map(str, pair))
+                for rows in session.scalars(query)
+                if isinstance(rows, list)
+                for pair in rows
+                if isinstance(pair, list) and len(pair) == 2
+            ]

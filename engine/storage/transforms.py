@@ -175,7 +175,7 @@ def _record(row: TransformRow) -> Transform:
         parameterisation=row.parameterisation,
         version=row.version,
         checksum=row.checksum,
-        report=dict(row.report),
+        report=dict(row.report) if isinstance(row.report, dict) else {},
         active=row.active,
         created_at=aware(row.created_at),
     )

@@ -21,16 +21,18 @@ ORDER = [
     {"samples", "encoders", "statistics", "scores", "storage", "index"},
     {"learning"},
     {"ingest", "search"},
-    {"evaluation", "bench"},
+    {"evaluation", "bench", "doctor", "exchange"},
     {"_collection"},
     {"_ingesting", "_searching", "_learning"},
     {"_evaluating"},
     {"_engine"},
+    {"shapes"},
+    {"client"},
     {"server", "cli"},
 ]
 LEVEL = {part: level for level, parts in enumerate(ORDER) for part in parts}
 # Of the parts of one row, who may know whom.
-NEIGHBOURS = {("storage", "statistics")}
+NEIGHBOURS = {("storage", "statistics"), ("cli", "server")}
 HEAVY = {"torch", "torchvision", "open_clip", "timm", "diffusers", "transformers", "onnxruntime", "faiss"}
 MUST_NOT = {
     "records": HEAVY | {"sqlalchemy", "alembic", "PIL", "scipy"},
@@ -46,6 +48,8 @@ MUST_NOT = {
     "ingest": HEAVY | {"sqlalchemy", "alembic", "click"},
     "search": HEAVY | {"alembic", "click", "PIL"},
     "evaluation": HEAVY | {"sqlalchemy", "alembic", "click", "PIL"},
+    "doctor": HEAVY | {"sqlalchemy", "alembic", "click", "PIL"},
+    "exchange": HEAVY | {"alembic", "click", "PIL"},
     "bench": {"sqlalchemy", "alembic", "click", "PIL"},
     "cli": {"sqlalchemy", "alembic", "torch", "faiss"},
     "server": {"sqlalchemy", "alembic", "torch", "faiss"},

@@ -547,10 +547,11 @@ def test_the_doctor_finds_an_index_that_disagrees(eng: Engine, zoo) -> None:
             {"a": eng.get("ant").id, "b": eng.get("bee").id},
         )
     found = findings(eng)
-    assert [severity for severity, _ in found] == ["damage"] * 4
-    assert any(f"disagree about model id {victim}" in what for _, what in found)
-    assert any(f"another mean for model id {eng.get('bee').id}" in what for _, what in found)
-    eng.build_index()
+    assert [severity for severity, _ in found] == ["damage"] * 5
+    assert sum(f"disagree about cat (model id {victim})" in what for _, what in found) == 2
+    assert sum("another vector for bee" in what for _, what in found) == 2
+    assert sum("1 rows of sample_features" in what for _, what in found) == 1
+    assert all(finding.repaired for finding in eng.doctor(repair=True))
     assert findings(eng) == []
 
 

@@ -85,7 +85,8 @@ def test_its_snapshot_is_kept_and_found_out(eng: Engine, url: str, settings: Set
         scores, _ = other.search_vectors(query, 15, LINEAR)
         assert not np.allclose(scores, before[0])
         found = [finding for finding in other.doctor() if LINEAR in finding.what]
-        assert [(finding.severity, finding.repair) for finding in found] == [("stale", "engine index build")]
+        assert [finding.severity for finding in found] == ["stale"]
+        assert found[0].repair.startswith("engine index build --database sqlite:///")
 
 
 def test_a_whitening_that_serves_densities_alone_is_not_stale(eng: Engine, query: np.ndarray) -> None:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +16,7 @@ from sqlalchemy import text
 
 from engine.config import Settings
 from engine.index import snapshot as snapshots
+from engine.index.manifest import manifest_to_text, read_manifest
 from engine.records import EncoderIdentity
 from engine.scores import unit
 from engine.search import IndexView, IndexViews
@@ -134,7 +135,9 @@ def garbage_manifest(folder: Path) -> None:
 def edit(**changes: object) -> Callable[[Path], None]:
     def damage(folder: Path) -> None:
         path = folder / "CURRENT.json"
-        path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+        manifest = read_manifest(folder)
+        assert manifest is not None
+        path.write_text(manifest_to_text(replace(manifest, **changes)))
 
     return damage
 

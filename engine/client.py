@@ -1,0 +1,298 @@
+"""A collection that is served elsewhere, with the embedded ``Engine``'s ``search``: switching is one line.
+
+    eng = Engine.open("sqlite:///zoo.db")                    # embedded
+    eng = Client("http://127.0.0.1:8000", key="ek_…")        # served
+
+Pictures are sent as PNG, a path's bytes as they are. Errors are those that the engine raises, by their names.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+from urllib.parse import quote
+
+import numpy as np
+
+from engine import errors
+from engine.errors import EngineError, InvalidImage, InvalidQuery, MissingDependency, SourceNotFound
+from engine.records import Hit, Hits, Model
+
+try:
+    import httpx
+except ImportError as error:
+    raise MissingDependency("the client needs the package httpx", hint="pip install 'engine[client]'") from error
+
+Where = Mapping[str, Any] | Sequence[tuple[str, Any]]
+TIMEOUT = 30.0
+"""Seconds to wait for an answer."""
+
+
+class ServerError(EngineError):
+    """The server could not be reached, or answered with what the engine has no error for; ``status`` is None or its."""
+
+    def __init__(self, message: str, *, hint: str | None = None, status: int | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.status = status
+
+
+class _Requests:
+    """What both clients send, and how they read what comes."""
+
+    def __init__(self, url: str, key: str | None) -> None:
+        self._url = url.rstrip("/")
+        self._headers = {"Authorization": f"Bearer {key}"} if key else {}
+
+    @staticmethod
+    def search_form(given: dict[str, Any], k: int, options: dict[str, Any]) -> dict[str, Any]:
+        """The arguments of an HTTP request for a search."""
+        query = {name: value for name, value in given.items() if name in ("text", "model") and value is not None}
+        query |= {"k": k, **{name: value for name, value in options.items() if value is not None}}
+        query["transform"] = options["transform"]
+        if isinstance(query.get("where"), Mapping):
+            query["where"] = dict(query["where"])
+        files = {
+            name: (name, image_to_bytes(given[name])) for name in ("image", "sketch") if given[name] is not None
+        }  # fmt: skip
+        if not files:
+            return {"json": query}
+        return {"data": {"query": json.dumps(query)}, "files": files}
+
+    @staticmethod
+    def read(response: httpx.Response) -> Any:
+        """The answer's JSON.
+
+        Raises:
+            EngineError: the one that the server names, else ``ServerError``.
+        """
+        if response.status_code == 204:
+            return None
+        try:
+            said = response.json()
+        except ValueError as error:
+            text = f"{response.request.url} answered {response.status_code} with what is not JSON"
+            raise ServerError(text, hint="is it an engine server?", status=response.status_code) from error
+        if response.is_success:
+            return said
+        raise problem_to_error(said, response.status_code)
+
+    def unreachable(self, error: httpx.TransportError) -> ServerError:
+        """What is raised where no answer came."""
+        return ServerError(f"{self._url} does not answer: {error}", hint="is it running? engine serve")
+
+
+class Client(_Requests):
+    """Asks a server. Threads may share it; use it as a context manager, or call ``close``."""
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        key: str | None = None,
+        timeout: float = TIMEOUT,
+        transport: httpx.BaseTransport | None = None,
+    ) -> None:
+        super().__init__(url, key)
+        self._http = httpx.Client(base_url=self._url, headers=self._headers, timeout=timeout, transport=transport)
+
+    def close(self) -> None:
+        """Close its connections."""
+        self._http.close()
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    def _ask(self, method: str, path: str, **more: Any) -> Any:
+        try:
+            return self.read(self._http.request(method, path, **more))
+        except httpx.TransportError as error:
+            raise self.unreachable(error) from error
+
+    def search(
+        self,
+        *,
+        text: str | None = None,
+        image: Any = None,
+        sketch: Any = None,
+        model: str | None = None,
+        k: int = 10,
+        method: str = "auto",
+        weights: Mapping[str, float] | None = None,
+        where: Where | None = None,
+        encoder: str | None = None,
+        shortlist: int | None = None,
+        tempered: bool = True,
+        transform: str | None = "auto",
+        shortlist_space: str | None = None,
+        recall: float | None = None,
+    ) -> Hits:
+        """As ``Engine.search``; hits hold of a model what an answer says: its name, id, kind, tags and description."""
+        options = {
+            "method": method, "weights": weights, "where": where, "encoder": encoder, "shortlist": shortlist,
+            "tempered": tempered, "transform": transform, "shortlist_space": shortlist_space, "recall": recall,
+        }  # fmt: skip
+        given = {"text": text, "image": image, "sketch": sketch, "model": model}
+        return json_to_hits(self._ask("POST", "/v1/search", **self.search_form(given, k, options)))
+
+    def similar(self, name: str, k: int = 10, *, distance: str = "frechet", encoder: str | None = None) -> Hits:
+        """As ``Engine.similar``."""
+        asked = {"k": k, "distance": distance, **({} if encoder is None else {"encoder": encoder})}
+        return json_to_hits(self._ask("GET", f"{_address(name)}/similar", params=asked))
+
+    def get(self, name: str) -> Model:
+        """As ``Engine.get``."""
+        return json_to_model(self._ask("GET", _address(name)))
+
+    def models(self, where: Mapping[str, Any] | None = None) -> list[Model]:
+        """As ``Engine.models``, for filters of tag, kind, author and name."""
+        found: list[Model] = []
+        cursor = None
+        while True:
+            asked = {**(where or {}), **({"cursor": cursor} if cursor else {})}
+            page = self._ask("GET", "/v1/models", params=asked)
+            found += map(json_to_model, page["models"])
+            cursor = page["next"]
+            if cursor is None:
+                return found
+
+    def update(self, name: str, /, **changes: Any) -> Model:
+        """As ``Engine.update``."""
+        return json_to_model(self._ask("PATCH", _address(name), json=changes))
+
+    def remove(self, name: str) -> None:
+        """As ``Engine.remove``."""
+        self._ask("DELETE", _address(name))
+
+
+class AsyncClient(_Requests):
+    """Asks a server from asynchronous code. Use it as an asynchronous context manager, or await ``close``."""
+
+    def __init__(
+        self, url: str, *, key: str | None = None, timeout: float = TIMEOUT,
+        transport: httpx.AsyncBaseTransport | None = None,
+    ) -> None:  # fmt: skip
+        super().__init__(url, key)
+        self._http = httpx.AsyncClient(base_url=self._url, headers=self._headers, timeout=timeout, transport=transport)
+
+    async def close(self) -> None:
+        """Close its connections."""
+        await self._http.aclose()
+
+    async def __aenter__(self) -> AsyncClient:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def _ask(self, method: str, path: str, **more: Any) -> Any:
+        try:
+            return self.read(await self._http.request(method, path, **more))
+        except httpx.TransportError as error:
+            raise self.unreachable(error) from error
+
+    async def search(
+        self,
+        *,
+        text: str | None = None,
+        image: Any = None,
+        sketch: Any = None,
+        model: str | None = None,
+        k: int = 10,
+        method: str = "auto",
+        weights: Mapping[str, float] | None = None,
+        where: Where | None = None,
+        encoder: str | None = None,
+        shortlist: int | None = None,
+        tempered: bool = True,
+        transform: str | None = "auto",
+        shortlist_space: str | None = None,
+        recall: float | None = None,
+    ) -> Hits:
+        """As ``Client.search``."""
+        options = {
+            "method": method, "weights": weights, "where": where, "encoder": encoder, "shortlist": shortlist,
+            "tempered": tempered, "transform": transform, "shortlist_space": shortlist_space, "recall": recall,
+        }  # fmt: skip
+        given = {"text": text, "image": image, "sketch": sketch, "model": model}
+        return json_to_hits(await self._ask("POST", "/v1/search", **self.search_form(given, k, options)))
+
+    async def similar(self, name: str, k: int = 10, *, distance: str = "frechet", encoder: str | None = None) -> Hits:
+        """As ``Client.similar``."""
+        asked = {"k": k, "distance": distance, **({} if encoder is None else {"encoder": encoder})}
+        return json_to_hits(await self._ask("GET", f"{_address(name)}/similar", params=asked))
+
+    async def get(self, name: str) -> Model:
+        """As ``Client.get``."""
+        return json_to_model(await self._ask("GET", _address(name)))
+
+
+def _address(name: str) -> str:
+    return f"/v1/models/{quote(name, safe='')}"
+
+
+def image_to_bytes(value: Any) -> bytes:
+    """A picture as it is sent: a file's or given bytes as they are, a PIL image or an array as PNG.
+
+    Raises:
+        InvalidImage, SourceNotFound
+    """
+    if isinstance(value, (bytes, bytearray, memoryview)):
+        return bytes(value)
+    if isinstance(value, (str, os.PathLike)):
+        try:
+            return Path(value).read_bytes()
+        except OSError as error:
+            raise SourceNotFound(f"{value} cannot be read: {error.strerror}") from error
+    from PIL import Image
+
+    from engine.samples.colour import array_to_image
+
+    if isinstance(value, np.ndarray):
+        value = array_to_image(value)
+    if not isinstance(value, Image.Image):
+        raise InvalidImage(f"a picture is a path, bytes, a PIL image or a NumPy array, got {type(value).__name__}")
+    stream = io.BytesIO()
+    value.save(stream, "PNG")
+    return stream.getvalue()
+
+
+def problem_to_error(said: Any, status: int) -> EngineError:
+    """The engine's error that a problem names."""
+    title, detail, hint = (said.get(key) if isinstance(said, dict) else None for key in ("title", "detail", "hint"))
+    kind = getattr(errors, str(title), None)
+    message = str(detail or f"the server answered {status}")
+    if isinstance(kind, type) and issubclass(kind, EngineError):
+        return kind(message, hint=hint)
+    if status == 422:
+        return InvalidQuery(message, hint=hint)
+    return ServerError(message, hint=hint, status=status)
+
+
+def json_to_hits(said: dict[str, Any]) -> Hits:
+    """An answer."""
+    hits = [
+        Hit(
+            one["rank"], one["name"], one["score"],
+            Model(one["id"], one["name"], one["kind"], tuple(one["tags"]), one["description"]), one["parts"],
+        )
+        for one in said["hits"]
+    ]  # fmt: skip
+    rest = {name: said[name] for name in ("method", "timings_ms", "shortlist", "left_out", "transform")}
+    return Hits(hits, **rest)
+
+
+def json_to_model(said: dict[str, Any]) -> Model:
+    """A model's record."""
+    times = {name: said[name] and datetime.fromisoformat(said[name]) for name in ("created_at", "updated_at")}
+    return Model(**{**said, "tags": tuple(said["tags"]), "encoders": tuple(said["encoders"]), **times})

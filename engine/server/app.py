@@ -1,0 +1,221 @@
+"""The application: routes over one open ``Engine``."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Annotated, Any
+
+import numpy as np
+from fastapi import Depends, FastAPI, Query, Request, Response
+from fastapi.responses import PlainTextResponse
+
+from engine import Engine, __version__
+from engine.errors import EngineError, ModelNotFound
+from engine.server import problems, schemas
+from engine.server.callers import Callers
+from engine.server.gate import BodyLimit, Gate
+from engine.server.limits import Limits
+from engine.server.metrics import Measured, Metrics
+from engine.server.problems import Refused
+from engine.server.searching import FORM, answered, request_to_query
+from engine.shapes import hits_to_json, model_to_json
+
+PROBLEMS: dict[int | str, dict[str, Any]] = {
+    status: {"model": schemas.Problem, "content": {problems.MEDIA_TYPE: {}}, "description": what}
+    for status, what in {
+        401: "No valid API key.", 403: "The key lacks the scope, or code would have to be trusted.",
+        404: "No such thing.", 409: "In conflict with what is stored.", 413: "Too large.",
+        422: "What was sent cannot be used.", 429: "Too many requests.", 500: "A fault, or damaged data.",
+        503: "The database or an encoder is not available.",
+    }.items()
+}  # fmt: skip
+PAGE = 100
+"""Models on a page, unless told."""
+SEARCH_BODY = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "application/json": {"schema": {"$ref": "#/components/schemas/Query"}},
+            FORM: {
+                "schema": {
+                    "type": "object",
+                    "properties": {
+                        "query": {"type": "string", "description": "The JSON of a Query."},
+                        "image": {"type": "string", "format": "binary"},
+                        "sketch": {"type": "string", "format": "binary"},
+                    },
+                }
+            },
+        },
+    }
+}
+
+
+def create_app(engine: Engine, *, limits: Limits | None = None, with_keys: bool = True) -> FastAPI:
+    """The API over an open collection, which the caller closes.
+
+    Args:
+        with_keys: whether callers must show an API key of the collection.
+    """
+    limits = limits or Limits()
+    gate = Gate(limits)
+    metrics = Metrics(gate)
+    callers = Callers(engine.keys if with_keys else None)
+
+    @asynccontextmanager
+    async def living(_app: FastAPI) -> AsyncIterator[None]:
+        yield
+
+    app = FastAPI(
+        title="engine", version=__version__, lifespan=living,
+        description="Search generative models by what they draw.",
+    )  # fmt: skip
+    problems.install(app)
+
+    app.add_middleware(BodyLimit, most=limits.body_bytes)
+    app.add_middleware(Measured, metrics=metrics)
+
+    async def may_read(request: Request) -> None:
+        await gate.run(callers.check, request, "read") if callers.are_asked else None
+
+    async def may_write(request: Request) -> None:
+        await gate.run(callers.check, request, "write") if callers.are_asked else None
+
+    reads: dict[str, Any] = {"dependencies": [Depends(may_read)], "responses": PROBLEMS}
+    writes: dict[str, Any] = {"dependencies": [Depends(may_write)], "responses": PROBLEMS}
+
+    # --- searching
+
+    @app.post("/v1/search", response_model=schemas.Answer, tags=["search"], openapi_extra=SEARCH_BODY, **reads)
+    async def search(request: Request) -> Any:
+        """Find the models that most likely draw what is asked."""
+        query, pictures = await request_to_query(request)
+        found = await gate.run(answered, engine, limits, query, pictures)
+        metrics.search(found["timings_ms"])
+        return found
+
+    @app.post("/v1/search/batch", response_model=schemas.Answers, tags=["search"], **reads)
+    async def search_batch(batch: schemas.Batch) -> Any:
+        """Several searches in one request; one that is wrong refuses them all."""
+        if len(batch.queries) > limits.batch:
+            raise Refused(
+                422, "LimitExceeded", f"a batch may have {limits.batch} queries, got {len(batch.queries)}"
+            )  # fmt: skip
+        answers = await gate.run(lambda: [answered(engine, limits, query, {}) for query in batch.queries])
+        for one in answers:
+            metrics.search(one["timings_ms"])
+        return {"answers": answers}
+
+    # --- models
+
+    @app.get("/v1/models", response_model=schemas.Page, tags=["models"], **reads)
+    async def models(
+        tag: Annotated[list[str] | None, Query(description="Any of these.")] = None,
+        kind: Annotated[list[str] | None, Query()] = None,
+        author: Annotated[list[str] | None, Query()] = None,
+        name: Annotated[list[str] | None, Query()] = None,
+        sort: Annotated[str, Query(description="name, created_at or updated_at; - turns it round.")] = "name",
+        limit: Annotated[int | None, Query(ge=1)] = None,
+        cursor: Annotated[str | None, Query(description="The next of the page before.")] = None,
+    ) -> Any:
+        """Models that a filter admits, page by page."""
+        size = min(PAGE, limits.page) if limit is None else limit
+        if size > limits.page:
+            raise Refused(422, "LimitExceeded", f"a page may have {limits.page} models, got {size}")
+        given = {"tag": tag, "kind": kind, "author": author, "name": name}
+        where = {key: value for key, value in given.items() if value}
+        page = await gate.run(engine.page, where or None, sort=sort, limit=size, cursor=cursor)
+        return {"models": [model_to_json(model) for model in page.models], "next": page.next}
+
+    @app.get("/v1/models/{name:path}/similar", response_model=schemas.Answer, tags=["models"], **reads)
+    async def similar(
+        name: str, k: Annotated[int, Query(ge=1)] = 10, distance: str = "frechet", encoder: str | None = None
+    ) -> Any:
+        """Models whose samples are distributed like this one's."""
+        if k > limits.k:
+            raise Refused(422, "LimitExceeded", f"k may be {limits.k}, got {k}")
+        return hits_to_json(await gate.run(engine.similar, name, k, distance=distance, encoder=encoder))
+
+    @app.get("/v1/models/{name:path}/samples", response_model=schemas.Samples, tags=["models"], **reads)
+    async def samples(name: str) -> Any:
+        """A model's preview pictures."""
+        found = await gate.run(engine.thumbnails, name)
+        return {
+            "samples": [
+                {"position": i, "media_type": one.media_type, "data": base64.b64encode(one.data).decode()}
+                for i, one in enumerate(found)
+            ]
+        }
+
+    @app.get("/v1/models/{name:path}", response_model=schemas.Model, tags=["models"], **reads)
+    async def model(name: str) -> Any:
+        """All that is known of a model."""
+        return model_to_json(await gate.run(engine.get, name))
+
+    @app.put("/v1/models/{name:path}", response_model=schemas.Model, tags=["models"], **writes)
+    async def put_model(name: str, moments: schemas.Moments) -> Any:
+        """Add a model by its moments, or replace it."""
+        return model_to_json(await gate.run(_put, engine, name, moments))
+
+    @app.patch("/v1/models/{name:path}", response_model=schemas.Model, tags=["models"], **writes)
+    async def patch_model(name: str, details: schemas.Details) -> Any:
+        """Change what is said of a model."""
+        changes = details.model_dump(exclude_unset=True)
+        return model_to_json(await gate.run(lambda: engine.update(name, **changes)))
+
+    @app.delete("/v1/models/{name:path}", status_code=204, tags=["models"], **writes)
+    async def delete_model(name: str) -> Response:
+        """Remove a model and everything of it."""
+        await gate.run(engine.remove, name)
+        return Response(status_code=204)
+
+    # --- the collection and the server
+
+    @app.get("/v1/encoders", response_model=schemas.Encoders, tags=["collection"], **reads)
+    async def encoders() -> Any:
+        """Encoders whose statistics the collection holds."""
+        found = await gate.run(engine.encoders)
+        return {
+            "encoders": [
+                {
+                    "name": one.name, "fingerprint": one.fingerprint, "dimension": one.dimension,
+                    "modalities": sorted(one.modalities), "default": one.name == engine.default_encoder,
+                }
+                for one in found
+            ]
+        }  # fmt: skip
+
+    @app.get("/healthz", response_class=PlainTextResponse, tags=["server"])
+    async def healthz() -> str:
+        """Whether the process answers."""
+        return "ok\n"
+
+    @app.get("/readyz", response_class=PlainTextResponse, tags=["server"], responses={503: PROBLEMS[503]})
+    async def readyz() -> str:
+        """Whether the database answers."""
+        try:
+            await gate.run(engine.encoders)
+        except EngineError as error:
+            raise Refused(503, type(error).__name__, error.message, hint=error.hint, retry_after=1) from error
+        return "ready\n"
+
+    @app.get("/metrics", response_class=PlainTextResponse, tags=["server"])
+    async def show_metrics() -> Response:
+        """Counters, in Prometheus' text format."""
+        return Response(metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+    return app
+
+
+def _put(engine: Engine, name: str, moments: schemas.Moments) -> Any:
+    covariances = None if moments.covariance is None else np.array([moments.covariance], np.float32)
+    engine.ingest_statistics(
+        [name], np.array([moments.mean], np.float32), covariances, encoder=moments.encoder, samples=moments.samples,
+        tags=moments.tags,
+    )  # fmt: skip
+    try:
+        return engine.get(name)
+    except ModelNotFound as error:  # removed at once by somebody else
+        raise Refused(409, "Gone", f"{name!r} was removed while it was written") from error

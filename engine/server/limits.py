@@ -1,0 +1,35 @@
+"""What a server accepts; every limit stands in the message of the refusal."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+from engine.errors import InvalidInput
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Whole numbers of at least 1. Pictures' pixels are bounded by ``Settings.max_pixels``."""
+
+    body_bytes: int = 32 * 2**20
+    """Of one request, uploads included."""
+    text_characters: int = 2000
+    """Of one text query."""
+    k: int = 1000
+    """Answers of one search, those that ``offset`` skips included."""
+    batch: int = 64
+    """Searches in one batch."""
+    page: int = 500
+    """Models on one page of a listing."""
+    drawn: int = 64
+    """Images drawn by one request."""
+    searches: int = 8
+    """Requests that work at the same time; others wait."""
+    waiting: int = 256
+    """Requests that may wait; more are turned away with 429."""
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+                raise InvalidInput(f"limit {field.name} must be a whole number, at least 1, got {value!r}")

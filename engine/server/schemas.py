@@ -1,0 +1,206 @@
+"""What requests and answers hold: the OpenAPI document is made from these."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
+
+Modality = Literal["text", "image", "sketch", "model"]
+Texts = str | list[str]
+HIT: dict[str, Any] = {
+    "rank": 1, "name": "noto-birds", "score": 3.21, "kind": "procedural", "tags": ["animal"], "description": None,
+    "parts": {}, "id": 17,
+}  # fmt: skip
+
+
+class Strict(BaseModel):
+    """Unknown members are refused, so that a misspelt one is not silently ignored."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class Query(Strict):
+    """What is asked: any of text, image, sketch and model together, or one ready vector."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "examples": [
+                {"text": "a bird that talks", "k": 5},
+                {"model": "noto-birds", "text": "at night", "weights": {"text": 2.0}, "where": {"tag": ["animal"]}},
+            ]
+        },
+    )
+    text: str | None = Field(None, description="What the model should draw.")
+    image: str | None = Field(None, description="An encoded picture in base64, also as a data: URL. Never a path.")
+    sketch: str | None = Field(None, description="A drawing, likewise.")
+    model: str | None = Field(None, description="A model's name: find others like it.")
+    vector: list[FiniteFloat] | None = Field(None, description="A ready feature of the encoder's dimension, alone.")
+    modality: Literal["text", "image", "sketch"] = Field("image", description="What the vector is the feature of.")
+    k: int = Field(10, ge=1, description="How many answers.")
+    offset: int = Field(0, ge=0, description="How many of the best to skip.")
+    method: str = Field("auto", description="A rule, or auto.")
+    weights: dict[Modality, Annotated[FiniteFloat, Field(gt=0)]] | None = Field(
+        None, description="A part's exponent in the product of experts; 1 if not given."
+    )
+    where: dict[str, Texts] | list[tuple[str, Texts]] | None = Field(
+        None, description='Only models that fit: {"tag": "animal", "kind!": ["gan"]}; ! negates.'
+    )
+    encoder: str | None = Field(None, description="Whose statistics to search; default: the collection's.")
+    shortlist: int | None = Field(None, ge=1, description="Candidates that the exact stage looks at.")
+    shortlist_space: str | None = Field(None, description="Where they come from; default: the server's setting.")
+    recall: Annotated[FiniteFloat, Field(gt=0, le=1)] | None = Field(None, description="1 means exact.")
+    tempered: bool = Field(True, description="Divide each part by its spread over the collection before weighing.")
+    transform: str | None = Field("auto", description="auto, null, or a stored transform's name.")
+
+
+class Hit(BaseModel):
+    """One answer."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [HIT]})
+    rank: int
+    name: str
+    score: float
+    kind: str
+    tags: list[str]
+    description: str | None
+    parts: dict[str, float] = Field(description="What each part of a mixed query contributed.")
+    id: int
+
+
+class Answer(BaseModel):
+    """The answers and how they were found."""
+
+    hits: list[Hit]
+    method: str
+    timings_ms: dict[str, float] = Field(description="Wall time by stage.")
+    shortlist: int | None = Field(description="Candidates that the exact stage looked at; null if there was none.")
+    left_out: int = Field(description="Models without a finite score.")
+    transform: str | None
+
+
+class Batch(Strict):
+    """Several searches."""
+
+    queries: list[Query] = Field(min_length=1)
+
+
+class Answers(BaseModel):
+    """One answer a query, in order."""
+
+    answers: list[Answer]
+
+
+class Details(Strict):
+    """What is said of a model; what is not given stays as it is."""
+
+    model_config = ConfigDict(
+        extra="forbid", json_schema_extra={"examples": [{"tags": ["animal", "bird"], "author": "Ada"}]}
+    )
+    name: str | None = Field(None, description="Renames.")
+    kind: str | None = None
+    tags: list[str] | None = None
+    description: str | None = None
+    author: str | None = None
+    license: str | None = None
+    base_model: str | None = None
+    links: dict[str, str] | None = None
+    resolution: int | None = None
+    metadata: dict[str, Any] | None = None
+
+
+class Moments(Strict):
+    """A model by precomputed moments of its samples' features."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={"examples": [{"encoder": "external:mine", "mean": [0.6, 0.8], "samples": 500}]},
+    )
+    encoder: str = Field(description="What made the features; a name that is not known is registered as external.")
+    mean: list[FiniteFloat] = Field(min_length=1, description="(d,)")
+    covariance: list[FiniteFloat] | None = Field(
+        None, description="The packed lower triangle, row by row, d(d+1)/2 numbers, without ε."
+    )
+    samples: int = Field(ge=1)
+    tags: list[str] | None = None
+
+
+class Model(BaseModel):
+    """Everything that the catalogue knows of a model."""
+
+    name: str
+    kind: str
+    tags: list[str]
+    samples: int
+    description: str | None
+    author: str | None
+    license: str | None
+    base_model: str | None
+    links: dict[str, str]
+    resolution: int | None
+    encoders: list[str]
+    metadata: dict[str, Any]
+    quarantined: int
+    source: dict[str, Any]
+    generator: dict[str, Any] | None
+    id: int
+    created_at: datetime | None
+    updated_at: datetime | None
+
+
+class Page(BaseModel):
+    """Models in order, and where the next page begins."""
+
+    models: list[Model]
+    next: str | None = Field(description="Give it as cursor for the next page; null on the last one.")
+
+
+class Sample(BaseModel):
+    """One preview picture."""
+
+    position: int
+    media_type: str
+    data: str = Field(description="base64")
+
+
+class Samples(BaseModel):
+    """A model's preview pictures."""
+
+    samples: list[Sample]
+
+
+class Encoder(BaseModel):
+    """An encoder whose statistics the collection holds."""
+
+    name: str
+    fingerprint: str
+    dimension: int
+    modalities: list[str]
+    default: bool
+
+
+class Encoders(BaseModel):
+    """All of them."""
+
+    encoders: list[Encoder]
+
+
+class Problem(BaseModel):
+    """RFC 9457 problem details."""
+
+    model_config = ConfigDict(
+        extra="allow",
+        json_schema_extra={
+            "examples": [
+                {"type": "urn:engine:problem:ModelNotFound", "title": "ModelNotFound", "status": 404,
+                 "detail": "there is no model named 'bird'", "hint": "did you mean noto-birds?"}
+            ]
+        },
+    )  # fmt: skip
+    type: str
+    title: str
+    status: int
+    detail: str
+    hint: str | None = None

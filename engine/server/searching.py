@@ -1,0 +1,156 @@
+"""Search requests to ``Engine`` calls, and answers to their shape."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+from fastapi import Request
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, ValidationError
+from starlette.datastructures import FormData, UploadFile
+
+from engine import Engine
+from engine.errors import InvalidFeatures, InvalidImage
+from engine.server.limits import Limits
+from engine.server.problems import Refused
+from engine.server.schemas import Query
+from engine.shapes import hit_to_json, hits_to_json
+
+FORM = "multipart/form-data"
+
+
+async def request_to_query(request: Request) -> tuple[Query, dict[str, bytes]]:
+    """A search of either kind: JSON, or a form with the member ``query`` (the same JSON) and uploaded pictures.
+
+    Raises:
+        RequestValidationError, Refused
+    """
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind == FORM:
+        async with request.form(max_files=2, max_fields=1) as form:
+            return await _form_to_query(form)
+    if kind not in ("application/json", ""):
+        raise Refused(415, "UnsupportedMediaType", f"a search is application/json or {FORM}, got {kind!r}")
+    return text_to(Query, await request.body()), {}
+
+
+async def _form_to_query(form: FormData) -> tuple[Query, dict[str, bytes]]:
+    unknown = set(form) - {"query", "image", "sketch"}
+    if unknown:
+        raise Refused(422, "InvalidRequest", f"a form has query, image and sketch, got {', '.join(sorted(unknown))}")
+    text = form.get("query", "{}")
+    if not isinstance(text, str):
+        raise Refused(422, "InvalidRequest", "query is JSON text, not a file")
+    pictures = {}
+    for modality in ("image", "sketch"):
+        value = form.get(modality)
+        if isinstance(value, UploadFile):
+            pictures[modality] = await value.read()
+        elif value is not None:
+            raise Refused(422, "InvalidRequest", f"{modality} is an uploaded file", hint="paths are never opened")
+    return text_to(Query, text), pictures
+
+
+def text_to(kind: type[Any], text: str | bytes) -> Any:
+    """JSON to a model of ``schemas``.
+
+    Raises:
+        RequestValidationError: it is not JSON, or not of that shape.
+    """
+    assert issubclass(kind, BaseModel)
+    try:
+        return kind.model_validate_json(text)
+    except ValidationError as error:
+        raise RequestValidationError(json.loads(error.json(include_url=False, include_input=False))) from error
+
+
+def answered(engine: Engine, limits: Limits, query: Query, pictures: dict[str, bytes]) -> dict[str, Any]:
+    """The answer to one query.
+
+    Raises:
+        Refused: beyond a limit.
+        EngineError
+    """
+    count = query.k + query.offset
+    if count > limits.k:
+        raise Refused(422, "LimitExceeded", f"k and offset may be {limits.k} together, got {count}")
+    if query.text is not None and len(query.text) > limits.text_characters:
+        raise Refused(
+            422, "LimitExceeded", f"a text may have {limits.text_characters} characters, got {len(query.text)}"
+        )  # fmt: skip
+    if query.vector is not None:
+        found = _by_vector(engine, query, count, pictures)
+    else:
+        found = _by_parts(engine, query, count, pictures)
+    found["hits"] = found["hits"][query.offset :]
+    return found
+
+
+def _by_parts(engine: Engine, query: Query, count: int, pictures: dict[str, bytes]) -> dict[str, Any]:
+    given = dict(pictures)
+    for modality in ("image", "sketch"):
+        encoded = getattr(query, modality)
+        if encoded is not None and modality in given:
+            raise Refused(422, "InvalidRequest", f"{modality} is given twice, as a file and in the query")
+        if encoded is not None:
+            given[modality] = base64_to_bytes(encoded, modality)
+    weights = None if query.weights is None else {str(part): value for part, value in query.weights.items()}
+    hits = engine.search(
+        text=query.text, image=given.get("image"), sketch=given.get("sketch"), model=query.model, k=count,
+        method=query.method, weights=weights, where=query.where,
+        encoder=query.encoder, shortlist=query.shortlist, recall=query.recall, tempered=query.tempered,
+        shortlist_space=query.shortlist_space,
+        transform=query.transform,
+    )  # fmt: skip
+    return hits_to_json(hits)
+
+
+def _by_vector(engine: Engine, query: Query, count: int, pictures: dict[str, bytes]) -> dict[str, Any]:
+    others = [name for name in ("text", "image", "sketch", "model") if getattr(query, name) is not None]
+    if others or pictures:
+        raise Refused(422, "InvalidRequest", f"a vector is asked alone, got {', '.join([*others, *pictures])} besides")
+    vector = np.asarray(query.vector, np.float64)
+    if not vector.size:
+        raise InvalidFeatures("the vector is empty")
+    method = "first_moment" if query.method == "auto" else query.method
+    started = perf_counter()
+    scores, ids = engine.search_vectors(
+        vector, count, method, encoder=query.encoder, where=query.where, shortlist=query.shortlist,
+        modality=query.modality, transform=None if query.transform == "auto" else query.transform, recall=query.recall,
+        shortlist_space=query.shortlist_space,
+    )  # fmt: skip
+    searched = perf_counter()
+    hits = engine.records(ids, scores)
+    ended = perf_counter()
+    timings = {"search": 1e3 * (searched - started), "records": 1e3 * (ended - searched)}
+    return {
+        "hits": [hit_to_json(hit) for hit in hits],
+        "method": method,
+        "timings_ms": {**timings, "total": 1e3 * (ended - started)},
+        "shortlist": None,
+        "left_out": 0,
+        "transform": None,
+    }
+
+
+def base64_to_bytes(text: str, what: str) -> bytes:
+    """Bytes of base64, also as a ``data:`` URL.
+
+    Raises:
+        InvalidImage: it is neither.
+    """
+    if text.startswith("data:"):
+        head, _, text = text.partition(",")
+        if not head.endswith(";base64"):
+            raise InvalidImage(f"{what} is a data: URL without base64")
+    try:
+        return base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise InvalidImage(
+            f"{what} is not base64: {error}", hint="paths and URLs are never opened: send the picture itself"
+        ) from error

@@ -1,0 +1,98 @@
+"""API keys of a collection: what a server's callers show. Only a hash of each is kept."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import delete, select
+
+from engine.errors import InvalidInput, KeyNotFound
+from engine.storage.database import Database
+from engine.storage.details import checked_name
+from engine.storage.model_rows import now
+from engine.storage.tables import CollectionRow
+
+PREFIX = "api_key:"
+SCOPES = ("read", "write")
+SECRET_BYTES = 32
+"""Drawn at random, so that one fast hash is enough: there is nothing to guess."""
+
+
+@dataclass(frozen=True)
+class Key:
+    """A key, without its secret. ``id`` names it to ``revoke``; ``scopes`` are of ``SCOPES``."""
+
+    id: str
+    name: str
+    scopes: tuple[str, ...]
+    created_at: datetime
+
+
+class Keys:
+    """The keys of an open database."""
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+
+    def create(self, name: str, scopes: Sequence[str]) -> tuple[Key, str]:
+        """A new key, and its token, which cannot be had again.
+
+        Raises:
+            InvalidInput: an unknown scope, none, or a name that cannot be stored.
+        """
+        wanted = tuple(scope for scope in SCOPES if scope in scopes)
+        if not wanted or set(scopes) - set(SCOPES):
+            raise InvalidInput(f"scopes are {' and '.join(SCOPES)}, got {', '.join(scopes) or 'none'}")
+        key = Key(secrets.token_hex(4), checked_name(name), wanted, now())
+        secret = secrets.token_urlsafe(SECRET_BYTES)
+        said = {"name": key.name, "scopes": key.scopes, "created_at": key.created_at.isoformat(), "hash": _hash(secret)}
+        with self.database.write() as session:
+            session.add(CollectionRow(key=PREFIX + key.id, value=json.dumps(said)))
+        return key, f"ek_{key.id}_{secret}"
+
+    def all(self) -> list[Key]:
+        """Every key, oldest first."""
+        with self.database.read() as session:
+            rows = session.scalars(select(CollectionRow).where(CollectionRow.key.startswith(PREFIX))).all()
+            return sorted((_key(row) for row in rows), key=lambda key: (key.created_at, key.id))
+
+    def revoke(self, key_id: str) -> None:
+        """Forget a key: from now on it opens nothing.
+
+        Raises:
+            KeyNotFound
+        """
+        with self.database.write() as session:
+            gone = session.execute(
+                delete(CollectionRow).where(CollectionRow.key == PREFIX + key_id).returning(CollectionRow.key)
+            ).all()
+        if not gone:
+            raise KeyNotFound(f"there is no key {key_id!r}", hint="engine keys list shows what there is")
+
+    def check(self, token: str) -> Key | None:
+        """The key that a token belongs to, or None. Comparing takes the same time wherever they differ."""
+        parts = token.split("_", 2)
+        if len(parts) != 3 or parts[0] != "ek" or not parts[1].isalnum() or not token.isascii():
+            return None
+        with self.database.read() as session:
+            row = session.get(CollectionRow, PREFIX + parts[1])
+            if row is None or not hmac.compare_digest(json.loads(row.value)["hash"], _hash(parts[2])):
+                return None
+            return _key(row)
+
+
+def _hash(secret: str) -> str:
+    return hashlib.sha256(secret.encode()).hexdigest()
+
+
+def _key(row: CollectionRow) -> Key:
+    said = json.loads(row.value)
+    return Key(
+        row.key.removeprefix(PREFIX), said["name"], tuple(said["scopes"]), datetime.fromisoformat(said["created_at"])
+    )
