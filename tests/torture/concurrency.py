@@ -1,8 +1,8 @@
 """Four writers and eight readers, processes all, on one database; nobody may see an error or a wrong answer.
 
-Writers put, replace and remove models of their own and put models that all of them share; each counts up a field of one
-model, so that a lost update shows. Readers search by every method. ``history`` then says what of all that cannot be, and
-the audit compares what is left with brute force.
+Writers put, replace and remove models of their own and put models that all of them share, some with the same content;
+each counts up a field of one model, so that a lost update shows. Readers search by every method. ``history`` then says
+what of all that cannot be, and the audit compares what is left with brute force.
 """
 
 from __future__ import annotations
@@ -262,5 +262,3 @@ def judge(url: str, settings: Settings, history: History, tally: Tally) -> None:
     tally.losses += found.losses
     tally.wrong += found.wrong
     tally.untyped += found.untyped
-
-

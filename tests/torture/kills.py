@@ -1,8 +1,8 @@
 """A worker is killed again and again while it works on one collection; after each kill the collection is audited.
 
 Each round aims at one *activity*. Half of the rounds kill at a random moment within the time that it usually takes,
-half at one of the boundaries that it usually crosses (``child``). The collection goes on from kill to kill, so that what
-one of them damages is met by those after it. Migrations and copies are aimed at collections of their own.
+half at one of the boundaries that it usually crosses (``child``). The collection goes on from kill to kill, so that
+what one of them damages is met by those after it. Migrations and copies are aimed at collections of their own.
 """
 
 from __future__ import annotations
@@ -71,9 +71,7 @@ class Round:
 class Kills:
     """Kills on one database, SQLite or Postgres."""
 
-    def __init__(
-        self, folder: Path, backend: str, seed: int, say: Say, activities: Sequence[str] = ACTIVITIES
-    ) -> None:
+    def __init__(self, folder: Path, backend: str, seed: int, say: Say, activities: Sequence[str] = ACTIVITIES) -> None:
         self.folder = folder
         self.backend = backend
         self.say = say
@@ -322,9 +320,7 @@ def _unequal(before: dict[str, Any], after: dict[str, Any], what: str) -> list[s
     return found + [f"{what}: {n} has other tags" for n in same if before[n].tags != after[n].tags]
 
 
-def kills(
-    folder: Path, backend: str, count: int, seed: int, say: Say, activities: Sequence[str] = ACTIVITIES
-) -> Tally:
+def kills(folder: Path, backend: str, count: int, seed: int, say: Say, activities: Sequence[str] = ACTIVITIES) -> Tally:
     """Kill ``count`` workers on ``backend`` (``sqlite`` or ``postgres``) in these activities."""
     harness = Kills(folder, backend, seed, say, activities)
     rounds, most = 0, 4 * count + 40

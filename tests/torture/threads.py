@@ -1,7 +1,7 @@
 """Threads that share one ``Engine``: they write, search, refresh, and one closes it while the others are at work.
 
-What one thread has written the others must see at once; ``history`` judges as for processes. A call that meets the closing
-may raise one of the engine's own errors, or be answered.
+What one thread has written the others must see at once; ``history`` judges as for processes. A call that meets the
+closing may raise one of the engine's own errors, or be answered.
 """
 
 from __future__ import annotations
