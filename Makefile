@@ -9,7 +9,7 @@ NODE   := benchmarks/zoo/node
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo zoo accuracy test check lint format types docs install npm constraints speed bench clean
+.PHONY: help demo zoo accuracy test torture check lint format types docs install npm constraints speed bench clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
@@ -30,6 +30,9 @@ accuracy: install  ## run the accuracy experiments on zoo/ (make zoo first) and 
 
 test: install $(if $(shell command -v npm),npm)  ## the whole test suite
 	@$(PY) -m pytest
+
+torture: install  ## kills, faults, hostile input, many processes: half an hour (SHORT=1: five minutes; ARGS="--only faults": a part)
+	@OMP_NUM_THREADS=1 $(PY) -m tests.torture $(if $(SHORT),--short) $(ARGS)
 
 check: install  ## lint, format, strict types, import order, docs
 	@$(PY) -m ruff check .

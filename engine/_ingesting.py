@@ -106,7 +106,7 @@ class Ingesting(Collection):
         return result
 
     def _complete_soon(self, identity: EncoderIdentity, model_id: int) -> None:
-        """A new model's list of similar models: the model is committed, so what fails now waits until it is asked for."""
+        """A new model's list of similar models. The model is committed: what fails now waits until it is asked for."""
         try:
             encoder_id, _ = self._catalog.encoder_by_name(identity.name)
             self._complete(encoder_id, identity, only=model_id)

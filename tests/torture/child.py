@@ -1,8 +1,8 @@
 """The worker: a process that works on a collection, says after each call that it returned, and can be killed anywhere.
 
 Besides being killed from outside, it can end itself by SIGKILL at its n-th *boundary*: before and after each SQL
-statement and each commit, before and after each call that syncs, renames, makes or removes a file, and after each batch of
-samples. Windows of microseconds between two writes are hit that way, which random moments miss.
+statement and each commit, before and after each call that syncs, renames, makes or removes a file, and after each
+batch of samples. Windows of microseconds between two writes are hit that way, which random moments miss.
 """
 
 from __future__ import annotations

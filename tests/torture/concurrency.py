@@ -1,8 +1,8 @@
 """Four writers and eight readers, processes all, on one database; nobody may see an error or a wrong answer.
 
-Writers put, replace and remove models of their own and put models that all of them share; each counts up a field of one
-model, so that a lost update shows. Readers search by every method. ``history`` then says what of all that cannot be, and
-the audit compares what is left with brute force.
+Writers put, replace and remove models of their own and put models that all of them share, some with the same content;
+each counts up a field of one model, so that a lost update shows. Readers search by every method. ``history`` then says
+what of all that cannot be, and the audit compares what is left with brute force.
 """
 
 from __future__ import annotations
@@ -43,20 +43,23 @@ METHODS = (
     "first_moment", "whitened_first_moment", "linear_density", "first_second_moment", "gaussian_density", "blend",
     "monte_carlo", "best_1", "best_10",
 )  # fmt: skip
-EVERYTHING = 10_000
+EVERYTHING, MANY = 10_000, 200
+"""Answers that are asked for: more than there ever are."""
+Step = Callable[[Engine], Any]
+"""One call, and what is to be noted of it: a ``Write``, ``Search`` or ``Reading``, or None."""
 LAG = 6.0
 """Seconds: the readers' ``refresh_interval`` of 0.5, and time for twelve processes on few cores to notice."""
 
 
-def put(eng: Engine, name: str, seed: int, writer: int = -1) -> Write:
+def put(eng: Engine, name: str, seed: int) -> Write:
     """Ingest features, noting when."""
     began = time.monotonic()
     model = eng.ingest(content.features(seed), name=name)
-    return Write("put", name, began, time.monotonic(), model.id, seed, "", writer)
+    return Write("put", name, began, time.monotonic(), model.id, seed)
 
 
-def write(url: str, settings: Settings, number: int, seed: int, until: float, says: Connection) -> None:
-    """One writer's life."""
+def writer(number: int, seed: int) -> Step:
+    """What one writer does, a call at a time."""
     rng = np.random.default_rng([seed, number])
     mine: dict[str, int] = {}
     made = 0
@@ -74,45 +77,43 @@ def write(url: str, settings: Settings, number: int, seed: int, until: float, sa
             eng.update(COUNTER, **{FIELDS[number]: str(value)})
             return Write("count", COUNTER, began, time.monotonic(), seed=value, field=FIELDS[number])
         if drawn < 0.35:
-            return put(eng, str(rng.choice(SHARED)), fresh(), number)
+            return put(eng, str(rng.choice(SHARED)), fresh())
         if drawn < 0.45:
             which = int(rng.integers(len(TWINS)))
-            return _twin(eng, which, number, removes=number == which and rng.random() < 0.5)
+            if number == which and rng.random() < 0.5:  # it alone removes that one: else its id could be another's
+                return _removed(eng, TWINS[which])
+            return put(eng, TWINS[which], 5000 + which)
         if drawn < 0.65 and mine:
-            name = str(rng.choice([*mine]))
-            return put(eng, name, fresh(), number)
+            return put(eng, str(rng.choice([*mine])), fresh())
         if len(mine) > OWN or (drawn < 0.8 and mine):
             name = str(rng.choice([*mine]))
-            began = time.monotonic()
-            eng.remove(name)
-            return Write("remove", name, began, time.monotonic(), mine.pop(name))
+            del mine[name]
+            return _removed(eng, name)
         name = f"w{number}-{made}"
-        written = put(eng, name, fresh(), number)
+        written = put(eng, name, fresh())
         mine[name] = written.id
         return written
 
-    _live(url, settings, until, says, step)
+    return step
 
 
-def _twin(eng: Engine, which: int, writer: int, *, removes: bool) -> Write | None:
-    """Put a model that others put with the same content, or remove it: one writer alone does that of each."""
-    if not removes:
-        return put(eng, TWINS[which], 5000 + which, writer)
+def _removed(eng: Engine, name: str) -> Write | None:
+    """Remove a model, noting when; None if it is not there."""
     try:
-        model_id = eng.get(TWINS[which]).id
-        began = time.monotonic()
-        eng.remove(TWINS[which])
+        model_id = eng.get(name).id
     except ModelNotFound:
         return None
-    return Write("remove", TWINS[which], began, time.monotonic(), model_id)
+    began = time.monotonic()
+    eng.remove(name)
+    return Write("remove", name, began, time.monotonic(), model_id)
 
 
-def read(url: str, settings: Settings, number: int, seed: int, until: float, says: Connection) -> None:
-    """One reader's life."""
+def reader(number: int, seed: int, lag: float) -> Step:
+    """What one reader does; ``lag`` is how far behind others ``search_vectors`` may be unless it is refreshed."""
     rng = np.random.default_rng([seed, 100 + number])
     pictures = content.picture(901, 0), content.picture(902, 0)
 
-    def step(eng: Engine) -> Search | Reading | None:
+    def step(eng: Engine) -> Search | Reading:
         drawn, method = rng.random(), str(rng.choice(METHODS))
         query = int(rng.integers(50))
         began = time.monotonic()
@@ -126,17 +127,17 @@ def read(url: str, settings: Settings, number: int, seed: int, until: float, say
             return _found("model", began, eng.search(model=str(rng.choice(SHARED)), k=EVERYTHING))
         if drawn < 0.6:
             hits = eng.search(image=pictures[query % 2], method=method, k=EVERYTHING)
-            return _found(f"image by {method}", began, hits, complete=method != "first_second_moment")
-        lag = LAG
-        if drawn < 0.8:
+            return _found(f"image by {method}", began, hits, complete=True)
+        refreshed = drawn < 0.8
+        if refreshed:
             eng.refresh()
-            lag = 0.0
-        scores, ids = eng.search_vectors(content.query(query), 200, method, recall=1.0)
+        scores, ids = eng.search_vectors(content.query(query), MANY, method, recall=1.0)
         found = tuple(int(i) for i in ids if i >= 0)
         values = tuple(float(s) for s in scores[: len(found)])
-        return Search(method, began, time.monotonic(), query, found, values, lag, complete=True)
+        late = 0.0 if refreshed else lag
+        return Search(method, began, time.monotonic(), query, found, values, late, complete=True)
 
-    _live(url, settings, until, says, step)
+    return step
 
 
 def _found(method: str, began: float, hits: Any, *, complete: bool = False) -> Search:
@@ -144,32 +145,39 @@ def _found(method: str, began: float, hits: Any, *, complete: bool = False) -> S
     return Search(method, began, time.monotonic(), -1, ids, scores, 0.0, complete)
 
 
-def _live(url: str, settings: Settings, until: float, says: Connection, step: Callable[[Engine], Any]) -> None:
-    """Step until the time is over; what was done and what was raised goes to the parent."""
-    with opened(url, settings) as eng:
-        while time.monotonic() < until:
-            try:
-                noted = step(eng)
-            except Exception as error:
-                what = f"{type(error).__name__}: {error}"
-                says.send_bytes(json.dumps(["error", what, isinstance(error, EngineError)]).encode())
-                continue
-            if noted is not None:
-                says.send_bytes(json.dumps([type(noted).__name__, asdict(noted)]).encode())
-    says.close()
+def _process(url: str, settings: Settings, step: tuple[Any, ...], until: float, says: Connection) -> None:
+    """One process: it opens the collection and steps until the time is over."""
+    silence()
+    make, *arguments = step
+    try:
+        with opened(url, settings) as eng:
+            live(eng, make(*arguments), until, says.send_bytes)
+    except BaseException as error:  # opening and closing can fail, too
+        says.send_bytes(failure(error))
 
 
-def _process(life: Callable[..., None], *arguments: Any) -> None:
-    """A process of its own: whatever ends it is said."""
-    says: Connection = arguments[-1]
+def silence() -> None:
+    """Send what this process prints nowhere: errors are told over the pipe."""
     null = os.open(os.devnull, os.O_WRONLY)
     os.dup2(null, 1)
     os.dup2(null, 2)
-    try:
-        life(*arguments)
-    except BaseException as error:
-        what = f"{type(error).__name__}: {error}"
-        says.send_bytes(json.dumps(["error", what, isinstance(error, EngineError)]).encode())
+
+
+def failure(error: BaseException) -> bytes:
+    """A line that says what a user would have seen."""
+    return json.dumps(["error", f"{type(error).__name__}: {error}", isinstance(error, EngineError)]).encode()
+
+
+def live(eng: Engine, step: Step, until: float, say: Callable[[bytes], None]) -> None:
+    """Step until the time is over, noting what was done and what was raised."""
+    while time.monotonic() < until:
+        try:
+            noted = step(eng)
+        except Exception as error:
+            say(failure(error))
+            continue
+        if noted is not None:
+            say(json.dumps([type(noted).__name__, asdict(noted)]).encode())
 
 
 KINDS: dict[str, tuple[str, type]] = {
@@ -205,36 +213,38 @@ def concurrency(folder: Path, backend: str, seconds: float, seed: int, say: Say)
     tally = Tally(f"concurrency, {backend}")
     url = shared_server().create() if backend == "postgres" else f"sqlite:///{folder / 'zoo.db'}"
     settings = Settings(index_folder=str(folder / "index"), refresh_interval=0.5)
-    begun = []
-    with opened(url, settings, create=True) as eng:
-        eng.ingest(content.features(3), name=COUNTER)
-        begun = [put(eng, name, 10 + place) for place, name in enumerate(SHARED)]
-        counter = eng.get(COUNTER).id
-        eng.build_index()
+    begun = prepare(url, settings)
     context, pipes, processes = nursery(), [], []
     until = time.monotonic() + seconds
-    for life, count in ((write, WRITERS), (read, READERS)):
-        for number in range(count):
-            mine, its = context.Pipe(duplex=False)
-            processes.append(
-                context.Process(target=_process, args=(life, url, settings, number, seed, until, its))
-            )  # fmt: skip
-            processes[-1].start()
-            its.close()
-            pipes.append(mine)
+    steps: list[tuple[Any, ...]] = [(writer, number, seed) for number in range(WRITERS)]
+    steps += [(reader, number, seed, LAG) for number in range(READERS)]
+    for step in steps:
+        mine, its = context.Pipe(duplex=False)
+        processes.append(context.Process(target=_process, args=(url, settings, step, until, its)))
+        processes[-1].start()
+        its.close()
+        pipes.append(mine)
     say(f"{tally.section}: {WRITERS} writers and {READERS} readers for {seconds:.0f} s")
     history = gather(pipes, tally)
     for process in processes:
         process.join()
         if process.exitcode:
             tally.wrong.append(f"a process ended with {process.exitcode}")
-    history.writes += [*begun, Write("put", COUNTER, 0.0, 0.0, counter, 3)]
+    history.writes += begun
     tally.done = {
         "processes": len(processes), "seconds": int(seconds), "writes": len(history.writes),
         "searches": len(history.searches),
     }  # fmt: skip
     judge(url, settings, history, tally)
     return tally
+
+
+def prepare(url: str, settings: Settings) -> list[Write]:
+    """A new collection with the models that everybody asks for."""
+    with opened(url, settings, create=True) as eng:
+        begun = [put(eng, COUNTER, 3), *(put(eng, name, 10 + place) for place, name in enumerate(SHARED))]
+        eng.build_index()
+    return begun
 
 
 def judge(url: str, settings: Settings, history: History, tally: Tally) -> None:

@@ -30,7 +30,6 @@ class Write:
     id: int = -1
     seed: int = -1
     field: str = ""
-    writer: int = -1
 
 
 @dataclass(frozen=True)

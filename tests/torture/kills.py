@@ -1,8 +1,8 @@
 """A worker is killed again and again while it works on one collection; after each kill the collection is audited.
 
 Each round aims at one *activity*. Half of the rounds kill at a random moment within the time that it usually takes,
-half at one of the boundaries that it usually crosses (``child``). The collection goes on from kill to kill, so that what
-one of them damages is met by those after it. Migrations and copies are aimed at collections of their own.
+half at one of the boundaries that it usually crosses (``child``). The collection goes on from kill to kill, so that
+what one of them damages is met by those after it. Migrations and copies are aimed at collections of their own.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import json
 import shutil
 import time
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -70,7 +71,7 @@ class Round:
 class Kills:
     """Kills on one database, SQLite or Postgres."""
 
-    def __init__(self, folder: Path, backend: str, seed: int, say: Say) -> None:
+    def __init__(self, folder: Path, backend: str, seed: int, say: Say, activities: Sequence[str] = ACTIVITIES) -> None:
         self.folder = folder
         self.backend = backend
         self.say = say
@@ -83,7 +84,7 @@ class Kills:
         self.usual = {activity: Usual() for activity in ACTIVITIES}
         self.within: Counter[str] = Counter()
         self.context = nursery()
-        self.activities = [one for one in ACTIVITIES if one != "copy" or has_command("copy")]
+        self.activities = [one for one in activities if one != "copy" or has_command("copy")]
         self.url = self._fresh("zoo")
         self.folders = {seed: content.make_pictures(folder / f"p{seed}", seed, PICTURES) for seed in (501, 502, 503)}
         opened(self.url, self._settings(0), create=True).close()
@@ -319,9 +320,9 @@ def _unequal(before: dict[str, Any], after: dict[str, Any], what: str) -> list[s
     return found + [f"{what}: {n} has other tags" for n in same if before[n].tags != after[n].tags]
 
 
-def kills(folder: Path, backend: str, count: int, seed: int, say: Say) -> Tally:
-    """Kill ``count`` workers on ``backend`` (``sqlite`` or ``postgres``)."""
-    harness = Kills(folder, backend, seed, say)
+def kills(folder: Path, backend: str, count: int, seed: int, say: Say, activities: Sequence[str] = ACTIVITIES) -> Tally:
+    """Kill ``count`` workers on ``backend`` (``sqlite`` or ``postgres``) in these activities."""
+    harness = Kills(folder, backend, seed, say, activities)
     rounds, most = 0, 4 * count + 40
     for activity in harness.activities:
         harness.rehearse(activity)

@@ -23,7 +23,7 @@ BLOCK = 8
 
 @dataclass(frozen=True)
 class Entry:
-    """A model as it must be stored: ``content`` names its moments, see ``entry_to_moments``; ``id`` once it is known."""
+    """A model as it must be stored: ``content`` names its moments (``entry_to_moments``), ``id`` is None until seen."""
 
     content: tuple[str, int, int]
     tags: tuple[str, ...] = ()
