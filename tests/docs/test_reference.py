@@ -45,7 +45,8 @@ def test_every_promised_command_is_there() -> None:
         for name in (
             "init", "ingest", "list", "show", "update", "remove", "search", "similar", "evaluate", "draw", "encoders",
             "learn", "transforms", "transforms list", "transforms activate", "transforms deactivate",
-            "transforms remove", "doctor", "bench", "index", "index status", "index build", "db",
+            "transforms remove", "doctor", "export", "import", "backup", "bench", "index",
+            "index status", "index build", "db",
             "db upgrade", "db current",
         )
     }  # fmt: skip
