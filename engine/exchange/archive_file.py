@@ -108,7 +108,11 @@ class ArchiveFile:
             InvalidArchive: it does not match its checksum, or is not that.
         """
         try:
+            if name not in self.manifest["members"]:
+                raise self.wrong(f"it has no {name}")
             found = [json.loads(line) for line in self.read(name).decode("utf-8").split("\n") if line]
+        except InvalidArchive:
+            raise
         except (ValueError, RecursionError) as error:
             raise self.wrong(f"{name} cannot be read: {error}") from error
         if not all(isinstance(line, dict) for line in found):
@@ -127,7 +131,7 @@ class ArchiveFile:
             raise self.wrong(f"its manifest cannot be read: {error}") from error
         if not isinstance(said, dict) or said.get("format") != FORMAT:
             raise InvalidArchive(f"{self.label} is not an archive of engine's", hint="engine export makes them")
-        if said.get("version") != VERSION:
+        if type(said.get("version")) is not int or said["version"] != VERSION:
             raise InvalidArchive(
                 f"{self.label} has version {said.get('version')!r}, this engine reads {VERSION}",
                 hint="it was written by another engine: upgrade the package",
@@ -147,6 +151,9 @@ class ArchiveFile:
             raise self.wrong("a member is there twice")
         if set(names) != {MANIFEST, *self.manifest["members"]}:
             raise self.wrong("its members are not those that its manifest names")
+        blocks = {int(name[len("models/") :][:6]) for name in names if name.startswith("models/")}
+        if blocks != set(range(len(blocks))) or len(blocks) != self.counts["blocks"]:
+            raise self.wrong("blocks of models are missing")
         if sum(info.file_size for info in infos) > self._size:
             raise self.wrong("it claims more bytes than it has")
 
