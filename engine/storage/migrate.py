@@ -5,15 +5,21 @@ The scripts live in the repository's top-level ``migrations/`` and travel inside
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, text
 
 from engine.errors import DatabaseNotFound, DatabaseOutdated, DatabaseTooNew
-from engine.storage.database import Database
+from engine.storage.database import WRITER_LOCK, Database
+
+SCHEMA_LOCK = WRITER_LOCK + 1
+"""The key of the advisory lock that migrations on Postgres hold: two programs may create a collection at once."""
 
 
 def migrations_folder() -> Path:
@@ -55,7 +61,7 @@ def upgrade(database: Database, revision: str = "head") -> None:
         DatabaseTooNew: the database has a revision that this code does not know.
     """
     _refuse_newer(database, current_revision(database))
-    with database.connection(write=True) as connection:
+    with _alone(database) as connection:
         config = _config()
         config.attributes["connection"] = connection
         command.upgrade(config, revision)
@@ -63,10 +69,27 @@ def upgrade(database: Database, revision: str = "head") -> None:
 
 def downgrade(database: Database, revision: str) -> None:
     """Take the schema back to ``revision`` (``base`` drops everything)."""
-    with database.connection(write=True) as connection:
+    with _alone(database) as connection:
         config = _config()
         config.attributes["connection"] = connection
         command.downgrade(config, revision)
+
+
+@contextmanager
+def _alone(database: Database) -> Iterator[Connection]:
+    """A connection on which nobody else changes the schema. SQLite's write transactions see to that themselves."""
+    with database.connection(write=True) as connection:
+        if database.is_sqlite:
+            yield connection
+            return
+        connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": SCHEMA_LOCK})
+        connection.commit()
+        try:
+            yield connection
+        finally:
+            connection.rollback()
+            connection.execute(text("SELECT pg_advisory_unlock(:key)"), {"key": SCHEMA_LOCK})
+            connection.commit()
 
 
 def check(database: Database) -> None:

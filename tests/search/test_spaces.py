@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shlex
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -167,7 +168,7 @@ def test_a_damaged_whitening_is_fitted_again(eng: Engine, query: np.ndarray, url
     with eng._database.write() as session:
         session.execute(text("UPDATE transforms SET data = :zeros"), {"zeros": bytes(100)})
     repairs = [finding.repair for finding in eng.doctor() if finding.severity == "damage"]
-    assert repairs == [f"engine doctor --repair --database {url}"]
+    assert repairs == [f"engine doctor --repair --database {shlex.quote(eng._database.shown_url)}"]
     with Engine.open(url, settings=settings) as other, caplog.at_level(logging.WARNING):
         assert other.search_vectors(query, 9, WHITENED)[1].tolist() == before
         assert "damaged" in caplog.text

@@ -44,17 +44,19 @@ def expected(catalog: Catalog, encoder_id: int) -> dict[int, list[tuple[int, flo
         i: sorted(
             ((j, frechet_distance(moments[i].mean, roots[i], moments[j].mean, roots[j])) for j in moments if j != i),
             key=lambda pair: pair[1],
-        )[:KEEP]
+        )
         for i in moments
     }
 
 
 def assert_lists(catalog: Catalog, database: Database, encoder_id: int) -> None:
     neighbours = Neighbours(database)
-    for model_id, nearest in expected(catalog, encoder_id).items():
-        found = neighbours.nearest(encoder_id, FRECHET, model_id, 100)
-        assert [i for i, _ in found] == [i for i, _ in nearest]
-        np.testing.assert_allclose([v for _, v in found], [v for _, v in nearest], atol=1e-9)
+    for model_id, others in expected(catalog, encoder_id).items():
+        found, true = neighbours.nearest(encoder_id, FRECHET, model_id, 100), dict(others)
+        assert len({i for i, _ in found}) == len(found)
+        # models of the same samples are equally near, up to rounding: any of them may come first
+        np.testing.assert_allclose([v for _, v in found], [v for _, v in others[:KEEP]], atol=1e-9)
+        np.testing.assert_allclose([v for _, v in found], [true[i] for i, _ in found], atol=1e-9)
 
 
 steps = st.lists(
