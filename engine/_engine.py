@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from engine._evaluating import Evaluating
-from engine._ingesting import Ingesting
+from engine._exchanging import Exchanging
 from engine._learning import Learning
 from engine.config import DEFAULT_ENCODER, Settings
 from engine.errors import Conflict, CorruptData, EngineError, MissingStatistics, TransformNotFound
@@ -28,11 +28,12 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
     from engine.doctor import Finding
+    from engine.exchange import ArchiveFile
 
 log = logging.getLogger("engine.search")
 
 
-class Engine(Ingesting, Evaluating, Learning):
+class Engine(Exchanging, Evaluating, Learning):
     """A collection of generative models that can be searched by what they draw.
 
     Open one with ``Engine.open``; use it as a context manager, or call ``close``. Threads may share it.
@@ -85,6 +86,25 @@ class Engine(Ingesting, Evaluating, Learning):
         except BaseException:
             database.close()
             raise
+
+    @classmethod
+    def create_for(
+        cls,
+        archive: ArchiveFile,
+        url: str,
+        *,
+        settings: Settings | None = None,
+        on_progress: Callable[[str, int, int], None] | None = None,
+    ) -> Engine:
+        """A new collection for an archive, with its default encoder, once the archive has been found to be whole.
+
+        Raises:
+            InvalidArchive: it is not; nothing was created.
+        """
+        from engine.exchange import ArchiveReader
+
+        ArchiveReader(archive).verify(None if on_progress is None else partial(on_progress, "verified"))
+        return cls.open(url, create=True, encoder=archive.default_encoder, settings=settings)
 
     def close(self) -> None:
         """Publish the index's snapshot if it is stale, keep the factors that were made, and close the database."""

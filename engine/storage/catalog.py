@@ -251,13 +251,7 @@ class Catalog(StatisticsReads):
     def is_whole(self, name: str, encoder_id: int) -> bool:
         """Whether what is stored of a model under an encoder matches its checksums, and is finite."""
         model_id = self.model(name).id
-        stored, damaged = self.statistics(encoder_id, [model_id])
-        features, lost = self.sample_features(encoder_id, [model_id])
-        if damaged or lost:
-            return False
-        moments = [one.statistics for one in stored.values()]
-        arrays = [*features.values(), *(one.mean for one in moments), *(one.covariance for one in moments)]
-        return all(bool(np.isfinite(array).all()) for array in arrays if array is not None)
+        return not any(read(encoder_id, [model_id])[1] for read in (self.statistics, self.sample_features))
 
     def save_checkpoint(self, name: str, encoder_id: int, digest: str, position: int, state: bytes) -> None:
         """Remember where a running ingest stands."""

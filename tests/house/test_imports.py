@@ -24,6 +24,7 @@ ORDER = [
     {"evaluation", "bench", "doctor", "exchange"},
     {"_collection"},
     {"_ingesting", "_searching", "_learning"},
+    {"_exchanging"},
     {"_evaluating"},
     {"_engine"},
     {"shapes"},

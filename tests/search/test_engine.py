@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-import shutil
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +29,7 @@ from engine.errors import (
     NotEnoughSamples,
 )
 from engine.samples import MomentsSource
+from tests.postgres import copy_collection
 
 NAMES = ["ant", "bee", "cat", "dog", "eel", "fox"]
 METHODS = ["first_moment", "first_second_moment", "gaussian_density", "monte_carlo", "best_1", "best_10"]
@@ -42,30 +42,28 @@ def eng(url: str, settings: Settings) -> Iterator[Engine]:
 
 
 @pytest.fixture(scope="module")
-def stored_zoo(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, np.ndarray]]:
-    """The file of a collection of six models of forty samples each, and their features."""
-    path = tmp_path_factory.mktemp("zoo") / "zoo.db"
-    features = {}
-    with Engine.open(f"sqlite:///{path}", create=True, encoder="external:test") as eng:
+def stored_zoo(new_collection: Callable[[], str]) -> tuple[str, dict[str, np.ndarray]]:
+    """The address of a collection of six models of forty samples each, and their features."""
+    address, features = new_collection(), {}
+    with Engine.open(address) as eng:
         for seed, name in enumerate(NAMES):
             rng = np.random.default_rng(seed)
             rows = rng.normal(size=8) + 0.4 * rng.normal(size=(40, 8))
             features[name] = (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
             eng.ingest(features[name], name=name, tags=["small" if seed < 3 else "large"], kind="test")
-    return path, features
+    return address, features
 
 
 @pytest.fixture
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+def url(request: pytest.FixtureRequest, url: str) -> str:
     """Where the collection of a test is: a copy of the zoo, for the tests that ask for one."""
-    path = tmp_path / "zoo.db"
     if "zoo" in request.fixturenames:
-        shutil.copy(request.getfixturevalue("stored_zoo")[0], path)
-    return f"sqlite:///{path}"
+        copy_collection(request.getfixturevalue("stored_zoo")[0], url)
+    return url
 
 
 @pytest.fixture
-def zoo(stored_zoo: tuple[Path, dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+def zoo(stored_zoo: tuple[str, dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
     """The features of the six models."""
     return stored_zoo[1]
 
@@ -482,7 +480,7 @@ def test_the_doctor_finds_a_flipped_byte(eng: Engine, zoo, table: str, column: s
 def test_damage_is_mended_by_the_same_content(eng: Engine, zoo) -> None:
     """As the doctor advises: ingesting this model again must not find it unchanged."""
     with eng._database.write() as session:
-        session.execute(text("UPDATE statistics SET covariance = zeroblob(144)"))
+        session.execute(text("UPDATE statistics SET covariance = :zeros"), {"zeros": bytes(144)})
     assert len(findings(eng)) >= len(NAMES)
     for name, rows in zoo.items():
         eng.ingest(rows, name=name)
@@ -511,8 +509,8 @@ def test_another_encoders_models_do_not_make_a_snapshot_stale(eng: Engine, zoo, 
 def test_similar_names_a_damaged_covariance(eng: Engine, zoo) -> None:
     with eng._database.write() as session:
         session.execute(
-            text("UPDATE statistics SET covariance = zeroblob(144), neighbours_change = NULL WHERE model_id = :i"),
-            {"i": eng.get("cat").id},
+            text("UPDATE statistics SET covariance = :zeros, neighbours_change = NULL WHERE model_id = :i"),
+            {"i": eng.get("cat").id, "zeros": bytes(144)},
         )
         session.execute(text("DELETE FROM neighbours"))
     with pytest.raises(CorruptData, match="cat") as caught:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,6 +18,7 @@ from engine.scores import unit
 from engine.search import Evidence, IndexView, IndexViews, Ranking, rank, rule_for
 from engine.statistics import Moments
 from engine.storage import Catalog, Database, blobs
+from tests.postgres import copy_collection
 
 MODELS = 25
 RULES = ["first_moment", "first_second_moment", "gaussian_density", "monte_carlo", "best_1", "best_10"]
@@ -27,11 +26,10 @@ SCALE = 10.0  # the test encoder's logit scale, see conftest
 
 
 @pytest.fixture(scope="module")
-def stored_zoo(empty_collection: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[int, np.ndarray]]:
-    """A collection's file, and the samples behind each of its models."""
-    path = tmp_path_factory.mktemp("zoo") / "zoo.db"
-    shutil.copy(empty_collection, path)
-    database = Database(f"sqlite:///{path}", Settings())
+def stored_zoo(new_collection: Callable[[], str]) -> tuple[str, dict[int, np.ndarray]]:
+    """A collection's address, and the samples behind each of its models."""
+    address = new_collection()
+    database = Database(address, Settings())
     catalog = Catalog(database)
     encoder = catalog.register_encoder(EncoderIdentity("external:test", "f" * 64, 8, SCALE, frozenset()))
     clouds = {}
@@ -44,20 +42,20 @@ def stored_zoo(empty_collection: Path, tmp_path_factory: pytest.TempPathFactory)
         model = catalog.put(Ingested(f"m{number:02}", details, statistics, {}, "d", sample_features=kept), encoder)
         clouds[model.id] = features
     database.close()
-    return path, clouds
+    return address, clouds
 
 
 @pytest.fixture
-def database(url: str, settings: Settings, stored_zoo: tuple[Path, Any]) -> Iterator[Database]:
+def database(url: str, settings: Settings, stored_zoo: tuple[str, Any]) -> Iterator[Database]:
     """That collection, a copy for each test."""
-    shutil.copy(stored_zoo[0], url.removeprefix("sqlite:///"))
+    copy_collection(stored_zoo[0], url)
     database = Database(url, settings)
     yield database
     database.close()
 
 
 @pytest.fixture
-def zoo(stored_zoo: tuple[Path, dict[int, np.ndarray]]) -> dict[int, np.ndarray]:
+def zoo(stored_zoo: tuple[str, dict[int, np.ndarray]]) -> dict[int, np.ndarray]:
     """Sample features by model id."""
     return stored_zoo[1]
 
@@ -257,7 +255,8 @@ def test_a_mean_that_cannot_be_normalised_is_left_out(ask, zoo, database: Databa
 def test_a_damaged_model_is_left_out_and_the_rest_served(ask, zoo, database: Database, caplog, part) -> None:
     victim = next(iter(zoo))
     with database.write() as session:
-        session.execute(text("UPDATE statistics SET covariance = zeroblob(144) WHERE model_id = :i"), {"i": victim})
+        statement = text("UPDATE statistics SET covariance = :zeros WHERE model_id = :i")
+        session.execute(statement, {"i": victim, "zeros": bytes(144)})
     found = ask("gaussian_density", [part(1)], 100)
     assert (victim in found.ids, len(found.ids), found.left_out) == (False, MODELS - 1, 1)
     assert "engine doctor" in caplog.text

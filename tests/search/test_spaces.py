@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from engine.samples import MomentsSource
 from engine.scores import fit_whitening, learned_first_moment, unit
 from engine.search import IndexViews, Maps, rank, rule_for
 from engine.storage import Catalog, Database, Transforms
+from tests.postgres import copy_collection
 
 D = 8
 NAMES = [f"m{number}" for number in range(9)]
@@ -30,21 +31,21 @@ WHITENED = "whitened_first_moment"
 
 
 @pytest.fixture
-def database(url: str, settings: Settings, stored_zoo: Path) -> Iterator[Database]:
+def database(url: str, settings: Settings, stored_zoo: str) -> Iterator[Database]:
     """A collection of nine models, a copy for each test."""
-    shutil.copy(stored_zoo, url.removeprefix("sqlite:///"))
+    copy_collection(stored_zoo, url)
     database = Database(url, settings)
     yield database
     database.close()
 
 
 @pytest.fixture(scope="module")
-def stored_zoo(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("zoo") / "zoo.db"
-    with Engine.open(f"sqlite:///{path}", create=True, encoder="external:test") as eng:
+def stored_zoo(new_collection: Callable[[], str]) -> str:
+    address = new_collection()
+    with Engine.open(address) as eng:
         for seed, name in enumerate(NAMES):
             eng.ingest(features_of(seed), name=name, tags=["even" if seed % 2 == 0 else "odd"])
-    return path
+    return address
 
 
 def features_of(seed: int, rows: int = 40) -> np.ndarray:
@@ -164,7 +165,7 @@ def test_without_enough_statistics_it_is_refused(url: str, settings: Settings, q
 def test_a_damaged_whitening_is_fitted_again(eng: Engine, query: np.ndarray, url: str, settings, caplog) -> None:
     before = eng.search_vectors(query, 9, WHITENED)[1].tolist()
     with eng._database.write() as session:
-        session.execute(text("UPDATE transforms SET data = zeroblob(100)"))
+        session.execute(text("UPDATE transforms SET data = :zeros"), {"zeros": bytes(100)})
     repairs = [finding.repair for finding in eng.doctor() if finding.severity == "damage"]
     assert repairs == [f"engine doctor --repair --database {url}"]
     with Engine.open(url, settings=settings) as other, caplog.at_level(logging.WARNING):
@@ -302,7 +303,7 @@ def test_a_damaged_transform_is_said_and_others_are_served(
 ) -> None:
     name = learn(eng, method)
     with eng._database.write() as session:
-        session.execute(text("UPDATE transforms SET data = zeroblob(64)"))
+        session.execute(text("UPDATE transforms SET data = :zeros"), {"zeros": bytes(64)})
     (finding,) = [finding for finding in eng.doctor() if finding.severity == "damage"]
     assert name in finding.repair
     with Engine.open(url, settings=settings) as other:

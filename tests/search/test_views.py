@@ -192,7 +192,8 @@ def test_a_damaged_mean_is_left_out_until_it_is_ingested_again(
 ) -> None:
     victim = catalog.model("m2").id
     with database.write() as session:
-        session.execute(text("UPDATE statistics SET mean = zeroblob(32) WHERE model_id = :i"), {"i": victim})
+        statement = text("UPDATE statistics SET mean = :zeros WHERE model_id = :i")
+        session.execute(statement, {"i": victim, "zeros": bytes(32)})
     views.rebuild(encoder_id, identity)
     for view in (views.current(encoder_id, identity), reopened(), reopened()):
         assert victim not in view.index.ids

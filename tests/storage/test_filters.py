@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
@@ -16,11 +14,9 @@ from engine.storage import Catalog, Database
 
 
 @pytest.fixture(scope="module")
-def zoo(empty_collection: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Catalog]:
+def zoo(new_collection: Callable[[], str]) -> Iterator[Catalog]:
     """Four models that differ in every field that can be filtered by. These tests only read it."""
-    path = tmp_path_factory.mktemp("filters") / "zoo.db"
-    shutil.copy(empty_collection, path)
-    database = Database(f"sqlite:///{path}", Settings())
+    database = Database(new_collection(), Settings())
     catalog = Catalog(database)
     encoder = catalog.register_encoder(EncoderIdentity("external:test", "f" * 64, 2, 10.0, frozenset()))
     statistics = Statistics(np.ones(2, np.float32), None, 1e-4, 5)

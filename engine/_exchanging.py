@@ -1,0 +1,141 @@
+"""Collections in and out: archives, moments from elsewhere, backups."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from engine._ingesting import Ingesting
+from engine.errors import InvalidInput
+from engine.ingest import ingest_source
+from engine.ingest.names import source_to_name
+from engine.records import Model
+from engine.samples import MomentsSource, open_source
+from engine.storage.details import checked_name
+from engine.storage.exchange import CONFLICTS, REFUSE, ImportCounts, write_records
+from engine.storage.filters import Where
+
+if TYPE_CHECKING:
+    from engine.exchange import ArchiveFile, Exported
+
+
+class Exchanging(Ingesting):
+    """The side of a collection that is exchanged with others."""
+
+    def export_archive(
+        self, path: str | Path, where: Where | None = None, *, on_progress: Callable[[int, int], None] | None = None
+    ) -> Exported:
+        """Write the models that a filter admits, with everything of them, and every transform into one archive.
+
+        The archive is of one moment; it appears when it is whole, and replaces a file of that name. What is damaged is
+        left out and named in the answer. docs/archive-format.md describes the file.
+
+        Args:
+            on_progress: called with (models done, models in all).
+
+        Raises:
+            InvalidFilter
+            Conflict: the path is a folder.
+            DiskFull, StorageError: it could not be written; nothing is left of it.
+        """
+        from engine import __version__
+        from engine.exchange import export_archive
+
+        return export_archive(
+            self._database, Path(path), where,
+            facts=self._catalog.facts(), engine_version=__version__, on_progress=on_progress,
+        )  # fmt: skip
+
+    def import_archive(
+        self,
+        archive: str | Path | ArchiveFile,
+        *,
+        on_conflict: str = REFUSE,
+        on_progress: Callable[[str, int, int], None] | None = None,
+    ) -> ImportCounts:
+        """Take in an archive: verified as a whole first, then written in one transaction, so that it is all or nothing.
+
+        Ids are new, everything else is as it was exported; lists of similar models are computed when they are asked
+        for. A whitening, which is fitted to a collection, is taken where there is none.
+
+        Args:
+            archive: a path, or an archive that is open.
+            on_conflict: for a name that is taken: ``refuse`` the whole archive, ``skip`` that model, or ``replace`` it.
+            on_progress: called with (stage, done, total).
+
+        Raises:
+            SourceNotFound: there is no such file.
+            InvalidArchive: it is damaged, cut short, none of engine's, or written by a newer one.
+            DuplicateName, EncoderMismatch: it does not go with what is there. Whatever is raised, nothing was written.
+        """
+        from engine.exchange import ArchiveFile, ArchiveReader
+
+        if on_conflict not in CONFLICTS:
+            raise InvalidInput(f"on_conflict must be one of {', '.join(CONFLICTS)}, got {on_conflict!r}")
+        if not isinstance(archive, ArchiveFile):
+            with ArchiveFile(Path(archive)) as opened:
+                return self.import_archive(opened, on_conflict=on_conflict, on_progress=on_progress)
+        reader = ArchiveReader(archive)
+        reader.verify(None if on_progress is None else lambda done, total: on_progress("verified", done, total))
+        try:
+            return write_records(
+                self._database, reader.encoders, reader.models(), reader.transforms(), on_conflict=on_conflict
+            )
+        finally:
+            self._fast = {}
+
+    def import_moments(
+        self, path: str | Path, *, encoder: str, samples: int | None = None, name: str | None = None
+    ) -> Model:
+        """Take in one model's ``mu`` and ``sigma`` from an ``.npz`` as FID tools write them.
+
+        Args:
+            encoder: what made the features, for example ``external:inception-2048``.
+            samples: how many went into them; the file's own count (``n`` or ``samples``) by default.
+            name: default: the file's.
+
+        Raises:
+            SourceNotFound: there is no such file.
+            InvalidInput: it holds something else, or nobody says how many samples there were.
+            InvalidStatistics: not finite, not symmetric or indefinite.
+            EncoderMismatch: its dimension is not the encoder's.
+        """
+        path = Path(path)
+        source = open_source(path, settings=self.settings)
+        try:
+            if not isinstance(source, MomentsSource):
+                raise InvalidInput(f"{path.name} has no mu and sigma", hint="engine ingest reads other arrays")
+            count = samples if samples is not None else source.samples
+            if count is None:
+                raise InvalidInput(f"{path.name} does not say how many samples there were", hint="give --samples")
+            given = MomentsSource(source.mean, source.covariance, count, path=path)
+            result = ingest_source(
+                self._catalog, self.settings, given, name=checked_name(name or source_to_name(path)), details={},
+                encoder=None, identity=self._identity_for(encoder, given.mean.size),
+            )  # fmt: skip
+        finally:
+            source.close()
+        self._fast = {}
+        return result.model
+
+    def backup(
+        self, path: str | Path, *, on_progress: Callable[[str, int, int], None] | None = None
+    ) -> Mapping[str, str]:
+        """Copy the database into a new SQLite file while others go on writing; it appears when it is whole.
+
+        The copy is one state of the database, with everything committed before; it is a collection of its own. Of
+        Postgres models and transforms are copied, with new ids.
+
+        Returns:
+            What could not be copied because it is damaged, by name, with the reason.
+
+        Raises:
+            Conflict: there is a file of that name.
+            CorruptData: the database's pages are damaged.
+            DiskFull, StorageError: it could not be written; nothing is left of it.
+        """
+        from engine.exchange import back_up
+
+        return back_up(self._database, Path(path), replace(self.settings, index_folder=None), on_progress)

@@ -1,0 +1,295 @@
+"""One damaged model: it is named, left out of what reads the damage, and stops nothing; the others answer as before."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from sqlalchemy import text
+
+from engine import Engine
+from engine.config import Settings
+from engine.errors import CorruptData, EngineError
+from engine.records import Ingested, Thumbnail
+from engine.statistics import Moments
+
+D = 8
+NAMES = [f"m{number:02}" for number in range(12)]
+VICTIM = "m05"
+METHODS = (
+    "first_moment", "whitened_first_moment", "linear_density", "first_second_moment", "gaussian_density", "blend",
+    "monte_carlo", "best_1", "best_10",
+)  # fmt: skip
+Damage = Callable[[Engine, int], None]
+
+
+def features_of(number: int, cloud: Any) -> np.ndarray:
+    rows: np.ndarray = cloud(number, rows=30, dimension=D)
+    return rows
+
+
+@pytest.fixture
+def whole(url: str, settings: Settings, cloud: Any) -> str:
+    """A collection of twelve models with everything that a model can have; the address."""
+    import io
+
+    picture = io.BytesIO()
+    Image.new("RGB", (16, 16), (200, 10, 10)).save(picture, "PNG")
+    with Engine.open(url, create=True, encoder="external:test", settings=settings) as eng:
+        for number, name in enumerate(NAMES):
+            eng.ingest(features_of(number, cloud), name=name, tags=["animal"])
+        encoder_id, _ = eng._catalog.encoder_by_name("external:test")
+        with_preview = Ingested(
+            VICTIM, {}, Moments.of(features_of(5, cloud)).to_statistics(1e-4),
+            {"type": "test", "path": "/pictures/m 05"}, "d", sample_features=features_of(5, cloud).astype(np.float16),
+            thumbnails=(Thumbnail(picture.getvalue(), "image/png"),),
+        )  # fmt: skip
+        eng._catalog.put(with_preview, encoder_id)
+        eng.build_index()
+        eng.search_vectors(features_of(3, cloud)[0], method="linear_density")
+        eng.build_index()
+        assert eng.doctor() == []
+    return url
+
+
+def write(eng: Engine, table: str, model_id: int, **values: Any) -> None:
+    """Put values into a model's rows, behind the engine's back."""
+    key = "id" if table == "models" else "model_id"
+    said = ", ".join(f"{column} = :{column}" for column in values)
+    with eng._database.write() as session:
+        session.execute(text(f"UPDATE {table} SET {said} WHERE {key} = :key"), {"key": model_id, **values})
+
+
+def read(eng: Engine, table: str, column: str, model_id: int) -> bytes:
+    with eng._database.read() as session:
+        found = session.execute(text(f"SELECT {column} FROM {table} WHERE model_id = :i"), {"i": model_id})
+        return bytes(found.scalar_one())
+
+
+def flip(table: str, column: str, place: float) -> Damage:
+    def damage(eng: Engine, model_id: int) -> None:
+        data = bytearray(read(eng, table, column, model_id))
+        data[min(int(place * len(data)), len(data) - 1)] ^= 0x10
+        write(eng, table, model_id, **{column: bytes(data)})
+
+    return damage
+
+
+def moments(mean: Callable[[np.ndarray], np.ndarray], covariance: Callable[[np.ndarray], np.ndarray]) -> Damage:
+    """Other moments, with the right checksums."""
+
+    def damage(eng: Engine, model_id: int) -> None:
+        first = mean(np.frombuffer(read(eng, "statistics", "mean", model_id), "<f4").copy()).tobytes()
+        second = covariance(np.frombuffer(read(eng, "statistics", "covariance", model_id), "<f4").copy()).tobytes()
+        sums = {
+            "mean_checksum": hashlib.sha256(first).hexdigest(),
+            "checksum": hashlib.sha256(first + second).hexdigest(),
+        }
+        write(eng, "statistics", model_id, mean=first, covariance=second, **sums)
+
+    return damage
+
+
+def other_features(change: Callable[[np.ndarray], np.ndarray]) -> Damage:
+    def damage(eng: Engine, model_id: int) -> None:
+        data = change(np.frombuffer(read(eng, "sample_features", "data", model_id), "<f2").copy()).tobytes()
+        write(eng, "sample_features", model_id, data=data, checksum=hashlib.sha256(data).hexdigest())
+
+    return damage
+
+
+def same(array: np.ndarray) -> np.ndarray:
+    return array
+
+
+def with_nan(array: np.ndarray) -> np.ndarray:
+    array[3] = np.nan
+    return array
+
+
+MEAN = {"first_moment", "whitened_first_moment"}
+SECOND = {"linear_density", "first_second_moment", "gaussian_density"}
+SAMPLES = {"monte_carlo", "best_1", "best_10"}
+ALL = {*METHODS}
+DAMAGES: dict[str, tuple[Damage, set[str]]] = {
+    **{f"mean {place}": (flip("statistics", "mean", place), ALL) for place in (0, 0.5, 1)},
+    **{f"covariance {place}": (flip("statistics", "covariance", place), SECOND) for place in (0, 0.3, 1)},
+    **{f"features {place}": (flip("sample_features", "data", place), SAMPLES) for place in (0, 0.7, 1)},
+    "mean has a NaN": (moments(with_nan, same), ALL),
+    "mean is zero": (moments(np.zeros_like, same), ALL),
+    "covariance has a NaN": (moments(same, with_nan), SECOND),
+    "features have a NaN": (other_features(with_nan), SAMPLES),
+    "mean of another dimension": (moments(lambda m: m[:4], same), ALL),
+    "covariance of another dimension": (moments(same, lambda c: c[:10]), SECOND),
+    "features of another dimension": (other_features(lambda f: f[:-3]), SAMPLES),
+}
+
+
+def ranked(eng: Engine, method: str, query: np.ndarray) -> list[str | None]:
+    return [name for name in eng.names(eng.search_vectors(query, len(NAMES), method)[1]) if name]
+
+
+@pytest.mark.parametrize("what", DAMAGES)
+def test_a_damaged_model_is_named_left_out_and_stops_nothing(
+    whole: str, settings: Settings, cloud: Any, tmp_path: Path, what: str
+) -> None:
+    damage, concerned = DAMAGES[what]
+    query = features_of(3, cloud)[0]
+    with Engine.open(whole, settings=settings) as eng:
+        before = {method: ranked(eng, method, query) for method in METHODS}
+        assert all(VICTIM in names for names in before.values())
+        damage(eng, eng.get(VICTIM).id)
+    fresh = replace(settings, index_folder=str(tmp_path / "fresh"))  # nothing that was derived before it was damaged
+    with Engine.open(whole, settings=fresh) as eng:
+        (finding,) = [finding for finding in eng.doctor() if finding.severity == "damage"]
+        assert finding.what.startswith(f"{VICTIM} (external:test): ")
+        assert f"engine ingest '/pictures/m 05' --name {VICTIM} --encoder external:test --database" in finding.repair
+        for method in METHODS:
+            names = ranked(eng, method, query)
+            assert (VICTIM in names) == (method not in concerned), method
+            assert [name for name in names if name != VICTIM] == [n for n in before[method] if n != VICTIM], method
+        hits = eng.search(model="m03", k=12)
+        assert hits.left_out == ("first_moment" in concerned)
+        assert [hit.name for hit in eng.similar("m03", k=12)]
+        eng.ingest(cloud(77, rows=30, dimension=D), name="new")
+        assert "new" in ranked(eng, "gaussian_density", cloud(77, rows=30, dimension=D)[0])
+        eng.build_index()
+        found = eng.doctor(repair=True)
+        assert [one.what for one in found if one.severity == "damage"] == [finding.what]
+        assert not any(one.repaired for one in found if one.severity == "damage")
+        for method in METHODS:
+            assert (VICTIM in ranked(eng, method, query)) == (method not in concerned), method
+        eng.ingest(features_of(5, cloud), name=VICTIM)
+        eng.build_index()
+        assert eng.doctor() == []
+        assert all(VICTIM in ranked(eng, method, query) for method in METHODS)
+
+
+def test_left_out_is_counted(whole: str, settings: Settings, cloud: Any, tmp_path: Path) -> None:
+    from engine.records import QueryPart
+    from engine.search import query_to_plan, rank
+
+    fresh = replace(settings, index_folder=str(tmp_path / "fresh"))
+    with Engine.open(whole, settings=fresh) as eng:
+        flip("statistics", "covariance", 0.5)(eng, eng.get("m02").id)
+        flip("sample_features", "data", 0.5)(eng, eng.get("m04").id)
+        flip("statistics", "mean", 0.5)(eng, eng.get("m06").id)
+        encoder_id, identity = eng._searchable(None)
+        part = QueryPart("image", features_of(3, cloud)[0])
+        counted = {}
+        for method in METHODS:
+            plan = query_to_plan(
+                eng._views, eng._maps, encoder_id, identity, ["image"], method=method, transform=None,
+                shortlist_space="first_moment", shrinkage=0.8, density_shortlist=500,
+            )  # fmt: skip
+            counted[method] = rank(
+                plan.view, eng._evidence, plan.rule, [part], 12, shortlist=100, shrinkage=plan.shrinkage
+            ).left_out
+    assert counted == {
+        "first_moment": 1, "whitened_first_moment": 1, "linear_density": 2, "first_second_moment": 2,
+        "gaussian_density": 2, "blend": 1, "monte_carlo": 2, "best_1": 2, "best_10": 2,
+    }  # fmt: skip
+
+
+def test_a_damaged_preview_is_named(whole: str, settings: Settings) -> None:
+    with Engine.open(whole, settings=settings) as eng:
+        data = read(eng, "thumbnails", "data", eng.get(VICTIM).id)
+        for damaged in (data[: len(data) // 2], b"\0" + data[1:], data[:16] + b"\xff" + data[17:], b""):
+            write(eng, "thumbnails", eng.get(VICTIM).id, data=damaged)
+            (finding,) = eng.doctor()
+            assert finding.what.startswith(f"{VICTIM}: preview 0 cannot be decoded")
+
+
+@pytest.mark.parametrize(
+    ("table", "column"),
+    [("models", "links"), ("models", "metadata"), ("models", "source"), ("models", "generator"),
+     ("statistics", "quarantine")],
+)  # fmt: skip
+@pytest.mark.parametrize("value", ["{", '"text"', "5", "", "[[1, 2"])
+def test_damaged_json_stops_nothing(
+    whole: str, settings: Settings, cloud: Any, table: str, column: str, value: str
+) -> None:
+    with Engine.open(whole, settings=settings) as eng:
+        if not eng._database.is_sqlite and value in ("{", "", "[[1, 2"):
+            with pytest.raises(EngineError):  # Postgres refuses what is no JSON
+                write(eng, table, eng.get(VICTIM).id, **{column: value})
+            return
+        write(eng, table, eng.get(VICTIM).id, **{column: value})
+    with Engine.open(whole, settings=settings) as eng:
+        (finding,) = eng.doctor()
+        assert finding.what == f"{VICTIM}: {column} of {table} cannot be read"
+        assert eng.get(VICTIM).name == VICTIM
+        assert len(eng.models()) == len(NAMES)
+        assert eng._catalog.quarantine(eng.get(VICTIM).id) == []
+        for method in METHODS:
+            assert VICTIM in ranked(eng, method, features_of(3, cloud)[0])
+        eng.build_index()
+
+
+def test_a_damaged_whitening_is_fitted_again(whole: str, settings: Settings, cloud: Any) -> None:
+    with Engine.open(whole, settings=settings) as eng:
+        (name,) = [one.name for one in eng.transforms()]
+        with eng._database.write() as session:
+            data = bytearray(bytes(session.execute(text("SELECT data FROM transforms")).scalar_one()))
+            data[len(data) // 2] ^= 4
+            session.execute(text("UPDATE transforms SET data = :d"), {"d": bytes(data)})
+    with Engine.open(whole, settings=settings) as eng:
+        (finding,) = [finding for finding in eng.doctor() if finding.severity == "damage"]
+        assert name in finding.what
+        assert "engine doctor --repair" in finding.repair
+        assert all(one.repaired for one in eng.doctor(repair=True))
+        assert eng.doctor() == []
+        assert VICTIM in ranked(eng, "gaussian_density", features_of(3, cloud)[0])
+
+
+def test_a_damaged_checkpoint_is_dropped(whole: str, settings: Settings) -> None:
+    with Engine.open(whole, settings=settings) as eng:
+        encoder_id, _ = eng._catalog.encoder_by_name("external:test")
+        eng._catalog.save_checkpoint("half", encoder_id, "d", 5, b"garbage")
+        (finding,) = eng.doctor()
+        assert (finding.severity, finding.what.startswith("half: ")) == ("note", True)
+        assert [one.repaired for one in eng.doctor(repair=True)] == [True]
+        assert eng.doctor() == []
+
+
+def test_contradicting_lists_are_made_again(whole: str, settings: Settings) -> None:
+    with Engine.open(whole, settings=settings) as eng:
+        wanted = [(hit.name, pytest.approx(hit.score)) for hit in eng.similar("m03", 11)]
+        first, second = eng.get("m03").id, eng.get("m04").id
+        with eng._database.write() as session:
+            said = {"a": first, "b": second}
+            session.execute(
+                text("UPDATE neighbours SET value = value / 2 WHERE model_id = :a AND neighbour_id = :b"), said
+            )
+        found = [finding for finding in eng.doctor() if finding.severity == "damage"]
+        assert len(found) == 1
+        assert "m03" in found[0].what
+        assert "m04" in found[0].what
+        assert all(one.repaired for one in eng.doctor(repair=True))
+        assert [(hit.name, hit.score) for hit in eng.similar("m03", 11)] == wanted
+
+
+def test_statistics_without_their_change_are_entered_again(whole: str, settings: Settings, cloud: Any) -> None:
+    with Engine.open(whole, settings=settings) as eng:
+        with eng._database.write() as session:
+            session.execute(text("DELETE FROM changes WHERE model_id = :i"), {"i": eng.get("m03").id})
+        assert "1 models have statistics of a change" in eng.doctor()[0].what
+        assert all(one.repaired for one in eng.doctor(repair=True) if one.severity == "damage")
+        assert eng.doctor() == []
+        assert ranked(eng, "gaussian_density", features_of(3, cloud)[0])[0] == "m03"
+
+
+def test_similar_names_what_is_damaged(whole: str, settings: Settings, tmp_path: Path) -> None:
+    with Engine.open(whole, settings=replace(settings, index_folder=str(tmp_path / "fresh"))) as eng:
+        flip("statistics", "covariance", 0.5)(eng, eng.get(VICTIM).id)
+        with eng._database.write() as session:
+            session.execute(text("DELETE FROM neighbours"))
+            session.execute(text("UPDATE statistics SET neighbours_change = NULL"))
+        with pytest.raises(CorruptData, match=VICTIM):
+            eng.similar(VICTIM)
