@@ -215,6 +215,9 @@ def concurrency(folder: Path, backend: str, seconds: float, seed: int, say: Say)
     settings = Settings(index_folder=str(folder / "index"), refresh_interval=0.5)
     begun = prepare(url, settings)
     context, pipes, processes = nursery(), [], []
+    first = context.Process(target=silence)  # the server that forks them may have to start: that takes its time
+    first.start()
+    first.join()
     until = time.monotonic() + seconds
     steps: list[tuple[Any, ...]] = [(writer, number, seed) for number in range(WRITERS)]
     steps += [(reader, number, seed, LAG) for number in range(READERS)]
