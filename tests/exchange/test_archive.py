@@ -96,7 +96,7 @@ def empty(tmp_path: Path) -> Any:
 
 
 def contents(eng: Engine) -> dict[str, list[Any]]:
-    """Every row of every table that is the truth, without the database's own numbers, under models' and encoders' names."""
+    """Every row of every table that is the truth, under names, without the database's own numbers."""
     found: dict[str, list[Any]] = {}
     with eng._database.read() as session:
         tables = inspect(session.connection()).get_table_names()
