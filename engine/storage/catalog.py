@@ -28,6 +28,7 @@ from engine.storage.model_rows import (
     rows_to_models,
 )
 from engine.storage.neighbours import forget_neighbours
+from engine.storage.ordering import ByBytes
 from engine.storage.statistics_reads import StatisticsReads
 from engine.storage.tables import (
     CheckpointRow,
@@ -204,7 +205,7 @@ class Catalog(StatisticsReads):
     def models(self, where: Where | None = None) -> list[Model]:
         """Every model that a filter admits, by name."""
         with self.database.read() as session:
-            query = select(ModelRow).where(*where_to_conditions(where)).order_by(ModelRow.name)
+            query = select(ModelRow).where(*where_to_conditions(where)).order_by(ByBytes(ModelRow.name))
             return rows_to_models(session, session.scalars(query).all())
 
     def models_by_id(self, ids: Iterable[int]) -> dict[int, Model]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import sqlite3
 import time
 from collections.abc import Iterator
@@ -34,6 +35,9 @@ from engine.errors import (
 
 log = logging.getLogger("engine.storage")
 WRITE = "engine_write"
+OLDEST_POSTGRES = 15
+CONNECT = 10.0
+"""Seconds at most to wait for a server to answer."""
 WRITER_LOCK = 0x656E67696E65  # "engine" in ASCII: the key of the Postgres advisory lock
 
 
@@ -81,6 +85,7 @@ class Database:
                 )
             if not self.path.parent.is_dir():
                 raise DatabaseNotFound(f"the folder {self.path.parent} is not there", hint="create the folder first")
+        self._patience = max(1, int(1000 * settings.busy_timeout))  # milliseconds
         self._engine = self._connectable(settings, create=create)
         self._reader = self._engine
         if not self.is_sqlite:  # else each statement would see what was committed before it, and not before the first
@@ -98,12 +103,7 @@ class Database:
 
     def _connectable(self, settings: Settings, *, create: bool) -> Engine:
         if not self.is_sqlite:
-            try:
-                return create_engine(self.url, pool_pre_ping=True)
-            except ImportError as error:
-                raise MissingDependency(
-                    "Postgres needs the package psycopg", hint="pip install 'engine[postgres]'"
-                ) from error
+            return self._postgres(settings)
         engine = create_engine(
             self.url, connect_args={"timeout": settings.busy_timeout}, json_deserializer=_text_to_json
         )  # fmt: skip
@@ -124,6 +124,34 @@ class Database:
 
         return engine
 
+    def _postgres(self, settings: Settings) -> Engine:
+        """Pooled connections: one that the server has dropped meanwhile is replaced before it is used."""
+        seconds = max(2, math.ceil(min(settings.busy_timeout, CONNECT)))
+        given = {"connect_timeout": seconds, "client_encoding": "UTF8"}
+        try:
+            engine = create_engine(self.url, pool_pre_ping=True, connect_args=given)
+        except ImportError as error:
+            raise MissingDependency(
+                "Postgres needs the package psycopg", hint="pip install 'engine[postgres]'"
+            ) from error
+
+        @event.listens_for(engine, "connect")
+        def on_connect(connection: Any, _record: Any) -> None:
+            version = connection.info.server_version // 10_000
+            encoding = connection.info.parameter_status("server_encoding")
+            if version < OLDEST_POSTGRES:
+                raise StorageError(
+                    f"{self.shown_url}: its server is Postgres {version}, {OLDEST_POSTGRES} or newer is needed",
+                    hint="upgrade the server, or use SQLite",
+                )
+            if encoding != "UTF8":
+                raise StorageError(
+                    f"{self.shown_url}: it keeps texts as {encoding}, and names here may be any text",
+                    hint="create a database with: CREATE DATABASE name ENCODING 'UTF8' TEMPLATE template0",
+                )
+
+        return engine
+
     @contextmanager
     def read(self) -> Iterator[Session]:
         """A read transaction: one consistent view."""
@@ -136,6 +164,7 @@ class Database:
         bind = self._engine.execution_options(**{WRITE: True})
         with self.translated(), Session(bind, expire_on_commit=False) as session, session.begin():
             if not self.is_sqlite:
+                session.execute(text(f"SET LOCAL lock_timeout = {self._patience}"))
                 session.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": WRITER_LOCK})
             yield session
 
@@ -166,6 +195,11 @@ class Database:
         said = str(getattr(error, "orig", None) or error).strip()
         low = said.lower()
         where = f"{self.shown_url}: {said}"
+        if not self.is_sqlite:
+            state = getattr(getattr(error, "orig", None), "sqlstate", None)
+            state = state or next((code for words, code in REFUSALS if words in low), None)
+            kind, hint = state_to_error(state)
+            return kind(where, hint=hint or f"run: engine init --database {self.shown_url}")
         if "locked" in low or "lock timeout" in low:
             return DatabaseLocked(where, hint="another process is writing: try again, or raise busy_timeout")
         if "is full" in low or "no space left" in low:
@@ -179,12 +213,43 @@ class Database:
             return StorageError(where, hint="make the file and its folder writable")
         if "unable to open" in low:
             return StorageError(where, hint="check that the path is a file that can be read")
-        hint = "engine doctor examines it" if self.is_sqlite else "is the database server running and reachable?"
-        return StorageError(where, hint=hint)
+        return StorageError(where, hint="engine doctor examines it")
 
     def close(self) -> None:
         """Close every pooled connection."""
         self._engine.dispose()
+
+
+GONE = "is the server running and reachable? nothing that was committed is lost: try again"
+STATES: tuple[tuple[str, type[EngineError], str | None], ...] = (
+    ("55P03", DatabaseLocked, "another process is writing: try again, or raise busy_timeout"),
+    ("40", DatabaseLocked, "another process wrote the same at once: try again"),
+    ("53100", DiskFull, "free some space on the server; nothing that was committed is lost"),
+    ("53300", DatabaseLocked, "the server has no connection left: close some, or raise its max_connections"),
+    ("28", StorageError, "check the user and the password in the URL"),
+    ("3D000", DatabaseNotFound, "create the database first, as with: createdb"),
+    ("42P01", DatabaseNotFound, None),
+    ("25006", StorageError, "this server only reads: give the address of the one that writes"),
+    ("42501", StorageError, "this user may not do that: ask the database's owner"),
+    ("XX00", CorruptData, "the server's own files are damaged: restore them from a backup"),
+    ("57P", StorageError, GONE),
+    ("08", StorageError, GONE),
+)
+"""By the beginning of the SQLSTATE, the first that fits; without a hint: the collection is not there."""
+
+
+REFUSALS = (
+    ("too many connections", "53300"), ("remaining connection slots", "53300"), ("too many clients", "53300"),
+    ("password", "28P01"), ("pg_hba.conf", "28000"), ("role ", "28000"), ("database ", "3D000"),
+)  # fmt: skip
+"""What the driver says of a connection that the server refuses, which it gives no state for."""
+
+
+def state_to_error(state: str | None) -> tuple[type[EngineError], str | None]:
+    """What a Postgres error is here, and its hint. Without a state the connection failed or broke."""
+    if state is None:
+        return StorageError, GONE
+    return next(((kind, hint) for start, kind, hint in STATES if state.startswith(start)), (StorageError, GONE))
 
 
 def _text_to_json(text: str) -> Any:

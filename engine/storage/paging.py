@@ -15,9 +15,14 @@ from engine.records import Model
 from engine.storage.database import Database
 from engine.storage.filters import Where, where_to_conditions
 from engine.storage.model_rows import aware, rows_to_models
+from engine.storage.ordering import ByBytes
 from engine.storage.tables import ModelRow
 
-SORTS = {"name": ModelRow.name, "created_at": ModelRow.created_at, "updated_at": ModelRow.updated_at}
+SORTS: dict[str, Any] = {
+    "name": ByBytes(ModelRow.name),
+    "created_at": ModelRow.created_at,
+    "updated_at": ModelRow.updated_at,
+}
 
 
 @dataclass(frozen=True)

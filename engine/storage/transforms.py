@@ -15,6 +15,7 @@ from engine.records import Transform
 from engine.storage import blobs
 from engine.storage.database import Database
 from engine.storage.model_rows import aware, now
+from engine.storage.ordering import ByBytes
 from engine.storage.tables import EncoderRow, TransformRow
 
 AXES: Mapping[str, Mapping[str, int]] = {
@@ -144,7 +145,7 @@ class Transforms:
 
     def _read(self, *conditions: ColumnExpressionArgument[bool]) -> list[Transform]:
         with self.database.read() as session:
-            query = select(TransformRow).where(*conditions).order_by(TransformRow.name)
+            query = select(TransformRow).where(*conditions).order_by(ByBytes(TransformRow.name))
             return [_record(row) for row in session.scalars(query)]
 
 
@@ -157,7 +158,7 @@ def _deactivate(session: Session, encoder_id: int, method: str, modality: str) -
 def _row(session: Session, name: str) -> TransformRow:
     row = session.scalar(select(TransformRow).where(TransformRow.name == name))
     if row is None:
-        names = session.scalars(select(TransformRow.name).order_by(TransformRow.name)).all()
+        names = session.scalars(select(TransformRow.name).order_by(ByBytes(TransformRow.name))).all()
         raise TransformNotFound(
             f"there is no transform named {name!r}",
             hint=f"there are {', '.join(names)}" if names else "engine learn makes one",
