@@ -19,6 +19,13 @@ from engine.errors import InvalidFeatures, InvalidStatistics, NotEnoughSamples
 from engine.records import Statistics
 
 Float64 = NDArray[np.float64]
+LARGEST = 1e9
+"""Of a moment's numbers: far beyond any feature's, and small enough that squares and their sums stay in float32."""
+
+
+def are_usable(moments: NDArray[np.generic]) -> bool:
+    """Whether all numbers are finite and at most ``LARGEST``."""
+    return not moments.size or bool(np.abs(moments).max() <= LARGEST)  # a NaN compares as false
 
 
 def checked_features(features: NDArray[np.generic], *, dimension: int | None = None) -> NDArray[np.float32]:
@@ -138,8 +145,8 @@ def checked_statistics(
     if given.ndim != 1 or given.dtype.kind != "f":
         raise InvalidStatistics(f"mean must be a floating (d,) array, got {given.dtype} {given.shape}")
     mu = _rounded(given)
-    if not np.isfinite(mu).all():
-        raise InvalidStatistics("the mean has a NaN, or a number that is not finite in float32")
+    if not are_usable(mu):
+        raise InvalidStatistics(f"the mean has a NaN, or a number beyond {LARGEST:g}")
     if not np.any(mu):
         raise InvalidStatistics("the mean is zero, so it has no direction to search by")
     if samples < 1:
@@ -152,8 +159,8 @@ def checked_statistics(
             f"covariance must be floating of shape {(mu.size, mu.size)}, got {sigma.dtype} {sigma.shape}"
         )
     wide = sigma.astype(np.float64)
-    if not np.isfinite(_rounded(wide)).all():
-        raise InvalidStatistics("the covariance has a NaN, an infinity, or a number too large for float32")
+    if not are_usable(wide):
+        raise InvalidStatistics(f"the covariance has a NaN, or a number beyond {LARGEST:g}")
     scale = max(float(np.abs(wide).max()), np.finfo(np.float64).tiny)
     if np.abs(wide - wide.T).max() > 1e-4 * scale:
         raise InvalidStatistics("the covariance is not symmetric")

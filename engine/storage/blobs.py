@@ -12,7 +12,7 @@ from safetensors import numpy as safetensors
 
 from engine.errors import CorruptData
 from engine.records import Statistics
-from engine.statistics import pack_symmetric, unpack_symmetric
+from engine.statistics import are_usable, pack_symmetric, unpack_symmetric
 
 FLOAT32 = np.dtype("<f4")
 FLOAT16 = np.dtype("<f2")
@@ -47,7 +47,8 @@ def blobs_to_statistics(
     """Stored moments to ``Statistics``.
 
     Raises:
-        CorruptData: the checksum or the sizes do not hold, a number is not finite, or the mean is zero.
+        CorruptData: the checksum or the sizes do not hold, a number is not finite or far beyond any
+            feature's, the mean is zero, or a variance is negative.
     """
     if checksum(mean, covariance or b"") != expected:
         raise CorruptData("stored statistics do not match their checksum")
@@ -55,13 +56,15 @@ def blobs_to_statistics(
     if len(mean) != 4 * dimension or (covariance is not None and len(covariance) != 4 * packed):
         raise CorruptData(f"stored statistics do not have {dimension} dimensions")
     first = np.frombuffer(mean, FLOAT32).copy()
-    if not np.isfinite(first).all() or not first.any():
-        raise CorruptData("the stored mean is zero or not finite")
+    if not are_usable(first) or not first.any():
+        raise CorruptData("the stored mean is zero, or holds what is no number of a feature")
     matrix = None
     if covariance is not None:
-        if not np.isfinite(np.frombuffer(covariance, FLOAT32)).all():
-            raise CorruptData("the stored covariance is not finite")
+        if not are_usable(np.frombuffer(covariance, FLOAT32)):
+            raise CorruptData("the stored covariance holds what is no number of a feature's")
         matrix = unpack_symmetric(np.frombuffer(covariance, FLOAT32), dimension)
+        if matrix.diagonal().min() < -epsilon:
+            raise CorruptData("the stored covariance has a negative variance")
     return Statistics(first, matrix, epsilon, samples)
 
 
