@@ -52,7 +52,7 @@ def snapshot_findings(
     except CorruptData as error:
         return [Finding(DAMAGE, error.message, repair, mend)]
     if (manifest.collection, manifest.fingerprint) != (views.collection, identity.fingerprint):
-        return [Finding(DAMAGE, f"{name}: the index snapshot belongs to another collection", repair, mend)]
+        return [Finding(STALE, f"{name}: the index snapshot belongs to another collection", commands.build(), mend)]
     if manifest.change > catalog.last_change():
         return [Finding(DAMAGE, f"{name}: the index snapshot is newer than the database", repair, mend)]
     if manifest.version != space.version:

@@ -293,3 +293,22 @@ def test_similar_names_what_is_damaged(whole: str, settings: Settings, tmp_path:
             session.execute(text("UPDATE statistics SET neighbours_change = NULL"))
         with pytest.raises(CorruptData, match=VICTIM):
             eng.similar(VICTIM)
+
+
+def test_a_damaged_learned_transform_stops_only_what_uses_it(whole: str, settings: Settings, cloud: Any) -> None:
+    with Engine.open(whole, settings=settings) as eng:
+        encoder_id, _ = eng._catalog.encoder_by_name("external:test")
+        arrays = {"matrix": np.eye(D, dtype=np.float32)}
+        name = eng._transforms.add(encoder_id, "first_moment", "sketch", "full", arrays, {}, activate=True).name
+        with eng._database.write() as session:
+            session.execute(text("UPDATE transforms SET data = :d WHERE name = :n"), {"d": b"x" * 99, "n": name})
+    with Engine.open(whole, settings=settings) as eng:
+        eng.build_index()
+        assert VICTIM in ranked(eng, "first_moment", features_of(3, cloud)[0])
+        with pytest.raises(CorruptData, match=name):
+            eng.search_vectors(features_of(3, cloud)[0], 3, "first_moment", modality="sketch", transform="auto")
+        (finding,) = [finding for finding in eng.doctor(repair=True) if finding.severity == "damage"]
+        assert (name in finding.what, finding.repaired) == (True, False)
+        assert f"engine transforms remove {name}" in finding.repair
+        eng.remove_transform(name)
+        assert eng.doctor() == []

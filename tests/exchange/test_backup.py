@@ -82,8 +82,7 @@ def test_a_backup_during_writes_is_a_state_that_existed(
             assert copy.search(model=written[0], k=1, encoder="external:test")
             seen.append(len(written))
     print(
-        f"{len(copies)} backups of {[path.stat().st_size for path, _ in copies]} bytes,"
-        f" {seen} of {after} models written"
+        f"{len(copies)} backups of {[path.stat().st_size for path, _ in copies]} bytes, with {seen} of {after} written"
     )
     assert seen == sorted(seen)
     assert sorted(path.name for path in tmp_path.iterdir() if ".beside" in path.name) == []
