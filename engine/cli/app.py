@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from engine import __version__
-from engine.cli import bench, collection, database, draw, evaluate, index, ingest, learn, models, search
+from engine.cli import bench, collection, copy, database, draw, evaluate, index, ingest, learn, models, search
 from engine.cli.group import App, version_option
 
 app = App(
@@ -24,7 +24,7 @@ app = App(
       0    done
       1    an error; the message says what to do next
       2    the command line could not be understood
-      3    some of several sources failed (ingest), or stored data is damaged (doctor)
+      3    some of several sources failed (ingest), or stored data is damaged (doctor, copy)
       130  interrupted by Ctrl-C
       141  whoever read the output has gone, as with | head
     """,
@@ -34,7 +34,7 @@ version_option(app, __version__)
 for command in (
     collection.init, ingest.ingest, models.list_models, models.show, models.update, models.remove,
     search.search, search.similar, evaluate.evaluate, learn.learn, learn.transforms, draw.draw, collection.encoders,
-    index.index, collection.doctor, database.database, bench.bench,
+    index.index, collection.doctor, database.database, copy.copy, bench.bench,
 ):  # fmt: skip
     app.add_command(command)
 
