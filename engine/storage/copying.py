@@ -180,7 +180,7 @@ class _Copy:
         target = self.target
         self._make_schema()
         with target.write() as session:
-            facts = dict(session.execute(select(CollectionRow.key, CollectionRow.value)).tuples().all())
+            facts = {row.key: row.value for row in session.scalars(select(CollectionRow))}
             if COPYING in facts:
                 theirs = _mark_to_source(facts[COPYING])
                 if theirs == collection:
