@@ -20,6 +20,7 @@ from engine.records import EncoderIdentity, Model, Thumbnail
 from engine.search.spaces import FIRST_MOMENT, LINEAR
 from engine.search.transforms import AUTO
 from engine.storage import Catalog, Database, migrate
+from engine.storage.copying import refuse_unfinished
 from engine.storage.filters import Where
 from engine.storage.keys import Keys
 from engine.storage.paging import ModelPage, models_page
@@ -62,6 +63,7 @@ class Engine(Exchanging, Evaluating, Learning):
             DatabaseNotFound: there is none and ``create`` is false.
             DatabaseOutdated, DatabaseTooNew: its schema is not this engine's.
             Conflict: it is there, with another default encoder than the one given.
+            UnfinishedCopy: a collection is being copied into it, or was in part.
             StorageError: it cannot be read.
         """
         settings = settings or Settings()
@@ -74,6 +76,7 @@ class Engine(Exchanging, Evaluating, Learning):
             if create and migrate.current_revision(database) is None:
                 migrate.upgrade(database)
             migrate.check(database)
+            refuse_unfinished(database)
             if create:
                 Catalog(database).initialise(encoder or DEFAULT_ENCODER)
             opened = cls(database, settings)

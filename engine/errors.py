@@ -28,6 +28,7 @@
      │    ├── DatabaseLocked
      │    ├── DatabaseOutdated          older than this engine: run `engine db upgrade`
      │    ├── DatabaseTooNew            written by a newer engine
+     │    ├── UnfinishedCopy            `engine copy` was interrupted: run it again
      │    ├── DiskFull
      │    └── CorruptData               a checksum does not hold
      ├── MissingStatistics              the model has nothing that this method needs
@@ -74,6 +75,7 @@ __all__ = [
     "StorageError",
     "TooManyBadSamples",
     "TransformNotFound",
+    "UnfinishedCopy",
 ]
 
 
@@ -195,6 +197,10 @@ class DatabaseOutdated(StorageError):
 
 class DatabaseTooNew(StorageError):
     """The database was made by a newer engine."""
+
+
+class UnfinishedCopy(StorageError):
+    """A collection is being copied into the database, or its copy was interrupted."""
 
 
 class DiskFull(StorageError):

@@ -6,6 +6,7 @@ from engine import __version__
 from engine.cli import (
     bench,
     collection,
+    copy,
     database,
     draw,
     evaluate,
@@ -37,7 +38,7 @@ app = App(
       0    done
       1    an error; the message says what to do next
       2    the command line could not be understood
-      3    some of several sources failed (ingest), or stored data is damaged (doctor, export, backup)
+      3    some of several sources failed (ingest), or stored data is damaged (doctor, copy, export, backup)
       130  interrupted by Ctrl-C
       141  whoever read the output has gone, as with | head
     """,
@@ -47,7 +48,7 @@ version_option(app, __version__)
 for command in (
     collection.init, ingest.ingest, models.list_models, models.show, models.update, models.remove,
     search.search, search.similar, evaluate.evaluate, learn.learn, learn.transforms, draw.draw, collection.encoders,
-    index.index, collection.doctor, exchange.export, exchange.import_, exchange.backup, database.database,
+    index.index, collection.doctor, exchange.export, exchange.import_, exchange.backup, copy.copy, database.database,
     serve.serve, serve.keys, bench.bench,
 ):  # fmt: skip
     app.add_command(command)

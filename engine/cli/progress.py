@@ -126,6 +126,26 @@ class StageProgress:
             self._bar = None
 
 
+class RateProgress(StageProgress):
+    """As ``StageProgress``; where there is no terminal, a line says how fast a stage went."""
+
+    def __init__(self, unit: str) -> None:
+        super().__init__()
+        self._unit = unit
+        self._begun = self._ended = perf_counter()
+
+    def __call__(self, stage: str, done: int, total: int) -> None:
+        """So much of a stage is done."""
+        if self._live:
+            super().__call__(stage, done, total)
+            return
+        if stage != self._stage:
+            self._stage, self._begun = stage, self._ended
+        self._ended = perf_counter()
+        if done == total:
+            say(f"{stage}: {total} {self._unit}, {total / max(self._ended - self._begun, 1e-9):.0f} {self._unit}/s")
+
+
 def _can_show_a_bar() -> bool:
     """Whether stderr is a terminal with a width: some that containers give have none."""
     try:

@@ -49,7 +49,7 @@ def test_every_promised_command_is_there() -> None:
         for name in (
             "init", "ingest", "list", "show", "update", "remove", "search", "similar", "evaluate", "draw", "encoders",
             "learn", "transforms", "transforms list", "transforms activate", "transforms deactivate",
-            "transforms remove", "doctor", "export", "import", "backup", "bench", "index", "index status",
+            "transforms remove", "doctor", "export", "import", "backup", "copy", "bench", "index", "index status",
             "index build",
             "db", "db upgrade", "db current", "serve", "keys", "keys create", "keys list", "keys revoke",
         )
