@@ -240,7 +240,7 @@ STATES: tuple[tuple[str, type[EngineError], str | None], ...] = (
 
 REFUSALS = (
     ("too many connections", "53300"), ("remaining connection slots", "53300"), ("too many clients", "53300"),
-    ("password", "28P01"), ("pg_hba.conf", "28000"), ("role ", "28000"), ("database ", "3D000"),
+    ("password", "28P01"), ("pg_hba.conf", "28000"), ('role "', "28000"), ('database "', "3D000"),
 )  # fmt: skip
 """What the driver says of a connection that the server refuses, which it gives no state for."""
 

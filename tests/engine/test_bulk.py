@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -69,12 +68,12 @@ def findings(eng: Engine) -> list[str]:
 
 
 @pytest.mark.parametrize("form", ["square", "packed", "double"])
-def test_it_is_what_one_by_one_makes(eng: Engine, tmp_path: Path, settings: Settings, form: str) -> None:
+def test_it_is_what_one_by_one_makes(eng: Engine, tmp_path: Path, form: str) -> None:
     names, means, covariances = moments(0)
     given = {"square": covariances, "packed": packed(covariances), "double": covariances.astype(np.float64)}[form]
     counts = eng.ingest_statistics(names, means, given, encoder=ENCODER, samples=40, tags=["a", "b"])
     assert (counts.added, counts.replaced, counts.unchanged) == (25, 0, 0)
-    apart = replace(settings, index_folder=str(tmp_path / "single"))
+    apart = Settings(index_folder=str(tmp_path / "single"))
     with Engine.open(f"sqlite:///{tmp_path / 'single.db'}", create=True, encoder=ENCODER, settings=apart) as other:
         for name, mean, covariance in zip(names, means, covariances, strict=True):
             other.ingest(MomentsSource(mean, covariance, 40), name=name, tags=["a", "b"])

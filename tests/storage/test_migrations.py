@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,7 +23,7 @@ from tests.postgres import shared_server
 from tests.storage.full_collection import digests, make_collection
 
 REVISIONS = [one.revision for one in ScriptDirectory(str(migrate.migrations_folder())).walk_revisions()][::-1]
-STEPS = list(zip(REVISIONS, REVISIONS[1:], strict=False))
+STEPS = list(itertools.pairwise(REVISIONS))
 
 
 @pytest.fixture(scope="module")

@@ -12,6 +12,7 @@ import shutil
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
@@ -94,8 +95,8 @@ def main(arguments: list[str] | None = None) -> int:
             say(f"{name}: what it left is in {folder}")
     for tally in tallies:
         for kind in ("losses", "wrong", "untyped"):
-            for one in getattr(tally, kind):
-                print(f"{tally.section}, {kind}: {one}")
+            for one, times in Counter(getattr(tally, kind)).items():
+                print(f"{tally.section}, {kind}: {one}" + (f" ({times} times)" if times > 1 else ""))
     if not tallies:
         say(f"no section is called {options.only}")
     return int(not tallies or not all(tally.is_clean for tally in tallies))

@@ -15,8 +15,9 @@ from sqlalchemy import func, select
 
 from engine import Engine
 from engine.config import Settings
-from engine.errors import DiskFull, StorageError
+from engine.errors import DatabaseNotFound, DiskFull, StorageError
 from engine.search.whitening import active_whitening
+from engine.storage import Database
 from engine.storage.tables import ChangeRow
 from tests.postgres import shared_server
 from tests.torture import content
@@ -73,6 +74,17 @@ def test_a_read_on_postgres_is_one_snapshot(tmp_path: Path) -> None:
             assert session.scalar(select(func.count()).select_from(ChangeRow)) == before + 1
         with eng._database.write() as session:  # this one waits for others, and must see what they wrote
             assert session.connection().get_isolation_level() == "READ COMMITTED"
+
+
+@pytest.mark.parametrize("doing", ["shutting down", "starting up", "not yet accepting connections"])
+def test_a_server_that_is_not_ready_is_no_missing_collection(doing: str) -> None:
+    """It was taken for a database that is not there, with the advice to create one."""
+    database = Database("postgresql+psycopg://u@h/zoo", Settings())
+    error = database._ours(Exception(f"connection failed: FATAL:  the database system is {doing}"))
+    assert type(error) is StorageError
+    missing = database._ours(Exception('connection failed: FATAL:  database "zoo" does not exist'))
+    assert isinstance(missing, DatabaseNotFound)
+    database.close()
 
 
 def test_a_failed_list_of_similar_models_is_no_failed_ingest(url: str, another: Open, caplog: Any) -> None:
