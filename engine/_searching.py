@@ -16,7 +16,15 @@ from engine.errors import CorruptData, DamagedIndex, InvalidQuery, MissingStatis
 from engine.records import EncoderIdentity, Hit, Hits, QueryPart
 from engine.search import Plan, Ranking, query_to_plan, rank
 from engine.search.follow import Follower
-from engine.search.queries import checked_k, checked_recall, checked_vectors, checked_weights, query_to_parts
+from engine.search.queries import (
+    checked_k,
+    checked_recall,
+    checked_shortlist,
+    checked_text,
+    checked_vectors,
+    checked_weights,
+    query_to_parts,
+)
 from engine.search.similar import DISTANCES, FRECHET
 from engine.search.views import IndexView
 from engine.storage.filters import Where
@@ -83,6 +91,7 @@ class Searching(Collection):
             raise InvalidQuery("there is no query", hint="give a text, an image, a sketch, a model, or several")
         k = checked_k(k)
         recall = checked_recall(recall, self.settings.recall)
+        shortlist = checked_shortlist(shortlist)
         weigh = checked_weights(weights, list(given))
         encoder_id, identity = self._searchable(encoder)
 
@@ -149,11 +158,15 @@ class Searching(Collection):
         recall = checked_recall(recall, self.settings.recall)
         fast = self._fast  # a change puts another dict in its place: a view opened meanwhile goes with the old one
         key = (encoder, modality, method, transform, shortlist_space)
-        plan = fast.get(key)
+        try:
+            plan = fast.get(key)
+        except TypeError as error:  # a list, say
+            raise InvalidQuery(f"encoder, modality, method, transform and space are texts, got {key!r:.200}") from error
         if plan is None:
             plan = fast[key] = self._fast_plan(*key)
             self._follow()
         queries = checked_vectors(q, plan.view.identity.dimension)
+        shortlist = checked_shortlist(shortlist)
         allowed = None if where is None else self._catalog.matching_ids(where)
         _, (scores, ids) = self._answered(
             plan, partial(self._fast_plan, *key),
@@ -261,6 +274,9 @@ class Searching(Collection):
         shortlist_space: str | None,
     ) -> Plan:
         wanted = self.settings.shortlist_space if shortlist_space is None else shortlist_space
+        for value, what in ((method, "method"), (transform, "transform"), (wanted, "space of the shortlist")):
+            if value is not None or what == "method":
+                checked_text(value, what)
         return query_to_plan(
             self._views, self._maps, encoder_id, identity, modalities,
             method=method, transform=transform, shortlist_space=wanted, shrinkage=self.settings.shrinkage,

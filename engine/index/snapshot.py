@@ -101,7 +101,7 @@ def load(root: Path, manifest: SnapshotManifest, *, thorough: bool = False) -> F
             raise CorruptData(f"the index file {folder / name} does not match its checksum")
     try:
         index = kind.load(folder, dimension=manifest.dimension)
-    except (OSError, ValueError) as error:
+    except Exception as error:  # of a mapped file's damaged header NumPy raises EOFError, TokenError, OverflowError …
         raise CorruptData(f"the index in {folder} cannot be read: {error}") from error
     if len(index) != manifest.models:
         raise CorruptData(f"the index in {folder} has {len(index)} models, its manifest {manifest.models}")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import json
+import struct
 import tarfile
 import zipfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -42,7 +43,7 @@ class Reader:
 
 @dataclass(frozen=True)
 class Format:
-    """``prepare`` makes the reader in an empty folder of its own. Names before a slash are what inputs are counted by."""
+    """``prepare`` makes the reader in an empty folder of its own. What stands before a slash is the name of a group."""
 
     name: str
     prepare: Callable[[Path], Reader]
@@ -111,7 +112,7 @@ PICTURES: dict[str, tuple[str, tuple[str, ...], Mapping[str, Any]]] = {
     "jpeg 2000": ("JPEG2000", ("RGB", "L"), {}),
     "avif": ("AVIF", ("RGB",), {"speed": 10}),
 }
-QOI = b"qoif" + (12).to_bytes(4, "big") + (9).to_bytes(4, "big") + b"\x03\0" + b"\xfe\x10\x80\xf0" + b"\xfd\x3d\xfd\x2b" + bytes(7) + b"\x01"  # fmt: skip
+QOI = b"qoif" + struct.pack(">II", 12, 9) + b"\x03\0" + b"\xfe\x10\x80\xf0" + b"\xfd\x3d\xfd\x2b" + bytes(7) + b"\x01"
 
 
 def picture(name: str, folder: Path) -> Reader:
@@ -227,10 +228,11 @@ def features(suffix: str, folder: Path) -> Reader:
 
     wide = rows(1, 12)
     moments = {"mu": wide.mean(axis=0), "sigma": np.cov(wide, rowvar=False), "n": 12}
+    dense = [wide, wide.astype(np.float16), np.asfortranarray(wide)]
     samples = {
-        ".npy": [saved(np.save, wide), saved(np.save, wide.astype(np.float16)), saved(np.save, np.asfortranarray(wide))],
-        ".npz": [saved(features=wide), saved(np.savez_compressed, wide), saved(**moments), saved(np.savez_compressed, **moments)],
-    }  # fmt: skip
+        ".npy": [saved(np.save, one) for one in dense],
+        ".npz": [saved(features=wide), saved(np.savez_compressed, wide), saved(**moments)],
+    }
 
     def read(data: bytes) -> None:
         source = open_source(written(folder / f"f{suffix}", data), settings=SETTINGS)
@@ -542,21 +544,22 @@ def _ask(eng: Any, asked: Mapping[str, Any]) -> None:
         vector = asked["vector"]
         if isinstance(vector, list):
             vector = np.array(vector, dtype=object)
-            with_numbers = all(isinstance(value, (int, float)) for value in vector.ravel().tolist())
-            vector = vector.astype(np.float64) if with_numbers else vector
+            if all(isinstance(value, float) or (type(value) is int and abs(value) < 2**63) for value in vector.flat):
+                vector = vector.astype(np.float64)
         scores, ids = eng.search_vectors(vector, **{key: asked[key] for key in VECTORS if key in asked})
         require(
             (not np.isnan(scores).any() and (np.diff(scores[ids >= 0]) <= 0).all()) or scores.ndim > 1, "not in order"
         )
         require(((ids == -1) == np.isneginf(scores)).all(), "an answer without a score")
     elif "name" in asked:
-        _check_hits(eng.similar(asked["name"], asked.get("k", 3), distance=asked.get("distance", "frechet")))
+        _check_hits(eng.similar(asked["name"], asked.get("k", 3), distance=asked.get("distance", "frechet")), -1)
     else:
         _check_hits(eng.search(**{key: asked[key] for key in SEARCH if key in asked}))
 
 
-def _check_hits(hits: Iterable[Any]) -> None:
-    scores = [hit.score for hit in hits]
+def _check_hits(hits: Iterable[Any], sign: int = 1) -> None:
+    """``sign`` −1 for distances, of which the smallest come first."""
+    scores = [sign * hit.score for hit in hits]
     require(np.isfinite(scores).all(), "a score that is no number")
     require(scores == sorted(scores, reverse=True), "hits that are not in order")
 

@@ -36,8 +36,8 @@ MEMORY = 2 * 2**30
 """Bytes of address space that a worker may take beyond what it has when it begins to read."""
 FILES = 64
 """Files that it may open beyond those: a reader that leaves files open is noticed."""
-MOST_TOLD = 50
-"""Findings of one kind that are told."""
+MOST_TOLD = 5
+"""Findings of one format that are told by their bytes; what comes after them is counted."""
 STARTING, DONE = -1, -2
 
 Formats = Callable[[], Sequence[Format]]
@@ -81,7 +81,7 @@ def read_all(run: Run, say: Say) -> Tally:
     watched = [_Watched(context, run, formats, folder / str(first), first, tally) for first in range(WORKERS)]
     told = time.monotonic()
     try:
-        while any([one.goes_on() for one in watched]):  # a list: each must be looked at
+        while sum(one.goes_on() for one in watched):  # each is looked at, whatever the others say
             time.sleep(0.02)
             if time.monotonic() - told > 30:
                 told = time.monotonic()
@@ -90,6 +90,9 @@ def read_all(run: Run, say: Say) -> Tally:
         for one in watched:
             one.end()
         shutil.rmtree(folder, ignore_errors=True)
+    for name, number in sum((one.findings for one in watched), Counter[str]()).items():
+        if number > MOST_TOLD:
+            tally.untyped.append(f"{name}: {number} findings in all")
     counts = sum((one.counts for one in watched), Counter[str]())
     tally.done = {"mutated inputs": counts.total(), **dict(sorted(counts.items()))}
     return tally
@@ -109,6 +112,7 @@ class _Watched:
     next: int
     tally: Tally
     counts: Counter[str] = field(default_factory=Counter)
+    findings: Counter[str] = field(default_factory=Counter)
 
     def __post_init__(self) -> None:
         self.start()
@@ -162,10 +166,10 @@ class _Watched:
 
     def found(self, kind: str, number: int, what: str) -> None:
         """A finding, with what makes the input again."""
-        told = getattr(self.tally, kind)
-        if len(told) < MOST_TOLD:
-            name = number_to_format(self.formats, number).name
-            told.append(f"{name}, seed {self.run.seed}, input {number}: {what}")
+        name = number_to_format(self.formats, number).name
+        self.findings[name] += 1
+        if self.findings[name] <= MOST_TOLD:
+            getattr(self.tally, kind).append(f"{name}, seed {self.run.seed}, input {number}: {what}")
 
     def lost(self, what: str) -> None:
         """The worker is gone: name its input, and go on behind it."""
