@@ -170,7 +170,7 @@ def _check_names(said: dict[str, Any], entries: NDArray[Any]) -> None:
     if not isinstance(dimension, int) or not isinstance(segments, list):
         raise ValueError("its key or its list of segments is none")
     for name in (said["rotation"], *segments):
-        if not isinstance(name, str) or any(character in name for character in "/\\\0"):
+        if not isinstance(name, str) or not name.isprintable() or any(character in name for character in "/\\"):
             raise ValueError(f"it names the file {name!r}")
     if len(entries) and not 0 <= entries["segment"].min() <= entries["segment"].max() < len(segments):
         raise ValueError("a record is in a segment that it does not name")
