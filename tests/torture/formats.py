@@ -6,15 +6,19 @@ answer that is right, raises ``WrongAnswer`` for one that is not, and lets every
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import struct
 import tarfile
 import zipfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
-from functools import partial
+from dataclasses import asdict, dataclass, fields, is_dataclass, replace
+from functools import cache, partial
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -23,6 +27,8 @@ from PIL import Image
 
 from engine.config import Settings
 from engine.errors import EngineError
+from tests.engine.small_encoder import DIMENSION
+from tests.torture.operations import opened
 
 D = 8
 MOST_PIXELS = 100_000
@@ -366,7 +372,6 @@ def _signed(data: bytes, sign: Callable[[Any], str]) -> bytes:
 def records(name: str, signed: bool, folder: Path) -> Reader:
     """One file of a factor store: what is found in it is what was put there, and the rest is made again."""
     import ctypes
-    import hashlib
 
     from engine.index import ByteCache, FactorKey, FactorStore
 
@@ -414,8 +419,6 @@ def counts(folder: Path) -> Reader:
 
 def agreement(signed: bool, folder: Path) -> Reader:
     """The measured agreement beside an index."""
-    import hashlib
-
     from engine.search.agreement import Agreement, read_agreement, save_agreement
 
     place = folder / "AGREEMENT.json"
@@ -564,6 +567,85 @@ def _check_hits(hits: Iterable[Any], sign: int = 1) -> None:
     require(scores == sorted(scores, reverse=True), "hits that are not in order")
 
 
+# --- what is exchanged
+
+
+def exchange_members() -> list[str]:
+    """The members of an archive that are damaged behind checksums that are right; none without ``engine export``."""
+    if find_spec("engine.exchange") is None:
+        return []
+    blocks = [f"{part}/000000.safetensors" for part in ("statistics", "features", "thumbnails", "transforms")]
+    return ["manifest.json", "encoders.jsonl", "transforms.jsonl", "models/000000.jsonl", *blocks]
+
+
+def exchange(member: str | None, folder: Path) -> Reader:
+    """An exported collection, up to what would be written; ``member`` alone is damaged, and the checksums made right.
+
+    Without one the whole file is: it is refused, or says what the undamaged one says.
+    """
+    archive_file = import_module("engine.exchange.archive_file")
+    reader = import_module("engine.exchange.read").ArchiveReader
+    whole = _exported()
+    with zipfile.ZipFile(io.BytesIO(whole)) as zipped:
+        members = {name: zipped.read(name) for name in zipped.namelist()}
+
+    def records(data: bytes) -> bytes:
+        with archive_file.ArchiveFile(written(folder / "a.engine", data)) as opened:
+            found = reader(opened)
+            found.verify()
+            return b"".join(map(_everything, [found.encoders, *found.models(), *found.transforms()]))
+
+    def resigned(data: bytes) -> bytes:
+        if member == "manifest.json":
+            return _packed({**members, member: _signed(data, sign)}, "zip0")
+        said = json.loads(members["manifest.json"])
+        said["members"][member] = {"size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+        return _packed({**members, str(member): data, "manifest.json": sign(said).encode()}, "zip0")
+
+    def sign(said: dict[str, Any]) -> str:
+        return json.dumps({**said, "sha256": archive_file.manifest_digest(said)})
+
+    right = records(whole)
+
+    def read(data: bytes) -> None:
+        found = records(data if member is None else resigned(data))
+        require(member is not None or found == right, "other records than were exported")
+
+    return Reader([whole if member is None else members[member]], read)
+
+
+@cache
+def _exported() -> bytes:
+    """A collection of three models with features, previews and a whitening, as an archive."""
+    with TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "pictures").mkdir()
+        for number in range(12):
+            pictures()["RGB"].rotate(30 * number).save(folder / "pictures" / f"{number}.png")
+        settings = replace(SETTINGS, index_folder=str(folder / "index"))
+        with opened(f"sqlite:///{folder / 'zoo.db'}", settings, create=True) as eng:
+            eng.ingest(folder / "pictures", name="pictures", tags=["a"], metadata={"b": [1, None]})
+            for seed in (1, 2):
+                eng.ingest(rows(seed, 40, DIMENSION), name=f"m{seed}")
+            eng.search_vectors(np.ones(DIMENSION), method="whitened_first_moment")
+            exporting: Any = eng
+            exporting.export_archive(folder / "whole.engine")
+        return (folder / "whole.engine").read_bytes()
+
+
+def _everything(record: Any) -> bytes:
+    """A record, with all that is in it, as bytes."""
+    if is_dataclass(record):
+        return b"".join(_everything(getattr(record, field.name)) for field in fields(record))
+    if isinstance(record, np.ndarray):
+        return f"{record.dtype}{record.shape}".encode() + record.tobytes()
+    if isinstance(record, frozenset):
+        return repr(sorted(record)).encode()
+    if isinstance(record, (list, tuple)):
+        return b"".join(map(_everything, record))
+    return repr(record).encode()
+
+
 # --- the table
 
 
@@ -592,5 +674,8 @@ def all_formats() -> list[Format]:
             Format(f"blobs/{kind}{end}", partial(blob, kind, signed))
             for kind in ("mean", "covariance", "features", "arrays")
         ]
+    if members := exchange_members():
+        made.append(Format("exports/whole", partial(exchange, None)))
+        made += [Format(f"exports/{name}, signed", partial(exchange, name)) for name in members]
     made += [Format("checkpoints", checkpoint), Format("decoders", onnx), Format("queries", query)]
     return made
