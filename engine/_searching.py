@@ -62,7 +62,7 @@ class Searching(Collection):
             text: what the model should draw.
             image, sketch: a path, a PIL image or an array ``(h, w[, c])``.
             model: a model's name: find others like it (it is left out of the answers).
-            k: how many answers; as many come back as exist.
+            k: how many answers, at most 10 000 000; as many come back as exist.
             method: ``auto`` (text, model and several together: ``first_moment``; image and sketch:
                 ``blend``, unless a transform is active for another method), or a rule by name: see
                 ``engine.search.METHODS``.
@@ -138,7 +138,7 @@ class Searching(Collection):
 
         Args:
             q: ``(d,)`` or ``(n, d)`` floating, of NumPy or torch (from any device); each row is normalised.
-            k: answers a query.
+            k: answers a query, at most 10 000 000.
             method: any rule that scores the modality, e.g. ``first_moment`` or ``gaussian_density``.
             modality: what the features are of, ``image``, ``sketch`` or ``text``: it decides which rules can score
                 them, and which transform is the active one.
