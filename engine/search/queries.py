@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -19,6 +20,7 @@ from engine.storage.details import is_storable
 
 ORDINARY = (1e-200, 1e200)
 """Squared lengths that have lost nothing to rounding."""
+LARGEST = sys.float_info.max
 MOST_ANSWERS = 10**7
 """Room is made for as many answers as are asked for, whether there are so many models or not: 120 MB a query."""
 
@@ -38,8 +40,8 @@ def checked_weights(weights: Mapping[str, float] | None, modalities: Sequence[st
                 f"there is a weight for {modality!r} but no such part in the query",
                 hint=f"this query has {', '.join(modalities)}; parts are {', '.join(MODALITIES)}",
             )
-        if isinstance(weight, bool) or not isinstance(weight, (int, float)) or not (0 < weight < math.inf):
-            raise InvalidQuery(f"the weight of {modality} must be a number above 0, got {weight!r}")
+        if isinstance(weight, bool) or not isinstance(weight, (int, float)) or not 0 < weight <= LARGEST:
+            raise InvalidQuery(f"the weight of {modality} must be a finite number above 0, got {weight!r:.80}")
         result[modality] = float(weight)
     return result
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
@@ -148,6 +148,16 @@ def test_any_name_for_new_statistics(eng: Engine, name: Any) -> None:
         json.dumps(name).encode()
         eng.remove(name)
     assert len(eng.models()) == N
+
+
+@often
+@given(weight=numbers)
+@example(weight=10**400)
+@example(weight=5e-324)
+@example(weight=1.7e308)
+def test_any_weight(eng: Engine, weight: Any) -> None:
+    hits = answer_or_error(lambda: eng.search(model="m1", weights={"model": weight}))
+    assert hits is None or ([hit.score for hit in hits] == [hit.score for hit in eng.search(model="m1")] and weight > 0)
 
 
 @pytest.mark.parametrize("value", [0, -1, True, 2.5, "3", [1], MOST_ANSWERS + 1, 10**400])
