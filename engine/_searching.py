@@ -16,7 +16,15 @@ from engine.errors import CorruptData, DamagedIndex, InvalidQuery, MissingStatis
 from engine.records import EncoderIdentity, Hit, Hits, QueryPart
 from engine.search import Plan, Ranking, query_to_plan, rank
 from engine.search.follow import Follower
-from engine.search.queries import checked_k, checked_recall, checked_vectors, checked_weights, query_to_parts
+from engine.search.queries import (
+    checked_k,
+    checked_recall,
+    checked_shortlist,
+    checked_text,
+    checked_vectors,
+    checked_weights,
+    query_to_parts,
+)
 from engine.search.similar import DISTANCES, FRECHET
 from engine.search.views import IndexView
 from engine.storage.filters import Where
@@ -54,7 +62,7 @@ class Searching(Collection):
             text: what the model should draw.
             image, sketch: a path, a PIL image or an array ``(h, w[, c])``.
             model: a model's name: find others like it (it is left out of the answers).
-            k: how many answers; as many come back as exist.
+            k: how many answers, at most 10 000 000; as many come back as exist.
             method: ``auto`` (text, model and several together: ``first_moment``; image and sketch:
                 ``blend``, unless a transform is active for another method), or a rule by name: see
                 ``engine.search.METHODS``.
@@ -83,6 +91,7 @@ class Searching(Collection):
             raise InvalidQuery("there is no query", hint="give a text, an image, a sketch, a model, or several")
         k = checked_k(k)
         recall = checked_recall(recall, self.settings.recall)
+        shortlist = checked_shortlist(shortlist)
         weigh = checked_weights(weights, list(given))
         encoder_id, identity = self._searchable(encoder)
 
@@ -129,7 +138,7 @@ class Searching(Collection):
 
         Args:
             q: ``(d,)`` or ``(n, d)`` floating, of NumPy or torch (from any device); each row is normalised.
-            k: answers a query.
+            k: answers a query, at most 10 000 000.
             method: any rule that scores the modality, e.g. ``first_moment`` or ``gaussian_density``.
             modality: what the features are of, ``image``, ``sketch`` or ``text``: it decides which rules can score
                 them, and which transform is the active one.
@@ -149,11 +158,15 @@ class Searching(Collection):
         recall = checked_recall(recall, self.settings.recall)
         fast = self._fast  # a change puts another dict in its place: a view opened meanwhile goes with the old one
         key = (encoder, modality, method, transform, shortlist_space)
-        plan = fast.get(key)
+        try:
+            plan = fast.get(key)
+        except TypeError as error:  # a list, say
+            raise InvalidQuery(f"encoder, modality, method, transform and space are texts, got {key!r:.200}") from error
         if plan is None:
             plan = fast[key] = self._fast_plan(*key)
             self._follow()
         queries = checked_vectors(q, plan.view.identity.dimension)
+        shortlist = checked_shortlist(shortlist)
         allowed = None if where is None else self._catalog.matching_ids(where)
         _, (scores, ids) = self._answered(
             plan, partial(self._fast_plan, *key),
@@ -261,6 +274,9 @@ class Searching(Collection):
         shortlist_space: str | None,
     ) -> Plan:
         wanted = self.settings.shortlist_space if shortlist_space is None else shortlist_space
+        for value, what in ((method, "method"), (transform, "transform"), (wanted, "space of the shortlist")):
+            if value is not None or what == "method":
+                checked_text(value, what)
         return query_to_plan(
             self._views, self._maps, encoder_id, identity, modalities,
             method=method, transform=transform, shortlist_space=wanted, shrinkage=self.settings.shrinkage,

@@ -33,13 +33,15 @@ def map_array(path: Path, dtype: np.dtype[Any]) -> NDArray[Any]:
     """An array as it was saved, mapped. Nothing that is done to it reaches the file.
 
     Raises:
-        OSError, ValueError: it is not one, of another dtype, or shorter than it says.
+        OSError, ValueError: it is not one, of another dtype, or shorter or longer than it says.
     """
     array = np.load(path, mmap_mode="c", allow_pickle=False)
     if not isinstance(array, np.memmap):
         raise ValueError(f"{path.name} is no array")
     if array.dtype != dtype or not array.flags.c_contiguous:
         raise ValueError(f"{path.name} has dtype {array.dtype}, not {dtype}, or another order")
+    if path.stat().st_size != array.offset + array.nbytes:  # what is verified behind is read from the file's end
+        raise ValueError(f"{path.name} has {path.stat().st_size} bytes, not {array.offset + array.nbytes}")
     return np.asarray(array)
 
 

@@ -152,10 +152,28 @@ def _read(root: Path) -> tuple[dict[str, Any], NDArray[Any]] | None:
     if len(data) <= 32 or hashlib.sha256(body).digest() != expected:
         raise CorruptData(f"the factor directory {path} does not match its checksum")
     line, _, table = body.partition(b"\n")
-    said = json.loads(line)
-    if said.get("format") != FORMAT:
-        raise CorruptData(f"the factor directory {path} has format {said.get('format')}, this engine reads {FORMAT}")
-    return said, np.frombuffer(table, ENTRY)
+    try:
+        said = json.loads(line)
+        if said["format"] != FORMAT:
+            raise CorruptData(f"the factor directory {path} has format {said['format']}, this engine reads {FORMAT}")
+        entries = np.frombuffer(table, ENTRY)
+        _check_names(said, entries)
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
+        raise CorruptData(f"the factor directory {path} is not one of this engine's: {error}") from error
+    return said, entries
+
+
+def _check_names(said: dict[str, Any], entries: NDArray[Any]) -> None:
+    """Raises: TypeError, ValueError: a name points elsewhere, an entry is in no segment, or the key is none."""
+    FactorKey(**said["key"])
+    dimension, segments = said["key"]["dimension"], said["segments"]
+    if not isinstance(dimension, int) or not isinstance(segments, list):
+        raise ValueError("its key or its list of segments is none")
+    for name in (said["rotation"], *segments):
+        if not isinstance(name, str) or not name.isprintable() or any(character in name for character in "/\\"):
+            raise ValueError(f"it names the file {name!r}")
+    if len(entries) and not 0 <= entries["segment"].min() <= entries["segment"].max() < len(segments):
+        raise ValueError("a record is in a segment that it does not name")
 
 
 def write_segment(root: Path, records: Iterator[Records]) -> str:
@@ -215,7 +233,7 @@ def read_counts(root: Path) -> dict[str, int]:
     try:
         said = json.loads((root / COUNTS).read_bytes())
         return {str(name): int(value) for name, value in said.items()}
-    except (OSError, ValueError, AttributeError, TypeError):
+    except (OSError, ValueError, AttributeError, TypeError, OverflowError, RecursionError):
         return {}
 
 

@@ -88,4 +88,4 @@ _TYPES: dict[str, type] = {"int": int, "str": str, "dict[str, str]": dict}
 
 def _is_plain(name: str) -> bool:
     """Whether it names something directly in a folder, on any system."""
-    return name not in ("", ".", "..") and not any(character in name for character in "/\\:\0")
+    return name not in ("", ".", "..") and name.isprintable() and not any(character in name for character in "/\\:")

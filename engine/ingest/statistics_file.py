@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.errors import InvalidInput, InvalidStatistics, MissingDependency, SourceNotFound
+from engine.samples.members import MAX_ARCHIVE_BYTES
+from engine.samples.npz import open_npz
 
 ROWS = 5_000
 """Of a Parquet file in memory at a time."""
@@ -52,13 +53,8 @@ def read_statistics(path: Path) -> Iterator[StatisticsTable]:
 
 
 def _npz(path: Path) -> StatisticsTable:
-    try:
-        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files if name in (*REQUIRED, *OPTIONAL)}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise InvalidStatistics(
-            f"{path.name} cannot be read: {error}", hint="arrays of objects are never read"
-        ) from error
+    with open_npz(path, max_bytes=MAX_ARCHIVE_BYTES, error=InvalidStatistics) as file:
+        arrays = {name: file.read(name) for name in file.shapes if name in (*REQUIRED, *OPTIONAL)}
     missing = [name for name in REQUIRED if name not in arrays]
     if missing:
         raise InvalidStatistics(f"{path.name} has no {', '.join(missing)}", hint=f"it must have {', '.join(REQUIRED)}")
@@ -91,7 +87,7 @@ def _parquet(path: Path) -> Iterator[StatisticsTable]:
     try:
         file = parquet.ParquetFile(path)
         there = set(file.schema_arrow.names)
-    except (OSError, pyarrow.ArrowException) as error:
+    except (OSError, UnicodeError, pyarrow.ArrowException) as error:
         raise InvalidStatistics(f"{path.name} cannot be read: {error}") from error
     missing = [PARQUET[name] for name in REQUIRED if PARQUET[name] not in there]
     if missing:
@@ -118,7 +114,7 @@ def _batches(path: Path, file: Any, columns: list[str]) -> Iterator[StatisticsTa
                 told["name"].to_pylist(), means, told["samples"].to_numpy(zero_copy_only=False), covariances,
                 told["tags"].to_pylist() if "tags" in told else None, total,
             )  # fmt: skip
-    except (OSError, pyarrow.ArrowException) as error:
+    except (OSError, UnicodeError, pyarrow.ArrowException) as error:
         raise InvalidStatistics(f"{path.name} cannot be read: {error}") from error
 
 

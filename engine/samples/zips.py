@@ -35,7 +35,7 @@ class ZipArchive:
             raise InvalidInput(f"{self._label} is not a zip file that can be read: {exc}") from exc
         try:
             self._infos = [
-                info for info in self._zip.infolist() if not info.is_dir() and is_picture_name(info.filename)
+                info for info in self._zip.infolist() if is_picture_name(info.filename) and not info.is_dir()
             ]
             self._check()
             self.members: list[Member] = [

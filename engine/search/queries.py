@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -15,9 +16,13 @@ from engine.records import EncoderIdentity, QueryPart
 from engine.samples import any_to_image
 from engine.search.rules import MODALITIES
 from engine.statistics import checked_features
+from engine.storage.details import is_storable
 
 ORDINARY = (1e-200, 1e200)
 """Squared lengths that have lost nothing to rounding."""
+LARGEST = sys.float_info.max
+MOST_ANSWERS = 10**7
+"""Room is made for as many answers as are asked for, whether there are so many models or not: 120 MB a query."""
 
 
 def checked_weights(weights: Mapping[str, float] | None, modalities: Sequence[str]) -> dict[str, float]:
@@ -35,8 +40,8 @@ def checked_weights(weights: Mapping[str, float] | None, modalities: Sequence[st
                 f"there is a weight for {modality!r} but no such part in the query",
                 hint=f"this query has {', '.join(modalities)}; parts are {', '.join(MODALITIES)}",
             )
-        if isinstance(weight, bool) or not isinstance(weight, (int, float)) or not (0 < weight < math.inf):
-            raise InvalidQuery(f"the weight of {modality} must be a number above 0, got {weight!r}")
+        if isinstance(weight, bool) or not isinstance(weight, (int, float)) or not 0 < weight <= LARGEST:
+            raise InvalidQuery(f"the weight of {modality} must be a finite number above 0, got {weight!r:.80}")
         result[modality] = float(weight)
     return result
 
@@ -45,10 +50,10 @@ def checked_k(k: Any) -> int:
     """How many answers are wanted.
 
     Raises:
-        InvalidQuery: not a whole number of at least 1.
+        InvalidQuery: not a whole number from 1 to ``MOST_ANSWERS``.
     """
-    if isinstance(k, bool) or not isinstance(k, (int, np.integer)) or k < 1:
-        raise InvalidQuery(f"k must be a whole number of at least 1, got {k!r}")
+    if isinstance(k, bool) or not isinstance(k, (int, np.integer)) or not 1 <= k <= MOST_ANSWERS:
+        raise InvalidQuery(f"k must be a whole number of at least 1 and at most {MOST_ANSWERS}, got {k!r:.80}")
     return int(k)
 
 
@@ -63,6 +68,36 @@ def checked_recall(recall: Any, default: float) -> float:
     if isinstance(recall, bool) or not isinstance(recall, (int, float)) or not 0 < recall <= 1:
         raise InvalidQuery(f"recall must be a number above 0 and at most 1, got {recall!r}", hint="1 means exact")
     return float(recall)
+
+
+def checked_text(value: Any, what: str) -> str:
+    """A name that was given: of a method, an encoder, a modality, a transform or a space.
+
+    Raises:
+        InvalidQuery: it is no text.
+    """
+    if not isinstance(value, str) or not is_storable(value):
+        raise InvalidQuery(f"the {what} is named by a text without NUL, got {value!r:.80}")
+    return value
+
+
+def checked_shortlist(shortlist: Any) -> int | None:
+    """How many candidates the exact stage looks at, None for the default.
+
+    Raises:
+        InvalidQuery: neither None nor a whole number from 1 to ``MOST_ANSWERS``.
+    """
+    if shortlist is None:
+        return None
+    if (
+        isinstance(shortlist, bool)
+        or not isinstance(shortlist, (int, np.integer))
+        or not 1 <= shortlist <= MOST_ANSWERS
+    ):
+        raise InvalidQuery(
+            f"the shortlist must be a whole number of at least 1 and at most {MOST_ANSWERS}, got {shortlist!r:.80}"
+        )
+    return int(shortlist)
 
 
 def checked_vectors(queries: Any, dimension: int) -> NDArray[np.float32]:

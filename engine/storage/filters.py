@@ -62,11 +62,11 @@ def _condition(key: Any, value: Any) -> ColumnElement[bool]:
         or not all(isinstance(v, str) for v in values)
     ):
         raise InvalidFilter(
-            f"filter {key} needs a text or a list of texts, got {value!r}",
+            f"filter {key!r:.80} needs a text or a list of texts, got {value!r:.200}",
             hint='for example where={"tag": ["cat", "dog"]}',
         )
     if len(values) > MOST_VALUES or not all(map(is_storable, values)):
-        raise InvalidFilter(f"filter {key} takes up to {MOST_VALUES} texts without NUL, got {len(values)}")
+        raise InvalidFilter(f"filter {key!r:.80} takes up to {MOST_VALUES} texts without NUL, got {len(values)}")
     if bare == "tag":
         tagged = (
             select(ModelTagRow.model_id).join(TagRow, TagRow.id == ModelTagRow.tag_id).where(TagRow.name.in_(values))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import hashlib
 import os
 import threading
 from dataclasses import replace
@@ -15,7 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.errors import DiskFull, StorageError
+from engine.errors import CorruptData, DiskFull, StorageError
 from engine.index import ByteCache, FactorKey, FactorStore
 from engine.index import factor_file as files
 
@@ -279,3 +280,34 @@ def test_threads_ask_while_one_appends(tmp_path: Path) -> None:
         thread.join()
     assert not failures
     assert ask(store, living) == []
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda line: b"\xff" + line,
+        lambda line: b"[" * 5000,
+        lambda line: b"7",
+        lambda line: line.replace(b'"segments"', b'"pieces"'),
+        lambda line: line.replace(b'"encoder"', b'"coder"'),
+        lambda line: line.replace(b'"dimension": 4', b'"dimension": "4"'),
+        lambda line: line.replace(b".rotation", b"/../x.rotation"),
+        lambda line: line[: line.index(b'"segments"')] + b'"segments": []}',
+        lambda line: line + b"\n" + bytes(5),
+    ],
+)
+def test_a_directory_that_is_nonsense_with_the_right_checksum(tmp_path: Path, change: Any) -> None:
+    """Written by something else: it is built again, and what an error says is ours."""
+    append(opened(tmp_path), {1: 10, 2: 11})
+    line, _, table = (tmp_path / files.DIRECTORY).read_bytes()[:-32].partition(b"\n")
+    body = change(line) + b"\n" + table
+    (tmp_path / files.DIRECTORY).write_bytes(body + hashlib.sha256(body).digest())
+    with pytest.raises(CorruptData, match="factor directory"):
+        files.read_any_directory(tmp_path)
+    assert ask(opened(tmp_path), {1: 10, 2: 11}) == [1, 2]
+
+
+@pytest.mark.parametrize("text", ['{"mapped": 1e999}', "[" * 100_000, '{"mapped": [1]}', "7", "\xff"])
+def test_counts_that_are_nonsense_are_none(tmp_path: Path, text: str) -> None:
+    (tmp_path / files.COUNTS).write_text(text, encoding="latin-1")
+    assert files.read_counts(tmp_path) == {}

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from engine.errors import CorruptData
 from engine.index import MISSING, FlatIndex, GraphIndex, LiveIndex, QuantizedIndex
 from engine.index import quantized_kernel as kernel
+from engine.index import snapshot as snapshots
 from engine.index.checked import Checked, checksums
 from engine.index.choose import MANY, reason, suited
 from engine.index.codes import WIDTHS, interleaved, packed, separated, variances_to_layout
@@ -370,3 +371,25 @@ def test_without_a_compiler_there_are_no_codes(monkeypatch) -> None:
     kind, why = reason(index)
     assert kind == "panorama"
     assert "numba and llvmlite cannot be imported" in why
+
+
+def test_a_mapped_file_with_bytes_before_its_rows_is_refused(tmp_path: Path) -> None:
+    """What is verified behind a search is read from the file's end: the rows must end there, too."""
+    rows = gathered(np.random.default_rng(3), 300)
+    QuantizedIndex.build(np.arange(300), rows, dimension=D).save(tmp_path)
+    whole = (tmp_path / "fine.npy").read_bytes()
+    start = len(whole) - 2 * D * (len(whole) - 128) // (2 * D)
+    (tmp_path / "fine.npy").write_bytes(whole[:start] + bytes(64) + whole[start:])
+    with pytest.raises(ValueError, match="bytes, not"):
+        QuantizedIndex.load(tmp_path, dimension=D)
+
+
+def test_a_mapped_file_whose_header_cannot_be_parsed_is_damaged(tmp_path: Path) -> None:
+    """``fine.npy`` is not hashed when it is opened, and NumPy raises more than ``ValueError`` for its header."""
+    about = {"collection": "c", "encoder": "e", "fingerprint": "f", "space": "s", "version": ""}
+    index = QuantizedIndex.build(np.arange(300), gathered(np.random.default_rng(3), 300), dimension=D)
+    manifest = snapshots.publish(tmp_path, index, **about, change=1, dimension=D)
+    path = tmp_path / manifest.generation / "fine.npy"
+    path.write_bytes(path.read_bytes().replace(b"{'descr'", b"('descr'"))
+    with pytest.raises(CorruptData, match="cannot be read"):
+        snapshots.load_current(tmp_path)

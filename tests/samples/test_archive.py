@@ -301,3 +301,22 @@ def test_missing_and_unknown_files(tmp_path: Path) -> None:
     (tmp_path / "a.rar").write_bytes(b"Rar!\x1a\x07\x01\x00")
     with pytest.raises(InvalidInput, match="neither a zip nor a tar"):
         ArchiveSource(tmp_path / "a.rar")
+
+
+def test_a_member_without_a_name_is_left_out(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.writestr("X", b"")
+        archive.writestr("0.png", png(0))
+    data = (tmp_path / "a.zip").read_bytes()
+    entry = data.index(b"PK\x01\x02")
+    unnamed = data[entry : entry + 28] + bytes(2) + data[entry + 30 : entry + 46] + data[entry + 47 :]
+    size = unnamed.index(b"PK\x05\x06") + 12
+    shorter = int.from_bytes(unnamed[size : size + 4], "little") - 1
+    (tmp_path / "a.zip").write_bytes(
+        data[:entry] + unnamed[:size] + shorter.to_bytes(4, "little") + unnamed[size + 4 :]
+    )
+    with zipfile.ZipFile(tmp_path / "a.zip") as archive:
+        assert archive.namelist() == ["", "0.png"]
+    source = ArchiveSource(tmp_path / "a.zip")
+    assert reds(source) == [0]
+    source.close()

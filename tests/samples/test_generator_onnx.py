@@ -305,3 +305,10 @@ def test_digest_follows_the_file_its_weights_and_the_options(tmp_path: Path) -> 
     (tmp_path / "a.onnx.data").unlink()
     linear(path, after="Sigmoid")
     assert OnnxGenerator(path).digest() != one
+
+
+def test_a_name_that_is_not_utf_8_is_a_broken_decoder(tmp_path: Path) -> None:
+    path = linear(tmp_path / "a.onnx", batch="axis-n")
+    path.write_bytes(path.read_bytes().replace(b"axis-n", b"axis-\xff"))
+    with pytest.raises(GeneratorError, match=r"a\.onnx"):
+        OnnxGenerator(path).draw(2, 0)

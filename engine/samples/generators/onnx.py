@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from engine.config import Settings
-from engine.errors import GeneratorError, InvalidManifest, MissingDependency, SourceNotFound
+from engine.errors import EngineError, GeneratorError, InvalidManifest, MissingDependency, SourceNotFound
 from engine.samples.folder import file_to_digest
 from engine.samples.generators.options import checked_keys, positive, required_text, resolved, text, whole
 from engine.samples.generators.pixels import Range, checked_range, output_to_images, pixels_to_range
@@ -129,9 +129,16 @@ class OnnxGenerator:
         with self._lock:
             if self._session is None:
                 self._session = _open_session(self._path)
-            pixels = self._decode(count, seed)
-            if self._judged is None:
-                self._judged = self._range or self._graph_range() or pixels_to_range(self._decode(PROBE, 0))
+            try:
+                pixels = self._decode(count, seed)
+                if self._judged is None:
+                    self._judged = self._range or self._graph_range() or pixels_to_range(self._decode(PROBE, 0))
+            except EngineError:
+                raise
+            except Exception as exc:  # names that are not UTF-8, a batch of none, inputs beyond all memory
+                raise GeneratorError(
+                    f"{self._path.name} cannot be drawn from: {name_to_label(str(exc))[:500]}"
+                ) from exc
         return output_to_images(pixels, self._judged, who=self._path.name)
 
     def _decode(self, count: int, seed: int) -> NDArray[Any]:
