@@ -45,10 +45,9 @@ def sections(options: argparse.Namespace) -> dict[str, Section]:
     """Every section that there is, by name."""
     from tests.torture.concurrency import concurrency
     from tests.torture.faults import faults
+    from tests.torture.kills import kills
     from tests.torture.resumption import resumption
     from tests.torture.threads import threads
-
-    from tests.torture.kills import kills
 
     seed = options.seed
     found: dict[str, Section] = {
