@@ -431,7 +431,8 @@ def agreement(signed: bool, folder: Path) -> Reader:
 
     def read(data: bytes) -> None:
         written(place, _signed(data, sign) if signed else data)
-        require(signed or read_agreement(place) == asdict(right), "another agreement")
+        found = read_agreement(place)
+        require(signed or found == asdict(right), "another agreement")
 
     return Reader([place.read_bytes()], read)
 
