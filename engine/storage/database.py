@@ -104,7 +104,7 @@ class Database:
         self._engine = self._connectable(settings, create=create)
         self._reader = self._engine
         if not self.is_sqlite:  # else each statement would see what was committed before it, and not before the first
-            self._reader = self._engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+            self._reader = self._engine.execution_options(isolation_level="REPEATABLE READ")
 
     @property
     def is_sqlite(self) -> bool:
@@ -173,6 +173,8 @@ class Database:
     def read(self) -> Iterator[Session]:
         """A read transaction: one consistent view."""
         with self.translated(), Session(self._reader) as session:
+            if not self.is_sqlite:  # SQLAlchemy's option would also lift the server's own refusal of writes
+                session.execute(text("SET TRANSACTION READ ONLY"))
             yield session
 
     @contextmanager
