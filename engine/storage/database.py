@@ -66,7 +66,7 @@ def parse_url(url: str) -> URL:
     try:
         parsed = make_url(url)
     except (exc.ArgumentError, ValueError):  # ValueError: a port that is no number
-        raise InvalidInput(f"{without_password(url)!r} is not a database URL", hint=hint) from None
+        raise InvalidInput(f"{without_password(str(url))!r} is not a database URL", hint=hint) from None
     backend = parsed.get_backend_name()
     if backend == "postgresql":
         return parsed.set(drivername="postgresql+psycopg")
