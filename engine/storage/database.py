@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import logging
 import math
+import re
 import sqlite3
 import time
 from collections.abc import Iterator
@@ -41,6 +42,20 @@ CONNECT = 10.0
 WRITER_LOCK = 0x656E67696E65  # "engine" in ASCII: the key of the Postgres advisory lock
 
 
+SECRETS = ("password", "sslpassword")
+"""What stands in a URL's query and is not to be shown."""
+POOL: dict[str, Any] = {"pool_size": 8, "max_overflow": 24, "pool_use_lifo": True, "pool_pre_ping": True}
+"""Connections that are kept, how many more a burst of threads may open, and that each is tried before its use."""
+ALIVE = {"keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3, "tcp_user_timeout": 60_000}
+"""A machine that vanishes without a word is noticed within a minute (seconds, seconds, times, milliseconds)."""
+
+
+def without_password(url: str) -> str:
+    """A text that should be a URL, without what looks like a password in it."""
+    url = re.sub(r"(//[^/?#:]*):.*@", r"\1:***@", url, flags=re.DOTALL)
+    return re.sub(rf"([?&](?:{'|'.join(SECRETS)})=)[^&]*", r"\1***", url)
+
+
 def parse_url(url: str) -> URL:
     """A database URL, checked.
 
@@ -50,8 +65,8 @@ def parse_url(url: str) -> URL:
     hint = "for example sqlite:///zoo.db or postgresql+psycopg://user@host/name"
     try:
         parsed = make_url(url)
-    except (exc.ArgumentError, ValueError) as error:  # ValueError: a port that is no number
-        raise InvalidInput(f"{url!r} is not a database URL", hint=hint) from error
+    except (exc.ArgumentError, ValueError):  # ValueError: a port that is no number
+        raise InvalidInput(f"{without_password(str(url))!r} is not a database URL", hint=hint) from None
     backend = parsed.get_backend_name()
     if backend == "postgresql":
         return parsed.set(drivername="postgresql+psycopg")
@@ -99,7 +114,8 @@ class Database:
     @property
     def shown_url(self) -> str:
         """The URL without its password."""
-        return self.url.render_as_string(hide_password=True)
+        hidden = {key: "***" for key in SECRETS if key in self.url.query}
+        return self.url.update_query_dict(hidden).render_as_string(hide_password=True)
 
     def _connectable(self, settings: Settings, *, create: bool) -> Engine:
         if not self.is_sqlite:
@@ -127,9 +143,10 @@ class Database:
     def _postgres(self, settings: Settings) -> Engine:
         """Pooled connections: one that the server has dropped meanwhile is replaced before it is used."""
         seconds = max(2, math.ceil(min(settings.busy_timeout, CONNECT)))
-        given = {"connect_timeout": seconds, "client_encoding": "UTF8"}
+        ours = {"connect_timeout": seconds, **ALIVE}
+        given = {key: value for key, value in ours.items() if key not in self.url.query}
         try:
-            engine = create_engine(self.url, pool_pre_ping=True, connect_args=given)
+            engine = create_engine(self.url, connect_args={**given, "client_encoding": "UTF8"}, **POOL)
         except ImportError as error:
             raise MissingDependency(
                 "Postgres needs the package psycopg", hint="pip install 'engine[postgres]'"
@@ -156,6 +173,8 @@ class Database:
     def read(self) -> Iterator[Session]:
         """A read transaction: one consistent view."""
         with self.translated(), Session(self._reader) as session:
+            if not self.is_sqlite:  # SQLAlchemy's option would also lift the server's own refusal of writes
+                session.execute(text("SET TRANSACTION READ ONLY"))
             yield session
 
     @contextmanager
@@ -221,6 +240,7 @@ class Database:
 
 
 GONE = "is the server running and reachable? nothing that was committed is lost: try again"
+OTHER = "engine doctor examines the collection; the server's log may say more"
 STATES: tuple[tuple[str, type[EngineError], str | None], ...] = (
     ("55P03", DatabaseLocked, "another process is writing: try again, or raise busy_timeout"),
     ("40", DatabaseLocked, "another process wrote the same at once: try again"),
@@ -232,6 +252,9 @@ STATES: tuple[tuple[str, type[EngineError], str | None], ...] = (
     ("25006", StorageError, "this server only reads: give the address of the one that writes"),
     ("42501", StorageError, "this user may not do that: ask the database's owner"),
     ("XX00", CorruptData, "the server's own files are damaged: restore them from a backup"),
+    ("2200H", StorageError, "the database has given out all its ids: export it and import it into a new one"),
+    ("53", StorageError, "the server lacks memory or another resource: see its log"),
+    ("57014", StorageError, "the server or its owner ended a statement that took long: raise statement_timeout"),
     ("57P", StorageError, GONE),
     ("08", StorageError, GONE),
 )
@@ -249,7 +272,7 @@ def state_to_error(state: str | None) -> tuple[type[EngineError], str | None]:
     """What a Postgres error is here, and its hint. Without a state the connection failed or broke."""
     if state is None:
         return StorageError, GONE
-    return next(((kind, hint) for start, kind, hint in STATES if state.startswith(start)), (StorageError, GONE))
+    return next(((kind, hint) for start, kind, hint in STATES if state.startswith(start)), (StorageError, OTHER))
 
 
 def _text_to_json(text: str) -> Any:

@@ -171,7 +171,7 @@ class Reading:
         details = {
             "kind": row.kind, "description": row.description, "author": row.author, "license": row.license,
             "base_model": row.base_model, "links": dict(row.links), "resolution": row.resolution,
-            "metadata": dict(row.extra), "tags": [tag.name for tag in row.tags],
+            "metadata": dict(row.extra), "tags": sorted(tag.name for tag in row.tags),
         }  # fmt: skip
         return ModelRecord(
             row.name, details, dict(row.source), row.generator, aware(row.created_at), aware(row.updated_at),

@@ -138,7 +138,7 @@ def _record(row: ModelRow, measured: list[tuple[str, int, int, int]]) -> Model:
         id=row.id,
         name=row.name,
         kind=row.kind,
-        tags=tuple(tag.name for tag in row.tags),
+        tags=tuple(sorted(tag.name for tag in row.tags)),
         description=row.description,
         author=row.author,
         license=row.license,

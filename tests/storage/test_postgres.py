@@ -10,12 +10,22 @@ from pathlib import Path
 import psycopg
 import pytest
 from sqlalchemy import LargeBinary, func, select, text
+from sqlalchemy.dialects import postgresql
 
 from engine import Engine
 from engine.config import Settings
-from engine.errors import CorruptData, DatabaseLocked, DatabaseNotFound, DiskFull, EngineError, StorageError
+from engine.errors import (
+    CorruptData,
+    DatabaseLocked,
+    DatabaseNotFound,
+    DiskFull,
+    EngineError,
+    InvalidInput,
+    StorageError,
+)
 from engine.storage import Catalog, Database
 from engine.storage.database import WRITER_LOCK, state_to_error
+from engine.storage.ordering import ByBytes
 from engine.storage.paging import models_page
 from engine.storage.tables import Base, ModelRow
 from tests.postgres import Server, database_name, shared_server
@@ -84,7 +94,60 @@ def test_names_are_ordered_alike_everywhere(database: Database, catalog: Catalog
     assert [model.name for model in falling.models] == expected[::-1]
 
 
+def test_names_are_ordered_by_bytes_whatever_the_locale() -> None:
+    said = str(select(ModelRow.id).order_by(ByBytes(ModelRow.name)).compile(dialect=postgresql.dialect()))
+    assert 'COLLATE "C"' in said  # the tests' server knows no other locale, so its order alone would show nothing
+
+
+def test_a_read_cannot_write(database: Database, catalog: Catalog, put) -> None:
+    put("fox")
+    with pytest.raises(StorageError, match="read-only"), database.read() as session:
+        session.execute(text("UPDATE models SET name = 'owl'"))
+    put("owl")
+    assert catalog.count() == 2
+
+
+def test_what_the_address_says_of_the_connection_is_kept(url: str, settings: Settings) -> None:
+    database = Database(f"{url}&connect_timeout=77&keepalives_idle=5", settings)
+    with database.read() as session:
+        told = session.connection().connection.driver_connection.info.get_parameters()
+    database.close()
+    assert (told["connect_timeout"], told["keepalives_idle"], told["tcp_user_timeout"]) == ("77", "5", "60000")
+
+
+def test_an_id_beyond_the_column_is_an_error_and_nothing_is_written(database: Database, catalog: Catalog, put) -> None:
+    put("fox")
+    with database.write() as session:
+        session.execute(text("SELECT setval('changes_seq_seq', (SELECT max_value FROM pg_sequences"
+                             " WHERE sequencename = 'changes_seq_seq'))"))  # fmt: skip
+    with pytest.raises(StorageError) as caught:
+        put("owl")
+    assert "ids" in str(caught.value.hint)
+    assert [model.name for model in catalog.models()] == ["fox"]
+
+
 # --- refusals
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://me:secret@host:abc/zoo",
+        "postgresql://me:sec@secret@host:1x/zoo",
+        "postgresql://h:x/z?password=secret",
+    ],
+)
+def test_an_address_that_is_none_does_not_show_its_password(url: str) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        Database(url, Settings())
+    assert "secret" not in str(caught.value) + str(caught.value.hint)
+
+
+def test_a_password_in_the_query_is_not_shown() -> None:
+    database = Database("postgresql://127.0.0.1:1/zoo?password=secret&user=me", Settings(busy_timeout=1.0))
+    assert "secret" not in database.shown_url
+    assert "user=me" in database.shown_url
+    assert database.url.query["password"] == "secret"
 
 
 def test_an_old_server_is_refused(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
