@@ -11,10 +11,12 @@ from typing import Any
 
 from sqlalchemy import (
     JSON,
+    BigInteger,
     DateTime,
     Float,
     ForeignKey,
     Index,
+    Integer,
     LargeBinary,
     MetaData,
     String,
@@ -32,6 +34,8 @@ NAMING = {
     "pk": "pk_%(table_name)s",
 }
 Json = dict[str, Any]
+LONG = BigInteger().with_variant(Integer, "sqlite")
+"""Ids of models and change numbers, which are never used again: eight bytes, as SQLite's integers have anyhow."""
 
 
 class Base(DeclarativeBase):
@@ -75,7 +79,7 @@ class ModelTagRow(Base):
     """Which model has which tag."""
 
     __tablename__ = "model_tags"
-    model_id: Mapped[int] = mapped_column(ForeignKey("models.id", ondelete="CASCADE"), primary_key=True)
+    model_id: Mapped[int] = mapped_column(LONG, ForeignKey("models.id", ondelete="CASCADE"), primary_key=True)
     tag_id: Mapped[int] = mapped_column(ForeignKey("tags.id"), primary_key=True, index=True)
 
 
@@ -84,7 +88,7 @@ class ModelRow(Base):
 
     __tablename__ = "models"
     __table_args__ = {"sqlite_autoincrement": True}  # noqa: RUF012
-    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
+    id: Mapped[int] = mapped_column(LONG, primary_key=True, autoincrement=True)
     name: Mapped[str] = mapped_column(String(255), unique=True)
     kind: Mapped[str] = mapped_column(String(64), index=True)
     description: Mapped[str | None] = mapped_column(Text)
@@ -111,7 +115,7 @@ class StatisticsRow(Base):
 
     __tablename__ = "statistics"
     __table_args__ = (Index(None, "encoder_id", "change"),)
-    model_id: Mapped[int] = mapped_column(ForeignKey("models.id", ondelete="CASCADE"), primary_key=True)
+    model_id: Mapped[int] = mapped_column(LONG, ForeignKey("models.id", ondelete="CASCADE"), primary_key=True)
     encoder_id: Mapped[int] = mapped_column(ForeignKey("encoders.id"), primary_key=True)
     samples: Mapped[int]
     epsilon: Mapped[float] = mapped_column(Float)
@@ -122,8 +126,8 @@ class StatisticsRow(Base):
     source_digest: Mapped[str] = mapped_column(String(64))
     quarantined: Mapped[int]
     quarantine: Mapped[list[Any]]
-    change: Mapped[int]
-    neighbours_change: Mapped[int | None]
+    change: Mapped[int] = mapped_column(LONG)
+    neighbours_change: Mapped[int | None] = mapped_column(LONG)
     updated_at: Mapped[datetime]
 
 
@@ -131,7 +135,7 @@ class SampleFeaturesRow(Base):
     """A capped number of sample features, for Monte-Carlo and best-k."""
 
     __tablename__ = "sample_features"
-    model_id: Mapped[int] = mapped_column(ForeignKey("models.id", ondelete="CASCADE"), primary_key=True)
+    model_id: Mapped[int] = mapped_column(LONG, ForeignKey("models.id", ondelete="CASCADE"), primary_key=True)
     encoder_id: Mapped[int] = mapped_column(ForeignKey("encoders.id"), primary_key=True)
     count: Mapped[int]
     data: Mapped[bytes] = mapped_column(LargeBinary)
@@ -142,7 +146,7 @@ class ThumbnailRow(Base):
     """A preview picture."""
 
     __tablename__ = "thumbnails"
-    model_id: Mapped[int] = mapped_column(ForeignKey("models.id", ondelete="CASCADE"), primary_key=True)
+    model_id: Mapped[int] = mapped_column(LONG, ForeignKey("models.id", ondelete="CASCADE"), primary_key=True)
     position: Mapped[int] = mapped_column(primary_key=True)
     media_type: Mapped[str] = mapped_column(String(64))
     data: Mapped[bytes] = mapped_column(LargeBinary)
@@ -154,8 +158,10 @@ class NeighbourRow(Base):
     __tablename__ = "neighbours"
     encoder_id: Mapped[int] = mapped_column(ForeignKey("encoders.id"), primary_key=True)
     distance: Mapped[str] = mapped_column(String(16), primary_key=True)
-    model_id: Mapped[int] = mapped_column(ForeignKey("models.id", ondelete="CASCADE"), primary_key=True)
-    neighbour_id: Mapped[int] = mapped_column(ForeignKey("models.id", ondelete="CASCADE"), primary_key=True, index=True)
+    model_id: Mapped[int] = mapped_column(LONG, ForeignKey("models.id", ondelete="CASCADE"), primary_key=True)
+    neighbour_id: Mapped[int] = mapped_column(
+        LONG, ForeignKey("models.id", ondelete="CASCADE"), primary_key=True, index=True
+    )
     value: Mapped[float] = mapped_column(Float)
 
 
@@ -188,8 +194,8 @@ class ChangeRow(Base):
 
     __tablename__ = "changes"
     __table_args__ = {"sqlite_autoincrement": True}  # noqa: RUF012
-    seq: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
-    model_id: Mapped[int]
+    seq: Mapped[int] = mapped_column(LONG, primary_key=True, autoincrement=True)
+    model_id: Mapped[int] = mapped_column(LONG)
     encoder_id: Mapped[int | None]
     op: Mapped[str] = mapped_column(String(16))
     at: Mapped[datetime]
