@@ -35,7 +35,8 @@ def test_command_is_documented(path: str) -> None:
 @pytest.mark.parametrize("path", [path for path, command in COMMANDS.items() if not isinstance(command, click.Group)])
 def test_command_takes_database_and_json(path: str) -> None:
     options = {name for parameter in COMMANDS[path].params for name in parameter.opts}
-    assert {"--database", "--json"} <= options
+    databases = {"source_url", "target_url"} if path == "engine copy" else {"--database"}
+    assert databases | {"--json"} <= options
 
 
 def test_every_promised_command_is_there() -> None:
@@ -46,7 +47,7 @@ def test_every_promised_command_is_there() -> None:
             "init", "ingest", "list", "show", "update", "remove", "search", "similar", "evaluate", "draw", "encoders",
             "learn", "transforms", "transforms list", "transforms activate", "transforms deactivate",
             "transforms remove", "doctor", "bench", "index", "index status", "index build", "db",
-            "db upgrade", "db current",
+            "db upgrade", "db current", "copy",
         )
     }  # fmt: skip
 
