@@ -63,7 +63,8 @@ def test_the_wheel_carries_what_it_needs(wheel):
     names = zipfile.ZipFile(wheel).namelist()
     for needed in (
         "engine/py.typed", "engine/encoders/compact_heads.safetensors", "engine/_migrations/env.py",
-        "engine/_migrations/versions/0001_the_first_schema.py",
+        "engine/_migrations/versions/0001_the_first_schema.py", "engine/_migrations/versions/0002_transforms.py",
+        "engine/_migrations/versions/0003_numbers_of_eight_bytes.py",
     ):  # fmt: skip
         assert needed in names
     assert any(name.endswith("licenses/NOTICE") for name in names)
@@ -98,3 +99,21 @@ def test_the_main_path_runs(clean):
     assert "(current)" in clean("db", "current")
     clean("db", "upgrade")
     assert json.loads(clean("list", "--json"))["models"][0]["samples"] == 8
+
+
+def test_an_old_database_is_upgraded_and_copied(clean):
+    np.save(clean.work / "cloud.npy", np.random.default_rng(1).normal(size=(40, 8)).astype(np.float32))
+    old = ("--database", "sqlite:///old.db")
+    clean("init", "--encoder", "external:mine", *old)
+    clean("ingest", "cloud.npy", *old)
+    down = (
+        "from engine.config import Settings; from engine.storage import Database, migrate;"
+        "migrate.downgrade(Database('sqlite:///old.db', Settings()), '0001')"
+    )
+    subprocess.run([clean.python, "-I", "-c", down], cwd=clean.work, check=True)
+    clean("list", *old, code=1)
+    clean("copy", "sqlite:///old.db", "sqlite:///new.db", code=1)
+    assert not (clean.work / "new.db").exists()
+    assert json.loads(clean("db", "upgrade", "--json", *old))["from"] == "0001"
+    assert json.loads(clean("copy", "sqlite:///old.db", "sqlite:///new.db", "--json"))["status"] == "copied"
+    assert clean("list", "--json", *old) == clean("list", "--json", "--database", "sqlite:///new.db")
