@@ -151,7 +151,7 @@ def read_agreement(path: Path) -> dict[str, Any] | None:
     except FileNotFoundError:
         return None
     except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
-        raise CorruptData(f"the measured agreement in {path} cannot be read: {error}") from error
+        raise CorruptData(f"the measured agreement in {path} cannot be read: {str(error)!r}") from error
     raise CorruptData(f"the measured agreement in {path} does not match its checksum")
 
 

@@ -184,8 +184,6 @@ class Reading:
 def reading(database: Database) -> Iterator[Reading]:
     """Everything as of one moment, however long it takes; writers go on meanwhile."""
     with database.read() as session:
-        if not database.is_sqlite:  # a transaction of SQLite's is one view already
-            session.connection(execution_options={"isolation_level": "REPEATABLE READ"})
         yield Reading(session)
 
 

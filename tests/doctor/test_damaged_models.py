@@ -19,6 +19,8 @@ from engine.errors import CorruptData, EngineError
 from engine.records import Ingested, Thumbnail
 from engine.statistics import Moments
 
+pytestmark = pytest.mark.backends("sqlite")  # each case takes seconds, and stored bytes are the same
+
 D = 8
 NAMES = [f"m{number:02}" for number in range(12)]
 VICTIM = "m05"

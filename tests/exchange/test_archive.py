@@ -366,6 +366,7 @@ def rewrite_plain(path: Path, data: bytes) -> None:
         file.writestr(MANIFEST, data)
 
 
+@pytest.mark.backends("sqlite")  # what is refused is a file
 @pytest.mark.parametrize("what", REFUSED)
 def test_an_archive_that_is_not_whole_is_refused_whole(archive: Path, empty: Engine, what: str, tmp_path: Path) -> None:
     REFUSED[what](archive)
