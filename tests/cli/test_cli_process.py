@@ -132,7 +132,7 @@ def test_interrupted_and_run_again(empty: Any, url: str, sources: list[str], tmp
         assert process.stderr.readline() == "[1/2] ant: added, 60 samples\n"
         time.sleep(0.3)  # into the second entry
         process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=30)
+        out, err = process.communicate(timeout=120)
     assert (process.returncode, out) == (130, "")
     assert err.startswith("Error: interrupted\nHint: ")
     assert "Traceback" not in err
