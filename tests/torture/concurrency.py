@@ -101,10 +101,10 @@ def _removed(eng: Engine, name: str) -> Write | None:
     """Remove a model, noting when; None if it is not there."""
     try:
         model_id = eng.get(name).id
+        began = time.monotonic()
+        eng.remove(name)  # models that are shared may have been removed by another since
     except ModelNotFound:
         return None
-    began = time.monotonic()
-    eng.remove(name)
     return Write("remove", name, began, time.monotonic(), model_id)
 
 
