@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import re
 from pathlib import Path
 
@@ -10,7 +9,7 @@ import click
 
 from engine.cli.options import open_collection, shared
 from engine.cli.output import show_json
-from engine.errors import DiskFull, StorageError
+from engine.files import write_error
 
 
 @click.command()
@@ -42,8 +41,7 @@ def draw(url: str, as_json: bool, name: str, count: int, seed: int, out: Path, t
         for file, image in zip(files, images, strict=True):
             image.save(file)
     except OSError as error:
-        kind = DiskFull if error.errno == errno.ENOSPC else StorageError
-        raise kind(f"cannot write to {out}: {error}", hint="give another folder with --out") from error
+        raise write_error(f"cannot write to {out}", error, hint="give another folder with --out") from error
     if as_json:
         show_json({"model": name, "seed": seed, "files": [str(file) for file in files]})
     else:

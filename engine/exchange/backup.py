@@ -12,7 +12,6 @@ the same numbers.
 
 from __future__ import annotations
 
-import os
 import sqlite3
 import uuid
 from collections.abc import Callable, Mapping
@@ -21,7 +20,8 @@ from pathlib import Path
 
 from engine.config import Settings
 from engine.errors import Conflict, CorruptData
-from engine.exchange.write import our_error, publish
+from engine.exchange.write import unwritten
+from engine.files import move_into_place, sync
 from engine.storage import Catalog, Database, migrate
 from engine.storage.exchange import reading, write_records
 
@@ -55,11 +55,10 @@ def back_up(
             else:
                 damaged = _copy_records(database, beside, settings)
             _finish(beside)
-        with beside.open("rb+") as stream:
-            os.fsync(stream.fileno())
-        publish(beside, path)
+        sync(beside)
+        move_into_place(beside, path)
     except OSError as error:
-        raise our_error(path, error) from error
+        raise unwritten(path, error) from error
     finally:
         for suffix in ("", "-wal", "-shm", "-journal"):
             with suppress(OSError):

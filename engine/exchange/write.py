@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
 import os
@@ -18,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors import numpy as safetensors
 
-from engine.errors import Conflict, DiskFull, StorageError
+from engine.errors import Conflict, StorageError
 from engine.exchange.archive_file import (
     ENCODERS,
     FORMAT,
@@ -28,6 +27,7 @@ from engine.exchange.archive_file import (
     block_member,
     manifest_digest,
 )
+from engine.files import move_into_place, write_error
 from engine.storage import Database
 from engine.storage.exchange import ModelRecord, Reading, StatisticsRecord, reading
 from engine.storage.filters import Where
@@ -211,27 +211,15 @@ def _beside(path: Path) -> Iterator[IO[bytes]]:
             yield stream
             stream.flush()
             os.fsync(stream.fileno())
-        publish(beside, path)
+        move_into_place(beside, path)
     except OSError as error:
-        raise our_error(path, error) from error
+        raise unwritten(path, error) from error
     finally:
         with suppress(OSError):
             beside.unlink(missing_ok=True)
 
 
-def publish(beside: Path, path: Path) -> None:
-    """Rename a synced file into place, and sync the folder. Raises: OSError."""
-    beside.replace(path)
-    descriptor = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def our_error(path: Path, error: OSError) -> StorageError:
+def unwritten(path: Path, error: OSError) -> StorageError:
     """The error for a file that could not be written."""
-    kind = DiskFull if error.errno in (errno.ENOSPC, errno.EDQUOT) else StorageError
-    return kind(
-        f"{path} could not be written: {error}", hint="nothing of it was left; make room or choose another folder"
-    )
+    hint = "nothing of it was left; make room or choose another folder"
+    return write_error(f"{path} could not be written", error, hint=hint)

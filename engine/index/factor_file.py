@@ -15,7 +15,6 @@ that a record can never answer for another.
 from __future__ import annotations
 
 import contextlib
-import errno
 import hashlib
 import json
 import os
@@ -29,7 +28,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.errors import CorruptData, DiskFull, StorageError
+from engine.errors import CorruptData
+from engine.files import move_into_place, write_error
 
 Records = NDArray[np.uint8]
 DIRECTORY, COUNTS = "FACTORS", "COUNTS"
@@ -265,12 +265,7 @@ def _write_beside(root: Path, name: str, data: bytes) -> None:
             stream.write(data)
             stream.flush()
             os.fsync(stream.fileno())
-        beside.replace(root / name)
-        descriptor = os.open(root, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        move_into_place(beside, root / name)
 
 
 @contextlib.contextmanager
@@ -280,8 +275,7 @@ def _our_errors(root: Path, unfinished: str) -> Iterator[None]:
     except OSError as error:
         with contextlib.suppress(OSError):
             (root / unfinished).unlink(missing_ok=True)
-        kind = DiskFull if error.errno in (errno.ENOSPC, errno.EDQUOT) else StorageError
-        raise kind(
-            f"the factors could not be written to {root}: {error}",
+        raise write_error(
+            f"the factors could not be written to {root}", error,
             hint="make room or make the folder writable; searches work without the file, slower",
-        ) from error
+        ) from error  # fmt: skip

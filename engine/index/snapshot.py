@@ -9,15 +9,14 @@ leaves either the old snapshot or the new one. Old generations are removed after
 from __future__ import annotations
 
 import contextlib
-import errno
 import hashlib
-import os
 import shutil
 import time
 import uuid
 from pathlib import Path
 
-from engine.errors import CorruptData, DiskFull, StorageError
+from engine.errors import CorruptData
+from engine.files import sync, write_error
 from engine.index.base import FirstMomentIndex
 from engine.index.choose import KINDS
 from engine.index.manifest import CURRENT, FORMAT, SnapshotManifest, manifest_to_text, read_manifest
@@ -52,28 +51,27 @@ def publish(
         folder.mkdir(parents=True)
         index.save(folder)
         for name in index.files:
-            _sync(folder / name)
-        _sync(folder)
+            sync(folder / name)
+        sync(folder)
         manifest = SnapshotManifest(
             FORMAT, collection, encoder, fingerprint, space, version, index.kind, dimension, len(index), change,
             generation, why,
             {name: file_checksum(folder / name) for name in index.files},
         )  # fmt: skip
         beside.write_text(manifest_to_text(manifest), encoding="utf-8")
-        _sync(beside)
+        sync(beside)
         superseded = _current_generation(root)
         beside.replace(root / CURRENT)
     except OSError as error:
         shutil.rmtree(folder, ignore_errors=True)
         with contextlib.suppress(OSError):
             beside.unlink()
-        kind = DiskFull if error.errno in (errno.ENOSPC, errno.EDQUOT) else StorageError
-        raise kind(
-            f"the index snapshot could not be written to {root}: {error}",
+        raise write_error(
+            f"the index snapshot could not be written to {root}", error,
             hint="make room or make the folder writable, then: engine index build (nothing but time is lost)",
-        ) from error
+        ) from error  # fmt: skip
     with contextlib.suppress(OSError):  # it is published: what a power cut may undo now is only a cache
-        _sync(root)
+        sync(root)
     _remove_others(root, generation, superseded)
     return manifest
 
@@ -124,14 +122,6 @@ def load_current(root: Path) -> tuple[SnapshotManifest, FirstMomentIndex] | None
                 raise
             manifest = newer  # replaced, and so removed, while it was being read
     return None
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _current_generation(root: Path) -> str | None:

@@ -131,7 +131,7 @@ def test_a_backup_replaces_nothing_and_leaves_nothing(
         def full(*_: Any) -> None:
             raise OSError(28, "No space left on device")
 
-        monkeypatch.setattr(module, "publish", full)
+        monkeypatch.setattr(module, "move_into_place", full)
         with pytest.raises(EngineError, match="could not be written"):
             eng.backup(folder / "other.db")
         assert [path.name for path in folder.iterdir()] == ["copy.db"]

@@ -312,7 +312,7 @@ def wrap(owner, name):
             os.kill(os.getpid(), signal.SIGKILL)
         return real(*arguments, **named)
     setattr(owner, name, step)
-wrap(snapshots, "_sync"); wrap(snapshots, "file_checksum"); wrap(snapshots, "_remove_others"); wrap(Path, "replace")
+wrap(snapshots, "sync"); wrap(snapshots, "file_checksum"); wrap(snapshots, "_remove_others"); wrap(Path, "replace")
 index = FlatIndex.build(np.arange(2), np.eye(2, 16, dtype=np.float32), dimension=16)
 named = dict(
     collection="c", encoder="external:a", fingerprint="f", space="first_moment", version="", change=2, dimension=16
