@@ -74,10 +74,16 @@ class Collection:
         on_progress: Callable[[str, int, int], None] | None = None,
         *,
         started: bool = False,
+        verified: bool = False,
     ) -> None:
-        """Complete the files that exact rules read; with ``started`` only where there are such."""
+        """Complete the files that exact rules read; with ``started`` only where there are such.
+
+        With ``verified`` what is in them is hashed first, and made again where it is damaged.
+        """
         view = self._views.current(encoder_id, identity)
         toward = self._maps.shrinkage(encoder_id, identity, self.settings.shrinkage)
+        if verified:
+            self._evidence.stores.verify(view, toward)
         if not started or self._evidence.stores.has_files(view, toward):
             self._evidence.stores.build(view, toward, on_progress)
 

@@ -326,10 +326,7 @@ class Engine(Exchanging, Evaluating, Learning):
             self._complete(encoder_id, encoders[encoder_id], on_progress=told)
 
         def records(encoder_id: int) -> None:
-            view = self._views.current(encoder_id, encoders[encoder_id])
-            toward = self._maps.shrinkage(encoder_id, encoders[encoder_id], self.settings.shrinkage)
-            self._evidence.stores.verify(view, toward)
-            self._evidence.stores.build(view, toward, on_progress)
+            self._keep_factors(encoder_id, encoders[encoder_id], on_progress, verified=True)
 
         def agreement(encoder_id: int) -> None:
             self._measure_agreement(encoder_id, encoders[encoder_id])

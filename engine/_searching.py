@@ -274,9 +274,10 @@ class Searching(Collection):
         shortlist_space: str | None,
     ) -> Plan:
         wanted = self.settings.shortlist_space if shortlist_space is None else shortlist_space
-        for value, what in ((method, "method"), (transform, "transform"), (wanted, "space of the shortlist")):
-            if value is not None or what == "method":
-                checked_text(value, what)
+        checked_text(method, "method")
+        checked_text(wanted, "space of the shortlist")
+        if transform is not None:
+            checked_text(transform, "transform")
         return query_to_plan(
             self._views, self._maps, encoder_id, identity, modalities,
             method=method, transform=transform, shortlist_space=wanted, shrinkage=self.settings.shrinkage,

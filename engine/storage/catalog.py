@@ -10,10 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import delete, func, select, update
 
-from engine.errors import EncoderMismatch, EncoderNotFound
+from engine.errors import EncoderNotFound
 from engine.records import EncoderIdentity, Ingested, Model
 from engine.storage import blobs
 from engine.storage.details import checked_details, checked_name
+from engine.storage.encoder_rows import encoder_row, find_encoder, row_to_identity
 from engine.storage.filters import Where, where_to_conditions
 from engine.storage.model_rows import (
     add_change,
@@ -27,7 +28,7 @@ from engine.storage.model_rows import (
     row_of,
     rows_to_models,
 )
-from engine.storage.neighbours import forget_neighbours
+from engine.storage.neighbours import forget_neighbours, remove_row
 from engine.storage.ordering import ByBytes
 from engine.storage.statistics_reads import StatisticsReads
 from engine.storage.tables import (
@@ -66,7 +67,7 @@ class Catalog(StatisticsReads):
     def encoders(self) -> dict[int, EncoderIdentity]:
         """The encoders that made statistics here, by id."""
         with self.database.read() as session:
-            return {row.id: _identity(row) for row in session.scalars(select(EncoderRow).order_by(EncoderRow.id))}
+            return {row.id: row_to_identity(row) for row in session.scalars(select(EncoderRow).order_by(EncoderRow.id))}
 
     def register_encoder(self, identity: EncoderIdentity) -> int:
         """The id of an encoder, registering it if it is new.
@@ -78,19 +79,7 @@ class Catalog(StatisticsReads):
         if known is not None:
             return known
         with self.database.write() as session:
-            row = session.scalar(select(EncoderRow).where(EncoderRow.name == identity.name))
-            if row is None:
-                row = EncoderRow(
-                    name=identity.name,
-                    fingerprint=identity.fingerprint,
-                    dimension=identity.dimension,
-                    logit_scale=identity.logit_scale,
-                    modalities=sorted(identity.modalities),
-                    created_at=now(),
-                )
-                session.add(row)
-                session.flush()
-            return row.id
+            return encoder_row(session, identity, now()).id
 
     def encoder_id(self, identity: EncoderIdentity) -> int | None:
         """The id of an encoder, or None if it is not registered.
@@ -99,16 +88,8 @@ class Catalog(StatisticsReads):
             EncoderMismatch: that name stands here for other weights or another preprocessing.
         """
         with self.database.read() as session:
-            row = session.scalar(select(EncoderRow).where(EncoderRow.name == identity.name))
-            if row is None:
-                return None
-            if row.fingerprint != identity.fingerprint:
-                raise EncoderMismatch(
-                    f"the encoder {identity.name!r} here has other weights or preprocessing "
-                    f"({identity.fingerprint[:12]}) than the one in the collection ({row.fingerprint[:12]})",
-                    hint="install the version that made the collection, or ingest into a new one",
-                )
-            return row.id
+            row = find_encoder(session, identity)
+            return None if row is None else row.id
 
     # --- models
 
@@ -185,12 +166,7 @@ class Catalog(StatisticsReads):
         """
         with self.database.write() as session:
             row = row_of(session, name)
-            for encoder_id in session.scalars(
-                select(StatisticsRow.encoder_id).where(StatisticsRow.model_id == row.id)
-            ).all():
-                forget_neighbours(session, row.id, encoder_id)
-            add_change(session, row.id, None, "remove")
-            session.delete(row)
+            remove_row(session, row)
             remove_unused_tags(session)
 
     def model(self, name: str) -> Model:
@@ -299,9 +275,3 @@ class Catalog(StatisticsReads):
                 .filter_by(model_id=model_id, encoder_id=encoder_id, change=change)
                 .values(neighbours_change=change)
             )
-
-
-def _identity(row: EncoderRow) -> EncoderIdentity:
-    return EncoderIdentity(
-        row.name, row.fingerprint, row.dimension, row.logit_scale, frozenset(map(str, row.modalities))
-    )

@@ -15,13 +15,14 @@ from typing import Any
 from sqlalchemy import delete, func, select, update
 from sqlalchemy.orm import Session
 
-from engine.errors import DuplicateName, EncoderMismatch
+from engine.errors import DuplicateName
 from engine.records import EncoderIdentity, Thumbnail
 from engine.storage import blobs
 from engine.storage.database import Database
+from engine.storage.encoder_rows import encoder_row, row_to_identity
 from engine.storage.filters import Where, where_to_conditions
 from engine.storage.model_rows import add_change, apply_details, aware, find_row, new_row, remove_unused_tags
-from engine.storage.neighbours import forget_neighbours
+from engine.storage.neighbours import remove_row
 from engine.storage.tables import (
     EncoderRow,
     ModelRow,
@@ -36,6 +37,7 @@ WHITENING = "whitening"
 REFUSE, SKIP, REPLACE = "refuse", "skip", "replace"
 CONFLICTS = (REFUSE, SKIP, REPLACE)
 """What is done with a model whose name is taken."""
+ELSEWHERE = "import into another collection"
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,13 +116,7 @@ class Reading:
     def encoders(self) -> list[tuple[EncoderIdentity, datetime]]:
         """Every encoder, and since when it is known; records name them by their places here."""
         rows = self._session.scalars(select(EncoderRow).order_by(EncoderRow.id))
-        return [
-            (
-                EncoderIdentity(row.name, row.fingerprint, row.dimension, row.logit_scale, frozenset(row.modalities)),
-                aware(row.created_at),
-            )
-            for row in rows
-        ]
+        return [(row_to_identity(row), aware(row.created_at)) for row in rows]
 
     def count(self, where: Where | None) -> int:
         """How many models a filter admits."""
@@ -203,7 +199,7 @@ def write_records(
     """
     counts = ImportCounts()
     with database.write() as session:
-        ids = [_encoder_id(session, identity, at) for identity, at in encoders]
+        ids = [encoder_row(session, identity, at, hint=ELSEWHERE).id for identity, at in encoders]
         for record in models:
             _put_model(session, record, ids, on_conflict, counts)
             session.flush()
@@ -212,24 +208,6 @@ def write_records(
             counts.transforms += _put_transform(session, transform, ids[transform.encoder], on_conflict)
         remove_unused_tags(session)
     return counts
-
-
-def _encoder_id(session: Session, identity: EncoderIdentity, at: datetime) -> int:
-    row = session.scalar(select(EncoderRow).where(EncoderRow.name == identity.name))
-    if row is None:
-        row = EncoderRow(
-            name=identity.name, fingerprint=identity.fingerprint, dimension=identity.dimension,
-            logit_scale=identity.logit_scale, modalities=sorted(identity.modalities), created_at=at,
-        )  # fmt: skip
-        session.add(row)
-        session.flush()
-    elif (row.fingerprint, row.dimension) != (identity.fingerprint, identity.dimension):
-        raise EncoderMismatch(
-            f"the encoder {identity.name!r} here ({row.fingerprint[:12]}) is not the archive's "
-            f"({identity.fingerprint[:12]})",
-            hint="import into another collection",
-        )
-    return row.id
 
 
 def _put_model(
@@ -245,12 +223,7 @@ def _put_model(
         if on_conflict == SKIP:
             counts.skipped += 1
             return
-        for encoder_id in session.scalars(
-            select(StatisticsRow.encoder_id).where(StatisticsRow.model_id == known.id)
-        ).all():
-            forget_neighbours(session, known.id, encoder_id)
-        add_change(session, known.id, None, "remove")
-        session.delete(known)
+        remove_row(session, known)
         session.flush()
     counts.replaced += known is not None
     counts.added += known is None

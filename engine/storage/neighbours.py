@@ -8,8 +8,8 @@ from sqlalchemy import delete, or_, select, update
 from sqlalchemy.orm import Session
 
 from engine.storage.database import Database
-from engine.storage.model_rows import chunks
-from engine.storage.tables import NeighbourRow, StatisticsRow
+from engine.storage.model_rows import add_change, chunks
+from engine.storage.tables import ModelRow, NeighbourRow, StatisticsRow
 
 
 def forget_neighbours(session: Session, model_id: int, encoder_id: int) -> None:
@@ -31,6 +31,15 @@ def forget_neighbours(session: Session, model_id: int, encoder_id: int) -> None:
         )
         .execution_options(synchronize_session=False)
     )
+
+
+def remove_row(session: Session, row: ModelRow) -> None:
+    """Remove a model and everything of it."""
+    encoders = select(StatisticsRow.encoder_id).where(StatisticsRow.model_id == row.id)
+    for encoder_id in session.scalars(encoders).all():
+        forget_neighbours(session, row.id, encoder_id)
+    add_change(session, row.id, None, "remove")
+    session.delete(row)
 
 
 class Neighbours:

@@ -431,7 +431,7 @@ def test_an_export_that_fails_leaves_nothing(zoo: Engine, tmp_path: Path, monkey
     def full(*_: Any) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(write, "publish", full)
+    monkeypatch.setattr(write, "move_into_place", full)
     with pytest.raises(EngineError, match="could not be written"):
         zoo.export_archive(folder / "zoo.engine")
     assert [path.read_bytes() for path in folder.iterdir()] == [b"the one before"]
