@@ -14,7 +14,6 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from importlib.util import find_spec
 from pathlib import Path
 
 from tests.torture.tally import Tally
@@ -45,12 +44,13 @@ def sections(options: argparse.Namespace) -> dict[str, Section]:
     """Every section that there is, by name."""
     from tests.torture.concurrency import concurrency
     from tests.torture.faults import faults
+    from tests.torture.inputs import mutated_inputs
     from tests.torture.kills import kills
     from tests.torture.resumption import resumption
     from tests.torture.threads import threads
 
     seed = options.seed
-    found: dict[str, Section] = {
+    return {
         "kills-sqlite": lambda folder: kills(folder, "sqlite", options.kills, seed, say),
         "kills-postgres": lambda folder: kills(folder, "postgres", options.postgres_kills, seed, say),
         "faults": lambda folder: faults(folder, seed, say),
@@ -58,12 +58,8 @@ def sections(options: argparse.Namespace) -> dict[str, Section]:
         "concurrency-sqlite": lambda folder: concurrency(folder, "sqlite", options.seconds, seed, say),
         "concurrency-postgres": lambda folder: concurrency(folder, "postgres", options.seconds, seed, say),
         "threads": lambda folder: threads(folder, options.seconds / 4, seed, say),
+        "inputs": lambda _folder: mutated_inputs(options.inputs, seed, say),
     }
-    if find_spec("tests.torture.inputs") is not None:
-        from tests.torture.inputs import mutated_inputs
-
-        found["inputs"] = lambda folder: mutated_inputs(options.inputs, seed, say)
-    return found
 
 
 def say(what: str) -> None:

@@ -15,8 +15,6 @@ import zipfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, is_dataclass, replace
 from functools import cache, partial
-from importlib import import_module
-from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -571,12 +569,11 @@ def _check_hits(hits: Iterable[Any], sign: int = 1) -> None:
 # --- what is exchanged
 
 
-def exchange_members() -> list[str]:
-    """The members of an archive that are damaged behind checksums that are right; none without ``engine export``."""
-    if find_spec("engine.exchange") is None:
-        return []
-    blocks = [f"{part}/000000.safetensors" for part in ("statistics", "features", "thumbnails", "transforms")]
-    return ["manifest.json", "encoders.jsonl", "transforms.jsonl", "models/000000.jsonl", *blocks]
+EXCHANGED = (
+    "manifest.json", "encoders.jsonl", "transforms.jsonl", "models/000000.jsonl",
+    *(f"{part}/000000.safetensors" for part in ("statistics", "features", "thumbnails", "transforms")),
+)  # fmt: skip
+"""The members of an archive that are damaged behind checksums that are right."""
 
 
 def exchange(member: str | None, folder: Path) -> Reader:
@@ -584,15 +581,15 @@ def exchange(member: str | None, folder: Path) -> Reader:
 
     Without one the whole file is: it is refused, or says what the undamaged one says.
     """
-    archive_file = import_module("engine.exchange.archive_file")
-    reader = import_module("engine.exchange.read").ArchiveReader
+    from engine.exchange import ArchiveReader, archive_file
+
     whole = _exported()
     with zipfile.ZipFile(io.BytesIO(whole)) as zipped:
         members = {name: zipped.read(name) for name in zipped.namelist()}
 
     def records(data: bytes) -> bytes:
         with archive_file.ArchiveFile(written(folder / "a.engine", data)) as opened:
-            found = reader(opened)
+            found = ArchiveReader(opened)
             found.verify()
             return b"".join(map(_everything, [found.encoders, *found.models(), *found.transforms()]))
 
@@ -629,8 +626,7 @@ def _exported() -> bytes:
             for seed in (1, 2):
                 eng.ingest(rows(seed, 40, DIMENSION), name=f"m{seed}")
             eng.search_vectors(np.ones(DIMENSION), method="whitened_first_moment")
-            exporting: Any = eng
-            exporting.export_archive(folder / "whole.engine")
+            eng.export_archive(folder / "whole.engine")
         return (folder / "whole.engine").read_bytes()
 
 
@@ -675,8 +671,7 @@ def all_formats() -> list[Format]:
             Format(f"blobs/{kind}{end}", partial(blob, kind, signed))
             for kind in ("mean", "covariance", "features", "arrays")
         ]
-    if members := exchange_members():
-        made.append(Format("exports/whole", partial(exchange, None)))
-        made += [Format(f"exports/{name}, signed", partial(exchange, name)) for name in members]
+    made.append(Format("exports/whole", partial(exchange, None)))
+    made += [Format(f"exports/{name}, signed", partial(exchange, name)) for name in EXCHANGED]
     made += [Format("checkpoints", checkpoint), Format("decoders", onnx), Format("queries", query)]
     return made

@@ -21,11 +21,11 @@ import numpy as np
 
 from engine.config import Settings
 from engine.storage import Database, migrate
-from tests.postgres import Server, shared_server
+from tests.postgres import shared_server
 from tests.torture import content
 from tests.torture.audit import Found, audit
 from tests.torture.child import Doom, nursery, work
-from tests.torture.operations import Operation, State, has_command, opened, quietly, run_command, stages
+from tests.torture.operations import Operation, State, opened, quietly, run_command, stages
 from tests.torture.tally import Say, Tally
 from tests.torture.truth import read_truth
 
@@ -77,14 +77,14 @@ class Kills:
         self.say = say
         self.rng = np.random.default_rng(seed)
         self.tally = Tally(f"kills, {backend}", {"kills": 0})
-        self.server: Server | None = shared_server() if backend == "postgres" or has_command("copy") else None
+        self.server = shared_server()  # copies go to the other database
         self.state: State = {}
         self.newest_id = 0
         self.made = 0
         self.usual = {activity: Usual() for activity in ACTIVITIES}
         self.within: Counter[str] = Counter()
         self.context = nursery()
-        self.activities = [one for one in activities if one != "copy" or has_command("copy")]
+        self.activities = list(activities)
         self.url = self._fresh("zoo")
         self.folders = {seed: content.make_pictures(folder / f"p{seed}", seed, PICTURES) for seed in (501, 502, 503)}
         opened(self.url, self._settings(0), create=True).close()
@@ -95,7 +95,6 @@ class Kills:
     def _fresh(self, name: str, backend: str | None = None, template: str | None = None) -> str:
         """The address of a new database, empty or a copy of one."""
         if (backend or self.backend) == "postgres":
-            assert self.server is not None
             return self.server.create(template)
         path = self.folder / f"{name}.db"
         for old in self.folder.glob(f"{name}.db*"):
@@ -243,7 +242,6 @@ class Kills:
 
     def _wait_for_backends(self) -> None:
         """Until the server has noticed that its client is gone: what was sent to it may still be committed."""
-        assert self.server is not None
         name = self.url.partition("?")[0].rpartition("/")[2]
         deadline = time.monotonic() + PATIENCE
         asked = f"SELECT count(*) FROM pg_stat_activity WHERE datname = '{name}' AND backend_type = 'client backend'"
@@ -301,7 +299,6 @@ class Kills:
         finally:
             shutil.rmtree(self.folder / f"index-{op.kind}-{self.made}", ignore_errors=True)
             if self.backend == "postgres":
-                assert self.server is not None
                 self.server.drop(url)
 
     def _note(self, found: Found, where: str) -> None:

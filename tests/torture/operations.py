@@ -159,13 +159,6 @@ def run_command(*arguments: str) -> None:
             raise RuntimeError(f"engine {' '.join(arguments)} ended with {ended.code}") from None
 
 
-def has_command(name: str) -> bool:
-    """Whether the command line has that command."""
-    from engine.cli.app import app
-
-    return name in app.commands
-
-
 DO: dict[str, Callable[[Bench, Operation], None]] = {
     "features": _features, "pictures": _pictures, "bulk": _bulk, "again": _again, "update": _update, "rename": _rename,
     "remove": _remove, "publish": _publish, "build": _build, "compact": _compact, "factors": _factors,
