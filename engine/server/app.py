@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Annotated, Any
 
 import numpy as np
@@ -64,12 +62,8 @@ def create_app(engine: Engine, *, limits: Limits | None = None, with_keys: bool 
     metrics = Metrics(gate)
     callers = Callers(engine.keys if with_keys else None)
 
-    @asynccontextmanager
-    async def living(_app: FastAPI) -> AsyncIterator[None]:
-        yield
-
     app = FastAPI(
-        title="engine", version=__version__, lifespan=living,
+        title="engine", version=__version__,
         description="Search generative models by what they draw.",
     )  # fmt: skip
     problems.install(app)
@@ -78,10 +72,12 @@ def create_app(engine: Engine, *, limits: Limits | None = None, with_keys: bool 
     app.add_middleware(Measured, metrics=metrics)
 
     async def may_read(request: Request) -> None:
-        await gate.run(callers.check, request, "read") if callers.are_asked else None
+        if callers.are_asked:
+            await gate.run(callers.check, request, "read")
 
     async def may_write(request: Request) -> None:
-        await gate.run(callers.check, request, "write") if callers.are_asked else None
+        if callers.are_asked:
+            await gate.run(callers.check, request, "write")
 
     reads: dict[str, Any] = {"dependencies": [Depends(may_read)], "responses": PROBLEMS}
     writes: dict[str, Any] = {"dependencies": [Depends(may_write)], "responses": PROBLEMS}
