@@ -47,6 +47,7 @@ class TogetherEncoder:
         self._remembered = remembered
         self._texts: OrderedDict[str, Float32] = OrderedDict()
         self._lock = threading.Lock()
+        self._closed = False
         self._waiting: queue.SimpleQueue[_Asked | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._work, name="encode", daemon=True)
         self._thread.start()
@@ -82,13 +83,20 @@ class TogetherEncoder:
         return np.stack([known[text] for text in texts])
 
     def close(self) -> None:
-        """Encode what has been asked, and end the thread."""
-        self._waiting.put(None)
+        """Encode what has been asked, and end the thread; whoever asks later is answered one by one."""
+        with self._lock:
+            self._closed = True
+            self._waiting.put(None)
         self._thread.join()
 
     def _ask(self, rows: Any) -> Float32:
         asked = _Asked(rows, Future())
-        self._waiting.put(asked)
+        with self._lock:
+            closed = self._closed
+            if not closed:
+                self._waiting.put(asked)
+        if closed:
+            self._answer([asked])
         return asked.answer.result()
 
     def _work(self) -> None:

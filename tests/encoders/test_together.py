@@ -115,6 +115,15 @@ def test_texts_are_remembered_up_to_a_number(inner: Counting) -> None:
     together.close()
 
 
+def test_it_answers_after_it_was_closed(inner: Counting) -> None:
+    inner.go.set()
+    together = TogetherEncoder(inner)
+    together.close()
+    together.close()
+    assert together.prepared_to_features(pictures(2)).shape == (2, 24)
+    assert together.texts_to_features(["abc"])[0, 0] == 3
+
+
 def test_what_was_asked_is_answered_before_it_closes(inner: Counting) -> None:
     together = TogetherEncoder(inner)
     with ThreadPoolExecutor(4) as pool:
