@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from time import perf_counter
 from typing import Any, TypeVar
@@ -301,9 +301,15 @@ class Searching(Collection):
 
         Missing answers and models that are gone by now are left out.
         """
-        models = self._catalog.models_by_id(int(i) for i in ids if i >= 0)
-        found = [(models[int(i)], float(score)) for i, score in zip(ids, scores, strict=True) if int(i) in models]
-        return [Hit(rank, model.name, score, model) for rank, (model, score) in enumerate(found, 1)]
+        return self._records(ids.tolist(), scores.tolist(), [{}] * len(ids))
+
+    def _records(self, ids: list[int], scores: list[float], shares: Sequence[Mapping[str, float]]) -> list[Hit]:
+        models = self._catalog.models_by_id(model_id for model_id in ids if model_id >= 0)
+        there = [found for found in zip(ids, scores, shares, strict=True) if found[0] in models]
+        return [
+            Hit(rank, models[model_id].name, score, models[model_id], parts)
+            for rank, (model_id, score, parts) in enumerate(there, 1)
+        ]
 
     def _hits(
         self,
@@ -315,15 +321,9 @@ class Searching(Collection):
         transform: str | None = None,
     ) -> Hits:
         fetching = perf_counter()
-        models = self._catalog.models_by_id(ranking.ids.tolist())
-        hits: list[Hit] = []
-        for place, model_id in enumerate(ranking.ids.tolist()):
-            if model_id not in models:  # removed since the index was read
-                continue
-            model = models[model_id]
-            several = len(modalities) > 1
-            shares = {m: float(ranking.parts[i, place]) for i, m in enumerate(modalities)} if several else {}
-            hits.append(Hit(len(hits) + 1, model.name, float(ranking.scores[place]), model, shares))
+        several = modalities if len(modalities) > 1 else []
+        shares = [dict(zip(several, column, strict=False)) for column in ranking.parts.T.tolist()]
+        hits = self._records(ranking.ids.tolist(), ranking.scores.tolist(), shares)
         ended = perf_counter()
         timings = {**timings, "records": 1e3 * (ended - fetching), "total": 1e3 * (ended - started)}
         return Hits(
