@@ -41,10 +41,30 @@ def features_to_blob(features: NDArray[np.float16]) -> bytes:
     return np.ascontiguousarray(features, FLOAT16).tobytes()
 
 
-def blobs_to_statistics(
-    mean: bytes, covariance: bytes | None, expected: str, *, dimension: int, epsilon: float, samples: int
-) -> Statistics:
-    """Stored moments to ``Statistics``.
+def blob_to_mean(data: bytes, expected: str, *, dimension: int) -> NDArray[np.float32]:
+    """A stored mean ``(d,)``, not to be written to.
+
+    Raises:
+        CorruptData: the checksum or the size does not hold, a number is none of a feature's, or all are zero.
+    """
+    if checksum(data) != expected:
+        raise CorruptData("the mean does not match its checksum")
+    return _numbers_of_mean(data, dimension)
+
+
+def _numbers_of_mean(data: bytes, dimension: int) -> NDArray[np.float32]:
+    if len(data) != 4 * dimension:
+        raise CorruptData(f"the mean does not have {dimension} dimensions")
+    mean = np.frombuffer(data, FLOAT32)
+    if not mean.any() or not are_usable(mean):
+        raise CorruptData("the mean is zero, or holds what is no number of a feature's")
+    return mean
+
+
+def check_moments(
+    mean: bytes, covariance: bytes | None, expected: str, *, dimension: int, epsilon: float
+) -> None:  # fmt: skip
+    """What a density can be made of, and nothing else.
 
     Raises:
         CorruptData: the checksum or the sizes do not hold, a number is not finite or far beyond any
@@ -52,20 +72,32 @@ def blobs_to_statistics(
     """
     if checksum(mean, covariance or b"") != expected:
         raise CorruptData("stored statistics do not match their checksum")
-    packed = dimension * (dimension + 1) // 2
-    if len(mean) != 4 * dimension or (covariance is not None and len(covariance) != 4 * packed):
-        raise CorruptData(f"stored statistics do not have {dimension} dimensions")
-    first = np.frombuffer(mean, FLOAT32).copy()
-    if not are_usable(first) or not first.any():
-        raise CorruptData("the stored mean is zero, or holds what is no number of a feature")
+    _numbers_of_mean(mean, dimension)
+    if covariance is None:
+        return
+    if len(covariance) != 2 * dimension * (dimension + 1):
+        raise CorruptData(f"the covariance does not have {dimension} dimensions")
+    packed = np.frombuffer(covariance, FLOAT32)
+    if not are_usable(packed):
+        raise CorruptData("the covariance holds what is no number of a feature's")
+    rows = np.arange(dimension)
+    if packed[rows * (rows + 3) // 2].min() < -epsilon:
+        raise CorruptData("the covariance has a negative variance")
+
+
+def blobs_to_statistics(
+    mean: bytes, covariance: bytes | None, expected: str, *, dimension: int, epsilon: float, samples: int
+) -> Statistics:
+    """Stored moments to ``Statistics``.
+
+    Raises:
+        CorruptData: as ``check_moments``.
+    """
+    check_moments(mean, covariance, expected, dimension=dimension, epsilon=epsilon)
     matrix = None
     if covariance is not None:
-        if not are_usable(np.frombuffer(covariance, FLOAT32)):
-            raise CorruptData("the stored covariance holds what is no number of a feature's")
         matrix = unpack_symmetric(np.frombuffer(covariance, FLOAT32), dimension)
-        if matrix.diagonal().min() < -epsilon:
-            raise CorruptData("the stored covariance has a negative variance")
-    return Statistics(first, matrix, epsilon, samples)
+    return Statistics(np.frombuffer(mean, FLOAT32).copy(), matrix, epsilon, samples)
 
 
 def blob_to_features(data: bytes, expected: str, *, dimension: int, count: int) -> NDArray[np.float32]:

@@ -144,7 +144,7 @@ class Checks:
         row = StatisticsRow
         dimension = self._dimension(encoder_id)
         for rows in self._blocks(row, (row.mean, row.mean_checksum, row.change), encoder_id, 4 * dimension):
-            good = [one for one in rows if _is_whole_mean(one, dimension)]
+            good = [one for one in rows if not _mean_fault(one, dimension)]
             yield Means(
                 np.array([one.model_id for one in good], np.int64),
                 np.frombuffer(b"".join(one.mean for one in good), blobs.FLOAT32).reshape(len(good), dimension),
@@ -303,37 +303,30 @@ def _without_change(encoder_id: int) -> Any:
     return select(StatisticsRow.model_id).where(StatisticsRow.encoder_id == encoder_id, ~named.exists())
 
 
-def _is_whole_mean(row: Any, dimension: int) -> bool:
-    return len(row.mean) == 4 * dimension and blobs.checksum(row.mean) == row.mean_checksum
+def _mean_fault(row: Any, dimension: int) -> str:
+    try:
+        blobs.blob_to_mean(row.mean, row.mean_checksum, dimension=dimension)
+    except CorruptData as error:
+        return error.message
+    return ""
 
 
 def _moments_fault(row: Any, dimension: int) -> str:
-    if blobs.checksum(row.mean) != row.mean_checksum:
-        return "the mean does not match its checksum"
-    if len(row.mean) != 4 * dimension:
-        return f"the mean does not have {dimension} dimensions"
-    if blobs.checksum(row.mean, row.covariance or b"") != row.checksum:
-        return "stored statistics do not match their checksum"
-    mean = np.frombuffer(row.mean, blobs.FLOAT32)
-    if not np.isfinite(mean).all() or not mean.any():
-        return "the mean is zero or not finite"
-    if row.covariance is not None:
-        if len(row.covariance) != 2 * dimension * (dimension + 1):
-            return f"the covariance does not have {dimension} dimensions"
-        if not np.isfinite(np.frombuffer(row.covariance, blobs.FLOAT32)).all():
-            return "the covariance is not finite"
+    try:
+        blobs.blob_to_mean(row.mean, row.mean_checksum, dimension=dimension)
+        blobs.check_moments(row.mean, row.covariance, row.checksum, dimension=dimension, epsilon=row.epsilon)
+    except CorruptData as error:
+        return error.message
     if not (np.isfinite(row.epsilon) and row.epsilon > 0 and row.samples >= 1):
         return f"epsilon is {row.epsilon} and the sample count {row.samples}"
     return ""
 
 
 def _features_fault(row: Any, dimension: int) -> str:
-    if blobs.checksum(row.data) != row.checksum:
-        return "stored sample features do not match their checksum"
-    if len(row.data) != 2 * dimension * row.count:
-        return f"stored sample features are not {row.count} of {dimension} dimensions"
-    if not np.isfinite(np.frombuffer(row.data, blobs.FLOAT16)).all():
-        return "stored sample features are not finite"
+    try:
+        blobs.blob_to_features(row.data, row.checksum, dimension=dimension, count=row.count)
+    except CorruptData as error:
+        return error.message
     return ""
 
 

@@ -11,14 +11,12 @@ from sqlalchemy import func, select
 
 from engine.errors import CorruptData
 from engine.records import Quarantined, StoredStatistics, Thumbnail
-from engine.statistics import are_usable
 from engine.storage import blobs
 from engine.storage.database import Database
 from engine.storage.model_rows import chunks
 from engine.storage.tables import ChangeRow, EncoderRow, SampleFeaturesRow, StatisticsRow, ThumbnailRow
 
 CHUNK_ROWS = 4096
-NOTHING = np.empty(0, np.float32)
 MOMENTS = (
     StatisticsRow.model_id, StatisticsRow.mean, StatisticsRow.covariance, StatisticsRow.checksum,
     StatisticsRow.epsilon, StatisticsRow.samples, StatisticsRow.change,
@@ -65,12 +63,12 @@ class StatisticsReads:
             damaged: list[int] = []
             means = np.empty((count, dimension), np.float32)
             for model_id, mean, expected in session.execute(query):
-                numbers = np.frombuffer(mean, blobs.FLOAT32) if len(mean) == 4 * dimension else NOTHING
-                if blobs.checksum(mean) != expected or not (numbers.any() and are_usable(numbers)):
+                try:
+                    means[len(ids)] = blobs.blob_to_mean(mean, expected, dimension=dimension)
+                except CorruptData:
                     damaged.append(model_id)
-                    continue
-                means[len(ids)] = numbers
-                ids.append(model_id)
+                else:
+                    ids.append(model_id)
             removed = select(ChangeRow.model_id).where(ChangeRow.seq > change, ChangeRow.op == "remove")
             return np.array(ids, np.int64), means[: len(ids)], list(session.scalars(removed)), damaged, newest
 

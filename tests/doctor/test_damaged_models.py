@@ -125,6 +125,8 @@ DAMAGES: dict[str, tuple[Damage, set[str]]] = {
     **{f"features {place}": (flip("sample_features", "data", place), SAMPLES) for place in (0, 0.7, 1)},
     "mean has a NaN": (moments(with_nan, same), ALL),
     "mean is zero": (moments(np.zeros_like, same), ALL),
+    "mean is beyond any feature's": (moments(lambda mean: np.full_like(mean, 3e38), same), ALL),
+    "covariance has a negative variance": (moments(same, lambda packed: np.append(np.float32(-5), packed[1:])), SECOND),
     "covariance has a NaN": (moments(same, with_nan), SECOND),
     "features have a NaN": (other_features(with_nan), SAMPLES),
     "mean of another dimension": (moments(lambda m: m[:4], same), ALL),
