@@ -9,6 +9,7 @@ import struct
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -120,6 +121,15 @@ def test_terminal_gets_a_bar(empty: Any, url: str, sources: list[str]) -> None:
     assert b"ant: added" not in said, "the line for each model is for where there is no bar"
 
 
+@pytest.fixture
+def heard_interrupts() -> Iterator[None]:
+    """Programs that a test starts hear Ctrl-C, also where the tests themselves run behind a shell that ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("heard_interrupts")
 def test_interrupted_and_run_again(empty: Any, url: str, sources: list[str], tmp_path: Path) -> None:
     """Ctrl-C in the second entry: exit code 130, the first stays, and the same command goes on."""
     (tmp_path / "slow.py").write_text("import time\ntime.sleep(60)\n", encoding="utf-8")
