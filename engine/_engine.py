@@ -6,6 +6,7 @@ import contextlib
 import logging
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ import numpy as np
 
 from engine._evaluating import Evaluating
 from engine._exchanging import Exchanging
+from engine._exploring import Exploring
 from engine._learning import Learning
 from engine.config import DEFAULT_ENCODER, Settings
 from engine.errors import Conflict, CorruptData, EngineError, MissingStatistics, TransformNotFound
@@ -34,7 +36,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("engine.search")
 
 
-class Engine(Exchanging, Evaluating, Learning):
+class Engine(Exchanging, Evaluating, Exploring, Learning):
     """A collection of generative models that can be searched by what they draw.
 
     Open one with ``Engine.open``; use it as a context manager, or call ``close``. Threads may share it.
@@ -198,13 +200,13 @@ class Engine(Exchanging, Evaluating, Learning):
             named[place] = known.get(int(model_id))
         return named.tolist()
 
-    def thumbnails(self, name: str) -> list[Thumbnail]:
-        """A model's preview pictures.
+    def thumbnails(self, model: str | int) -> list[Thumbnail]:
+        """A model's preview pictures, by its name, or by its id: none, then, where there is no such model.
 
         Raises:
             ModelNotFound
         """
-        return self._catalog.thumbnails(self._catalog.model(name).id)
+        return self._catalog.thumbnails(model if isinstance(model, int) else self._catalog.model(model).id)
 
     def draw(self, name: str, count: int = 1, *, seed: int = 0, trust: bool = False) -> list[Image]:
         """Draw new images from the generator that a model was ingested from.
@@ -223,6 +225,11 @@ class Engine(Exchanging, Evaluating, Learning):
                 hint="ingest it from its generator",
             )
         return draw(dict(model.generator), count, seed, trust)
+
+    @property
+    def index_folder(self) -> Path:
+        """Where what is derived from the database lies, and what a server keeps beside it."""
+        return self._views.root
 
     @property
     def keys(self) -> Keys:

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from engine.cli.group import Group
-from engine.cli.options import open_collection, shared
+from engine.cli.options import encoder_option, open_collection, shared
 from engine.cli.output import show_json
 from engine.cli.progress import StageProgress
 from engine.cli.table import Column, show_table, terminal_width
@@ -55,6 +55,31 @@ def build(url: str, as_json: bool) -> None:
     """
     with open_collection(url) as eng, StageProgress() as progress:
         _show(eng.build_index(progress), as_json)
+
+
+@index.command("map")
+@click.option(
+    "--method", type=click.Choice(["auto", "umap", "pca"]), default="auto", show_default=True,
+    help="auto: umap where the package umap-learn is installed.",
+)  # fmt: skip
+@encoder_option
+@shared
+def draw_map(url: str, as_json: bool, encoder: str | None, method: str) -> None:
+    """Make the map of the collection that the page explores, and keep it beside the index.
+
+    Models that come later are put between their nearest neighbours; those that go leave it. Without this command the
+    page shows two principal components.
+
+    \b
+    Example:
+      engine index map
+    """
+    with open_collection(url) as eng:
+        made = eng.build_map(method, encoder=encoder)
+    if as_json:
+        show_json({"models": len(made.ids), "method": made.method})
+    else:
+        click.echo(f"a map of {len(made.ids)} models by {made.method}")
 
 
 def _show(statuses: list[dict[str, Any]], as_json: bool) -> None:

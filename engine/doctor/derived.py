@@ -15,6 +15,7 @@ from engine.index.factor_file import DIRECTORY, damaged_records, read_any_direct
 from engine.records import EncoderIdentity
 from engine.search import IndexViews
 from engine.search.agreement import read_agreement
+from engine.search.map import MAP, read_map
 from engine.search.spaces import IDENTITY, Space
 from engine.search.status import AGREEMENT
 from engine.search.views import models_to_vectors
@@ -114,6 +115,15 @@ def agreement_findings(
         read_agreement(views.beside(identity, AGREEMENT))
     except CorruptData as error:
         return [Finding(DAMAGE, error.message, commands.repair(), Mend("agreement", encoder_id))]
+    return []
+
+
+def map_findings(views: IndexViews, encoder_id: int, identity: EncoderIdentity, commands: Commands) -> list[Finding]:
+    """The map of the collection, which is only shown."""
+    try:
+        read_map(views.beside(identity, MAP))
+    except CorruptData as error:
+        return [Finding(DAMAGE, error.message, commands.repair(), Mend("map", encoder_id))]
     return []
 
 

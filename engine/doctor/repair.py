@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from engine.doctor.examine import OnProgress, Parts, examine
 from engine.doctor.findings import Finding, Mend
 from engine.errors import EngineError, MissingStatistics
+from engine.search.map import MAP, index_to_map, save_map
 from engine.search.spaces import FIRST_MOMENT, LINEAR, WHITENED, transform_to_key
 from engine.search.stores import SAMPLES, factors_name
 from engine.search.whitening import collection_to_whitening
@@ -32,6 +33,7 @@ ORDER = (
     "lists",
     "neighbours",
     "agreement",
+    "map",
 )
 """What is derived comes after what it is derived from."""
 ROUNDS = 2
@@ -82,6 +84,7 @@ def _mend(parts: Parts, makers: Makers, mend: Mend) -> None:
         "lists": lambda: parts.checks.forget_lists(encoder_id, parts.checks.wrong_neighbours(encoder_id)),
         "neighbours": lambda: None,
         "agreement": lambda: makers.agreement(encoder_id),
+        "map": lambda: _draw_again(parts, encoder_id),
     }
     actions[mend.kind]()
     if mend.kind in ("lists", "neighbours"):
@@ -98,6 +101,12 @@ def _build_again(parts: Parts, encoder_id: int, key: str) -> None:
         for transform in parts.maps.indexed(encoder_id):
             if transform_to_key(transform) == key:
                 parts.views.rebuild(encoder_id, identity, parts.maps.space(transform))
+
+
+def _draw_again(parts: Parts, encoder_id: int) -> None:
+    identity = parts.catalog.encoders()[encoder_id]
+    view = parts.views.current(encoder_id, identity)
+    save_map(parts.views.beside(identity, MAP), index_to_map(view.index, view.change))
 
 
 def _fit_again(parts: Parts, encoder_id: int) -> None:

@@ -9,13 +9,15 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from itertools import combinations_with_replacement
 
 import numpy as np
+from numpy.typing import NDArray
 
 from engine.blas import one_thread
 from engine.config import Settings
 from engine.index import MISSING
-from engine.scores import frechet_distance
+from engine.scores import frechet_distance, unit
 from engine.search.evidence import Evidence
 from engine.search.views import IndexView
 from engine.storage import Neighbours
@@ -47,6 +49,22 @@ def complete_neighbours(
         if on_progress is not None:
             on_progress(done + 1, len(pending))
     return len(pending)
+
+
+def models_to_distances(evidence: Evidence, encoder_id: int, ids: list[int]) -> dict[str, NDArray[np.float64]]:
+    """Each distance ``(n, n)`` float64 of models from one another; NaN where what it needs is missing."""
+    moments = evidence.moments(encoder_id, ids)
+    stored, _ = evidence.catalog.statistics(encoder_id, [i for i in ids if i not in moments])
+    means = {i: value.mean for i, value in moments.items()} | {i: one.statistics.mean for i, one in stored.items()}
+    factors = evidence.choleskys(encoder_id, ids)
+    cosine, frechet = (np.full((len(ids), len(ids)), np.nan) for _ in DISTANCES)
+    for (i, a), (j, b) in combinations_with_replacement(enumerate(ids), 2):
+        if a in means and b in means:
+            cosine[i, j] = cosine[j, i] = float(unit(means[a]) @ unit(means[b]))
+        if a in factors and b in factors and a in moments and b in moments:
+            between = frechet_distance(moments[a].mean, factors[a], moments[b].mean, factors[b])
+            frechet[i, j] = frechet[j, i] = 0.0 if a == b else between
+    return {"frechet": frechet, "cosine": cosine}
 
 
 def _complete(

@@ -25,7 +25,7 @@ ORDER = [
     {"_collection"},
     {"_ingesting", "_searching", "_learning"},
     {"_exchanging"},
-    {"_evaluating"},
+    {"_evaluating", "_exploring"},
     {"_engine"},
     {"shapes"},
     {"client"},
