@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 import ipaddress
 import signal
+import threading
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import click
@@ -13,13 +15,15 @@ from engine.cli.group import Group
 from engine.cli.options import database_option, open_collection, shared
 from engine.cli.output import say, show_json
 from engine.cli.table import Column, show_table
-from engine.errors import InvalidInput, MissingDependency
+from engine.errors import EngineError, InvalidInput, MissingDependency
 
 if TYPE_CHECKING:
     import uvicorn
 
+    from engine import Engine
     from engine.storage.keys import Key
 
+LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
 GRACE = 30
 """Seconds that a server which is told to stop takes to finish what it has accepted."""
 
@@ -37,10 +41,10 @@ GRACE = 30
 )  # fmt: skip
 @database_option
 def serve(url: str, host: str, port: int, auth: str, workers: int) -> None:
-    """Serve the collection over HTTP until interrupted; what was accepted is finished.
+    """Serve the search page and the HTTP API until interrupted; what was accepted is finished.
 
-    GET /docs describes the API, /openapi.json is its OpenAPI document. One process serves: its requests share one
-    index, one encoder and one cache.
+    Open the address in a browser. /docs describes the API, /openapi.json is its OpenAPI document. One process serves:
+    its requests share one index, one encoder and one cache.
 
     \b
     Example:
@@ -64,13 +68,21 @@ def serve(url: str, host: str, port: int, auth: str, workers: int) -> None:
             )
         if not with_keys and not is_loopback(host):
             say(f"warning: whoever reaches {host}:{port} may read, change and remove models (--auth off)")
-        app = create_app(eng, limits=Limits(searches=workers), with_keys=with_keys)
+        hosts = frozenset({*LOOPBACK, host}) if is_loopback(host) else None
+        app = create_app(eng, limits=Limits(searches=workers), with_keys=with_keys, hosts=hosts)
         logs = copy.deepcopy(uvicorn.config.LOGGING_CONFIG)
         logs["handlers"]["access"]["stream"] = "ext://sys.stderr"
         config = uvicorn.Config(
             app, host=host, port=port, log_config=logs, timeout_graceful_shutdown=GRACE, server_header=False
         )  # fmt: skip
+        threading.Thread(target=_warm, args=(eng,), daemon=True).start()
         _run_until_told(uvicorn.Server(config))
+
+
+def _warm(eng: Engine) -> None:
+    """Load the encoder and the index before the first caller waits for them."""
+    with suppress(EngineError):  # an empty collection, or an encoder that is not installed: who asks is told
+        eng.search(text="warm", k=1)
 
 
 def _run_until_told(server: uvicorn.Server) -> None:

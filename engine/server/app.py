@@ -12,10 +12,11 @@ from fastapi.responses import PlainTextResponse
 from engine import Engine, __version__
 from engine.errors import EngineError, ModelNotFound
 from engine.server import problems, schemas
-from engine.server.callers import Callers
+from engine.server.callers import Callers, OwnPages
 from engine.server.gate import BodyLimit, Gate
 from engine.server.limits import Limits
 from engine.server.metrics import Measured, Metrics
+from engine.server.page import add_page
 from engine.server.problems import Refused
 from engine.server.searching import FORM, answered, request_to_query
 from engine.shapes import hits_to_json, model_to_json
@@ -51,11 +52,20 @@ SEARCH_BODY = {
 }
 
 
-def create_app(engine: Engine, *, limits: Limits | None = None, with_keys: bool = True) -> FastAPI:
+def create_app(
+    engine: Engine,
+    *,
+    limits: Limits | None = None,
+    with_keys: bool = True,
+    with_page: bool = True,
+    hosts: frozenset[str] | None = None,
+) -> FastAPI:
     """The API over an open collection, which the caller closes.
 
     Args:
         with_keys: whether callers must show an API key of the collection.
+        with_page: whether the search page is served, too.
+        hosts: names that requests may be for, without ports; None for any.
     """
     limits = limits or Limits()
     gate = Gate(limits)
@@ -69,6 +79,7 @@ def create_app(engine: Engine, *, limits: Limits | None = None, with_keys: bool 
     problems.install(app)
 
     app.add_middleware(BodyLimit, most=limits.body_bytes)
+    app.add_middleware(OwnPages, hosts=hosts)
     app.add_middleware(Measured, metrics=metrics)
 
     async def may_read(request: Request) -> None:
@@ -202,6 +213,8 @@ def create_app(engine: Engine, *, limits: Limits | None = None, with_keys: bool 
         """Counters, in Prometheus' text format."""
         return Response(metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
+    if with_page:
+        add_page(app, engine, gate=gate, callers=callers, limits=limits, metrics=metrics, may_draw=False)
     return app
 
 

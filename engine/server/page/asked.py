@@ -1,0 +1,158 @@
+"""What a page's address asks: the query in the URL, so that it can be shared and gone back to."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+from urllib.parse import urlencode
+
+from engine.errors import InvalidQuery
+
+MODALITIES = ("text", "image", "sketch", "model")
+FIELDS = {"title": "name~", "author": "author~", "tag": "tag", "kind": "kind", "license": "license"}
+"""What may stand before a colon in the bar, and the filter that it is."""
+STEP = 12
+"""Cards at first, and more at each step."""
+WEIGHTS = (0.25, 0.5, 1.0, 2.0, 4.0)
+"""What a chip offers; an address may hold any other."""
+WORD = re.compile(r'(-?)\b(title|author|tag|kind|license):("[^"]*"|\S+)\s*', re.IGNORECASE)
+PICTURE = re.compile(r"[0-9a-f]{32}")
+
+
+@dataclass(frozen=True)
+class Chip:
+    """A word that filters: how it was typed, and the filter's pair."""
+
+    typed: str
+    key: str
+    value: str
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A query as the address has it.
+
+    ``words`` is what stands in the bar, filters left out; ``image`` and ``sketch`` are pictures kept by the server.
+    """
+
+    words: str = ""
+    chips: tuple[Chip, ...] = ()
+    image: str | None = None
+    sketch: str | None = None
+    model: str | None = None
+    weights: Mapping[str, float] = field(default_factory=dict)
+    method: str = "auto"
+    count: int = STEP
+
+    @property
+    def parts(self) -> list[str]:
+        """Modalities that are asked, in order."""
+        given = {"text": self.words or None, "image": self.image, "sketch": self.sketch, "model": self.model}
+        return [modality for modality in MODALITIES if given[modality] is not None]
+
+    @property
+    def where(self) -> list[tuple[str, str | list[str]]] | None:
+        """The filter, or None. Several tags are alternatives; everything else must hold."""
+        tags = [chip.value for chip in self.chips if chip.key == "tag"]
+        pairs: list[tuple[str, str | list[str]]] = [
+            (chip.key, chip.value) for chip in self.chips if chip.key != "tag"
+        ]  # fmt: skip
+        return ([("tag", tags)] if tags else []) + pairs or None
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing is asked."""
+        return not self.parts and not self.chips
+
+    @property
+    def bar(self) -> str:
+        """What would be typed to ask it, pictures and model left out."""
+        return " ".join(filter(None, [self.words, *(chip.typed for chip in self.chips)]))
+
+    def url(self) -> str:
+        """The address, without its host."""
+        pairs: list[tuple[str, Any]] = [("q", self.bar)] if self.bar else []
+        pairs += [(part, getattr(self, part)) for part in MODALITIES[1:] if getattr(self, part) is not None]
+        pairs += [(f"w.{part}", f"{weight:g}") for part, weight in self.weights.items() if weight != 1]
+        pairs += [("method", self.method)] if self.method != "auto" else []
+        pairs += [("n", self.count)] if self.count != STEP else []
+        return f"/?{urlencode(pairs)}" if pairs else "/"
+
+    def without(self, part: str) -> Asked:
+        """The same query but for one part."""
+        weights = {name: weight for name, weight in self.weights.items() if name != part}
+        left = replace(self, weights=weights, count=STEP)
+        gone: dict[str, Any] = {"words": ""} if part == "text" else {part: None}
+        return replace(left, **gone)
+
+    def without_chip(self, chip: Chip) -> Asked:
+        """The same query but for one filter."""
+        return replace(self, chips=tuple(one for one in self.chips if one != chip), count=STEP)
+
+    def with_model(self, name: str) -> Asked:
+        """The query with a model in it."""
+        return replace(self, model=name, count=STEP)
+
+    def more(self) -> Asked:
+        """The query for the next cards as well."""
+        return replace(self, count=self.count + STEP)
+
+
+def to_chip(name: str, value: str) -> Chip:
+    """A filter by one of ``FIELDS``."""
+    quoted = f'"{value}"' if re.search(r"\s", value) else value
+    return Chip(f"{name}:{quoted}", FIELDS[name], value)
+
+
+def typed_to_words(typed: str) -> tuple[str, tuple[Chip, ...]]:
+    """What is typed in the bar to the words to search for and the filters: ``a bird tag:animal author:"Ada L"``."""
+    chips: dict[str, Chip] = {}
+
+    def take(match: re.Match[str]) -> str:
+        negated, name, value = match[1], match[2].lower(), match[3].strip('"')
+        if value:
+            chip = to_chip(name, value)
+            chips[negated + chip.typed] = Chip(negated + chip.typed, chip.key + ("!" if negated else ""), value)
+        return ""
+
+    words = " ".join(WORD.sub(take, typed.replace("\0", " ")).split())
+    return words, tuple(chips.values())
+
+
+def pairs_to_asked(pairs: Sequence[tuple[str, str]]) -> Asked:
+    """The query of an address; what it does not know is left aside.
+
+    Raises:
+        InvalidQuery: a count or a weight that is none, or a picture's name that is none.
+    """
+    given = {key: value.strip() for key, value in pairs if value.strip()}
+    words, chips = typed_to_words(given.get("q", ""))
+    for part in ("image", "sketch"):
+        if part in given and not PICTURE.fullmatch(given[part]):
+            raise InvalidQuery(f"{given[part]!r:.60} is not the name of a kept picture", hint="drop the picture again")
+    weights = {part: _number(given[f"w.{part}"], part) for part in MODALITIES if f"w.{part}" in given}
+    asked = Asked(
+        words, chips, given.get("image"), given.get("sketch"), given.get("model"),
+        method=given.get("method", "auto"), count=_count(given.get("n")),
+    )  # fmt: skip
+    return replace(asked, weights={part: weight for part, weight in weights.items() if part in asked.parts})
+
+
+def _number(text: str, part: str) -> float:
+    try:
+        weight = float(text)
+    except ValueError:
+        weight = 0.0
+    if not 0 < weight < 1e6:
+        raise InvalidQuery(f"the weight of {part} must be a number above 0, got {text!r:.40}")
+    return weight
+
+
+def _count(text: str | None) -> int:
+    if text is None:
+        return STEP
+    if not text.isdecimal() or not 1 <= int(text[:9]) <= 10**6:
+        raise InvalidQuery(f"n must be a whole number, at least 1, got {text!r:.40}")
+    return int(text)

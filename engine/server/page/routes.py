@@ -1,0 +1,321 @@
+"""The page's addresses: each asks the engine what it shows, and fills a template."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+from functools import wraps
+from math import isnan
+from time import perf_counter
+from typing import Annotated, Any
+from urllib.parse import quote
+
+from fastapi import FastAPI, Query, Request
+from starlette.datastructures import UploadFile
+from starlette.responses import FileResponse, JSONResponse, RedirectResponse, Response
+
+from engine import Engine
+from engine.errors import EngineError, InvalidQuery, ModelNotFound
+from engine.records import Hits, Model
+from engine.search import METHODS
+from engine.server.callers import COOKIE, Callers
+from engine.server.gate import Gate
+from engine.server.limits import Limits
+from engine.server.metrics import Metrics
+from engine.server.page.asked import FIELDS, STEP, WEIGHTS, Asked, pairs_to_asked
+from engine.server.page.cards import hits_to_cards, model_to_card
+from engine.server.page.examples import collection_to_examples
+from engine.server.page.mosaics import Mosaics
+from engine.server.page.pictures import Pictures, media_type
+from engine.server.page.render import STATIC, address, kind_to_colour, page
+from engine.server.problems import Refused, error_to_status
+from engine.shapes import hits_to_json
+
+log = logging.getLogger("engine.server")
+FOREVER = "private, max-age=31536000, immutable"
+PLACEHOLDER = (
+    '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 96 96"><rect width="96" height="96" fill="#8883"/>'
+    '<path d="M24 66l16-22 12 15 8-10 14 17z" fill="#8886"/><circle cx="62" cy="34" r="7" fill="#8886"/></svg>'
+)
+"""Shown for models that keep no pictures."""
+SIMILAR, COMPARED = 12, 3
+DISTANCES = {"frechet": "Fréchet distance", "cosine": "cosine of means"}
+View = Callable[..., Awaitable[Response]]
+
+
+def add_page(
+    app: FastAPI, engine: Engine, *, gate: Gate, callers: Callers, limits: Limits, metrics: Metrics, may_draw: bool
+) -> None:
+    """Add the page's routes, which the API's document leaves out.
+
+    Args:
+        may_draw: whether generators that run code may be asked for more samples.
+    """
+    pictures = Pictures(engine.index_folder / "pictures", max_pixels=engine.settings.max_pixels)
+    mosaics = Mosaics(engine.thumbnails)
+
+    def shown(path: str, method: str = "GET") -> Callable[[View], View]:
+        """A route of the page: callers are asked for a key, and errors are shown as people read them."""
+
+        def added(view: View) -> View:
+            @wraps(view)
+            async def guarded(request: Request, **given: Any) -> Response:
+                try:
+                    if callers.are_asked:
+                        await gate.run(callers.check, request, "read")
+                    return await view(request, **given)
+                except Refused as error:
+                    if error.status == 401:
+                        return _to_login(request)
+                    return failed(error.status, error.name, error.detail, error.hint)
+                except EngineError as error:
+                    status = error_to_status(error)
+                    if status >= 500:
+                        log.error("%s: %s", type(error).__name__, error.message)
+                    return failed(status, type(error).__name__, error.message, error.hint)
+
+            app.add_api_route(path, guarded, methods=[method], include_in_schema=False)
+            return guarded
+
+        return added
+
+    @shown("/")
+    async def search(request: Request) -> Response:
+        """The bar, and below it answers, or what could be asked."""
+        context: dict[str, Any] = {"weights": WEIGHTS, "methods": METHODS, "fields": FIELDS}
+        try:
+            asked = pairs_to_asked(request.query_params.multi_items())
+        except InvalidQuery as error:
+            return page(
+                "search.html", status=422, asked=Asked(), answer=None, examples=None, error=error, **context
+            )  # fmt: skip
+        if asked.is_empty:
+            examples, newest = await gate.run(collection_to_examples, engine)
+            cards = [model_to_card(model) for model in newest]
+            return page("search.html", asked=asked, answer=None, examples=(examples, cards), error=None, **context)
+        try:
+            answer = await gate.run(_answer, engine, limits, pictures, asked)
+        except EngineError as error:
+            status = error_to_status(error)
+            return page("search.html", status=status, asked=asked, answer=None, examples=None, error=error, **context)
+        if answer["timings"]:
+            metrics.search(answer["timings"])
+        return page("search.html", asked=asked, answer=answer, examples=None, error=None, **context)
+
+    @shown("/pictures", "POST")
+    async def keep(request: Request) -> Response:
+        """Keep a picture to ask with; scripts get its name, forms the address of the search with it."""
+        async with request.form(max_files=1, max_fields=8) as form:
+            given = form.get("picture")
+            if not isinstance(given, UploadFile):
+                raise Refused(422, "InvalidRequest", "picture is an uploaded file")
+            data = await given.read()
+            said = {key: str(value) for key, value in form.items() if key != "picture"}
+        as_what = said.pop("as", "image")
+        if as_what not in ("image", "sketch"):
+            raise Refused(422, "InvalidRequest", f"a picture is kept as image or sketch, not as {as_what!r:.40}")
+        if request.headers.get("accept", "").startswith("application/json"):
+            try:
+                return JSONResponse({"name": await gate.run(pictures.keep, data)})
+            except EngineError as error:
+                said = {"detail": error.message, "hint": error.hint or ""}
+                return JSONResponse(said, error_to_status(error))
+        name = await gate.run(pictures.keep, data)
+        asked = pairs_to_asked([*said.items(), (as_what, name)])
+        return RedirectResponse(asked.url(), 303)
+
+    @shown("/pictures/{name}")
+    async def picture(request: Request, name: str) -> Response:
+        """One that was kept."""
+        data = await gate.run(_kept, pictures, name)
+        return Response(data, media_type=media_type(data), headers={"Cache-Control": FOREVER})
+
+    @shown("/mosaics/{model_id}/{version}")
+    async def mosaic(
+        request: Request, model_id: int, version: str, pictures: Annotated[int, Query(ge=1, le=9)] = 9
+    ) -> Response:
+        """Some of a model's samples in one picture."""
+        made = await gate.run(mosaics.get, model_id, version[:20], pictures)
+        headers = {"Cache-Control": FOREVER, "X-Content-Type-Options": "nosniff"}
+        if not made:
+            return Response(PLACEHOLDER, media_type="image/svg+xml", headers=headers)
+        return Response(made, media_type="image/webp", headers=headers)
+
+    @shown("/previews/{model_id}/{version}/{position}")
+    async def preview(request: Request, model_id: int, version: str, position: int) -> Response:
+        """One of a model's samples."""
+        found = await gate.run(engine.thumbnails, model_id)
+        if not 0 <= position < len(found):
+            raise ModelNotFound(f"there is no preview {position} of the model {model_id}")
+        one = found[position]
+        headers = {"Cache-Control": FOREVER, "X-Content-Type-Options": "nosniff"}
+        return Response(one.data, media_type=one.media_type, headers=headers)
+
+    @shown("/models")
+    async def browse(request: Request, cursor: str | None = None, sort: str = "name") -> Response:
+        """Every model, page by page."""
+        found = await gate.run(engine.page, None, sort=sort, limit=4 * STEP, cursor=cursor)
+        cards = [model_to_card(model) for model in found.models]
+        return page("browse.html", cards_=cards, sort=sort, next=found.next, asked=Asked())
+
+    @shown("/models/{name:path}")
+    async def model(request: Request, name: str, distance: str = "frechet") -> Response:
+        """All of one model."""
+        context = await gate.run(_model, engine, name, distance if distance in DISTANCES else "frechet")
+        draws = context["model"].generator is not None and (may_draw or not _runs_code(context["model"]))
+        return page(
+            "model.html", **context, draws=draws, drawn=limits.drawn, asked=Asked(), distances=DISTANCES
+        )  # fmt: skip
+
+    @shown("/compare")
+    async def compare(
+        request: Request, model: Annotated[list[str] | None, Query()] = None, encoder: str | None = None
+    ) -> Response:
+        """Up to three models side by side."""
+        names = list(dict.fromkeys(model or []))[:COMPARED]
+        context = await gate.run(_compared, engine, names, encoder)
+        return page("compare.html", **context, asked=Asked(), most=COMPARED, address=address)
+
+    @shown("/explore")
+    async def explore(request: Request) -> Response:
+        """The map."""
+        return page("explore.html", asked=Asked())
+
+    @shown("/explore.json")
+    async def map_data(request: Request) -> Response:
+        """What the map draws: columns, a row a model; tags and kinds by their number."""
+        return JSONResponse(await gate.run(_map, engine), headers={"Cache-Control": "no-cache"})
+
+    @app.get("/login", include_in_schema=False)
+    async def login(request: Request, after: str = "/") -> Response:
+        """Where a browser shows its key."""
+        return page("login.html", after=_local(after), wrong=False, asked=Asked())
+
+    @app.post("/login", include_in_schema=False)
+    async def signed_in(request: Request) -> Response:
+        """Keep the key in a cookie that scripts cannot read and other sites cannot send."""
+        async with request.form(max_files=0, max_fields=2) as form:
+            token, after = str(form.get("key", "")).strip(), _local(str(form.get("after", "/")))
+        if callers.are_asked and not await gate.run(callers.knows, token):
+            return page("login.html", status=401, after=after, wrong=True, asked=Asked())
+        answer = RedirectResponse(after, 303)
+        answer.set_cookie(
+            COOKIE, token, httponly=True, samesite="strict", secure=request.url.scheme == "https", max_age=30 * 86400
+        )  # fmt: skip
+        return answer
+
+    @app.get("/static/{digest}/{name}", include_in_schema=False)
+    async def static(digest: str, name: str) -> Response:
+        """Files of ours."""
+        if name not in {path.name for path in STATIC.iterdir()}:
+            raise Refused(404, "NotFound", f"there is no static file {name!r:.60}")
+        headers = {"Cache-Control": "public, max-age=31536000, immutable", "X-Content-Type-Options": "nosniff"}
+        return FileResponse(STATIC / name, headers=headers)
+
+
+def failed(status: int, name: str, detail: str, hint: str | None) -> Response:
+    """An error as people read it."""
+    return page("error.html", status=status, code=status, name=name, detail=detail, hint=hint, asked=Asked())
+
+
+def _to_login(request: Request) -> Response:
+    if request.method != "GET":
+        return failed(401, "Unauthorized", "this needs an API key", "sign in first")
+    after = f"{request.url.path}?{request.url.query}" if request.url.query else request.url.path
+    return RedirectResponse(f"/login?after={quote(after, safe='')}", 303)
+
+
+def _local(after: str) -> str:
+    """An address on this server: a link elsewhere could pass itself off as ours."""
+    return after if after.startswith("/") and not after.startswith(("//", "/\\")) else "/"
+
+
+def _kept(pictures: Pictures, name: str) -> bytes:
+    pairs_to_asked([("image", name)])  # a name and nothing else
+    return pictures.read(name)
+
+
+def _answer(engine: Engine, limits: Limits, pictures: Pictures, asked: Asked) -> dict[str, Any]:
+    if len(asked.words) > limits.text_characters:
+        raise InvalidQuery(f"a text may have {limits.text_characters} characters, got {len(asked.words)}")
+    count = min(asked.count, limits.k)
+    started = perf_counter()
+    if not asked.parts:
+        listed = engine.page(asked.where, limit=min(count, limits.page) + 1).models
+        cards = [model_to_card(model) for model in listed[:count]]
+        more = asked.more().url() if len(listed) > count else None
+        took = 1e3 * (perf_counter() - started)
+        return {"cards": cards, "more": more, "timings": {}, "took": took, "method": None, "shortlist": None}
+    hits = engine.search(
+        text=asked.words or None,
+        image=None if asked.image is None else pictures.read(asked.image),
+        sketch=None if asked.sketch is None else pictures.read(asked.sketch),
+        model=asked.model, k=count, method=asked.method, weights=asked.weights or None, where=asked.where,
+    )  # fmt: skip
+    said = hits_to_json(hits)
+    more = asked.more().url() if len(hits) == count < limits.k else None
+    timings = said["timings_ms"]
+    return {
+        "cards": hits_to_cards(hits), "more": more, "timings": timings, "took": timings["total"],
+        "method": hits.method, "shortlist": hits.shortlist,
+    }  # fmt: skip
+
+
+def _runs_code(model: Model) -> bool:
+    from engine.samples.generators import GENERATORS
+
+    adapter = GENERATORS.get(str((model.generator or {}).get("type")))
+    return adapter is None or adapter.runs_code
+
+
+def _model(engine: Engine, name: str, distance: str) -> dict[str, Any]:
+    found = engine.get(name)
+    try:
+        similar: Hits | None = engine.similar(name, SIMILAR, distance=distance)
+        why = None
+    except EngineError as error:  # the model has no covariance, say: the rest of it is there
+        similar, why = None, error.message
+    cards = [] if similar is None else hits_to_cards(similar)
+    return {
+        "model": found, "card": model_to_card(found), "previews": len(engine.thumbnails(found.id)), "similar": cards,
+        "distance": distance, "why": why,
+    }  # fmt: skip
+
+
+def _compared(engine: Engine, names: list[str], encoder: str | None) -> dict[str, Any]:
+    models = [engine.get(name) for name in names]
+    shared = set.intersection(*(set(model.tags) for model in models)) if models else set()
+    distances, why = {}, None
+    if len(models) > 1:
+        try:
+            distances = engine.distances(names, encoder=encoder)
+        except EngineError as error:
+            why = error.message
+    pairs = [
+        {
+            "a": models[i].name, "b": models[j].name,
+            **{kind: None if isnan(values[i, j]) else float(values[i, j]) for kind, values in distances.items()},
+        }
+        for i in range(len(models)) for j in range(i + 1, len(models)) if distances
+    ]  # fmt: skip
+    cards = [model_to_card(model) for model in models]
+    return {"cards": cards, "shared": shared, "pairs": pairs, "why": why, "names": names}
+
+
+def _map(engine: Engine) -> dict[str, Any]:
+    labels, found = engine.labels(), engine.map()
+    rows = [(i, point) for i, point in zip(found.ids.tolist(), found.points.tolist(), strict=True) if i in labels]
+    kinds: dict[str, int] = {}
+    tags: dict[str, int] = {}
+    return {
+        "method": found.method,
+        "ids": [i for i, _ in rows],
+        "names": [labels[i].name for i, _ in rows],
+        "x": [round(point[0], 5) for _, point in rows],
+        "y": [round(point[1], 5) for _, point in rows],
+        "kind": [kinds.setdefault(labels[i].kind, len(kinds)) for i, _ in rows],
+        "tags": [[tags.setdefault(tag, len(tags)) for tag in labels[i].tags] for i, _ in rows],
+        "kinds": list(kinds),
+        "kindColours": [kind_to_colour(kind) for kind in kinds],
+        "allTags": list(tags),
+    }
