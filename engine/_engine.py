@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -214,9 +214,14 @@ class Engine(Exchanging, Evaluating, Exploring, Learning):
         Raises:
             MissingStatistics: the model was not ingested from a generator.
             NotTrusted: its generator runs code, and ``trust`` is false.
+            InvalidInput: ``count`` is below 1 or ``seed`` below 0.
             GeneratorError: it failed.
         """
-        from engine.samples.generators import draw
+        return list(self.drawing(name, count, seed=seed, trust=trust))
+
+    def drawing(self, name: str, count: int = 1, *, seed: int = 0, trust: bool = False) -> Iterator[Image]:
+        """As ``draw``, but images come as they are drawn; what is wrong with the model is raised at once."""
+        from engine.samples.generators import drawing
 
         model = self._catalog.model(name)
         if model.generator is None:
@@ -224,7 +229,7 @@ class Engine(Exchanging, Evaluating, Exploring, Learning):
                 f"{name!r} was ingested from finished samples, so none can be drawn",
                 hint="ingest it from its generator",
             )
-        return draw(dict(model.generator), count, seed, trust)
+        return drawing(dict(model.generator), count, seed, trust, settings=self.settings)
 
     @property
     def index_folder(self) -> Path:

@@ -39,8 +39,9 @@ GRACE = 30
     "--workers", metavar="N", type=click.IntRange(min=1), default=8, show_default=True,
     help="Requests that are worked on at the same time; others wait.",
 )  # fmt: skip
+@click.option("--trust", is_flag=True, help="Let generators run their programs or Python code to draw more samples.")
 @database_option
-def serve(url: str, host: str, port: int, auth: str, workers: int) -> None:
+def serve(url: str, host: str, port: int, auth: str, workers: int, trust: bool) -> None:
     """Serve the search page and the HTTP API until interrupted; what was accepted is finished.
 
     Open the address in a browser. /docs describes the API, /openapi.json is its OpenAPI document. One process serves:
@@ -69,7 +70,7 @@ def serve(url: str, host: str, port: int, auth: str, workers: int) -> None:
         if not with_keys and not is_loopback(host):
             say(f"warning: whoever reaches {host}:{port} may read, change and remove models (--auth off)")
         hosts = frozenset({*LOOPBACK, host}) if is_loopback(host) else None
-        app = create_app(eng, limits=Limits(searches=workers), with_keys=with_keys, hosts=hosts)
+        app = create_app(eng, limits=Limits(searches=workers), with_keys=with_keys, trust=trust, hosts=hosts)
         logs = copy.deepcopy(uvicorn.config.LOGGING_CONFIG)
         logs["handlers"]["access"]["stream"] = "ext://sys.stderr"
         config = uvicorn.Config(

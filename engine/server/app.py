@@ -13,6 +13,7 @@ from engine import Engine, __version__
 from engine.errors import EngineError, ModelNotFound
 from engine.server import problems, schemas
 from engine.server.callers import Callers, OwnPages
+from engine.server.drawing import Lines, drawn_lines
 from engine.server.gate import BodyLimit, Gate
 from engine.server.limits import Limits
 from engine.server.metrics import Measured, Metrics
@@ -58,6 +59,7 @@ def create_app(
     limits: Limits | None = None,
     with_keys: bool = True,
     with_page: bool = True,
+    trust: bool = False,
     hosts: frozenset[str] | None = None,
 ) -> FastAPI:
     """The API over an open collection, which the caller closes.
@@ -65,6 +67,7 @@ def create_app(
     Args:
         with_keys: whether callers must show an API key of the collection.
         with_page: whether the search page is served, too.
+        trust: let generators run programs and Python code when more is drawn from them.
         hosts: names that requests may be for, without ports; None for any.
     """
     limits = limits or Limits()
@@ -156,6 +159,17 @@ def create_app(
             ]
         }
 
+    @app.post(
+        "/v1/models/{name:path}/samples", response_model=schemas.Drawn, response_class=Lines, tags=["models"], **reads
+    )
+    async def draw(name: str, asked: schemas.Drawing) -> Any:
+        """Draw new pictures from the model's generator: a JSON object a line, each sent when its picture is drawn.
+
+        Should drawing fail after the first picture, the last line is `{"problem": …}`.
+        """
+        lines = await drawn_lines(engine, gate, limits, name, asked, trust=trust)
+        return Lines(lines)
+
     @app.get("/v1/models/{name:path}", response_model=schemas.Model, tags=["models"], **reads)
     async def model(name: str) -> Any:
         """All that is known of a model."""
@@ -214,7 +228,7 @@ def create_app(
         return Response(metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
     if with_page:
-        add_page(app, engine, gate=gate, callers=callers, limits=limits, metrics=metrics, may_draw=False)
+        add_page(app, engine, gate=gate, callers=callers, limits=limits, metrics=metrics, may_draw=trust)
     return app
 
 

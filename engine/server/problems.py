@@ -20,6 +20,7 @@ STATUS: dict[type[EngineError], int] = {
     errors.NotFound: 404,
     errors.Conflict: 409,
     errors.IngestError: 422,
+    errors.GeneratorError: 500,
     errors.NotTrusted: 403,
     errors.MissingStatistics: 409,
     errors.MissingWeights: 503,

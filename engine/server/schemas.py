@@ -165,6 +165,20 @@ class Sample(BaseModel):
     data: str = Field(description="base64")
 
 
+class Drawing(Strict):
+    """How many new pictures, and from which seed."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"count": 4, "seed": 7}]})
+    count: int = Field(4, ge=1, description="How many.")
+    seed: int = Field(0, ge=0, lt=2**31, description="The same seed and count draw the same pictures.")
+
+
+class Drawn(Sample):
+    """A line of the answer: one picture that was drawn."""
+
+    seed: int
+
+
 class Samples(BaseModel):
     """A model's preview pictures."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,7 +14,7 @@ from engine.errors import GeneratorError, InvalidInput, InvalidManifest, NotTrus
 from engine.samples.generators.source import GeneratorSource, batch_seed
 from engine.samples.protocol import Generator, Options
 
-__all__ = ["GENERATORS", "GeneratorSource", "batch_seed", "draw", "options_to_generator"]
+__all__ = ["GENERATORS", "GeneratorSource", "batch_seed", "draw", "drawing", "options_to_generator"]
 
 
 class Adapter(NamedTuple):
@@ -73,16 +73,29 @@ def options_to_generator(
 def draw(
     description: Mapping[str, Any], count: int, seed: int, trust: bool = False, *, settings: Settings | None = None
 ) -> list[Image.Image]:
-    """Draw new pictures from a recorded generator: the first ``count`` that a ``GeneratorSource`` under this seed has.
+    """All of what ``drawing`` draws.
+
+    Raises:
+        InvalidInput, EngineError: as ``drawing``.
+    """
+    return list(drawing(description, count, seed, trust, settings=settings))
+
+
+def drawing(
+    description: Mapping[str, Any], count: int, seed: int, trust: bool = False, *, settings: Settings | None = None
+) -> Iterator[Image.Image]:
+    """New pictures from a recorded generator: the first ``count`` that a ``GeneratorSource`` under this seed has.
+
+    They come as they are drawn, a batch at a time; nothing is drawn before the first is asked for.
 
     Raises:
         InvalidInput: ``count`` is below 1 or ``seed`` below 0.
-        EngineError: as ``options_to_generator`` and ``Generator.draw``.
+        EngineError: as ``options_to_generator``, and when a picture is asked for as ``Generator.draw``.
     """
     if isinstance(count, bool) or not isinstance(count, int) or count < 1:
         raise InvalidInput(f"the number of pictures to draw must be at least 1, got {count!r}")
     source = GeneratorSource(options_to_generator(description, trust=trust, settings=settings), count, seed)
-    return [sample.load() for sample in source.samples()]
+    return (sample.load() for sample in source.samples())
 
 
 def _what_runs(options: Options) -> str:
