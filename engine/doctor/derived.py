@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +12,7 @@ from engine.doctor.findings import DAMAGE, STALE, Commands, Finding, Mend
 from engine.errors import CorruptData
 from engine.index import FirstMomentIndex
 from engine.index import snapshot as snapshots
-from engine.index.factor_file import DIRECTORY, damaged_records, read_any_directory
+from engine.index.factor_file import DIRECTORY, Directory, damaged_records, read_any_directory
 from engine.records import EncoderIdentity
 from engine.search import IndexViews
 from engine.search.agreement import read_agreement
@@ -23,6 +24,8 @@ from engine.storage import Catalog
 from engine.storage.checks import Checks
 
 SAME = 1e-5  # of a vector's largest number: matrix products of other sizes round otherwise, to some 1e-6
+PUBLISHED_MEANWHILE = 5
+"""How often records are looked at again because another process has published meanwhile."""
 OnProgress = Callable[[str, int, int], None]
 Int64 = NDArray[np.int64]
 
@@ -84,8 +87,7 @@ def record_findings(
     for done, path in enumerate(folders, 1):
         mend, stray = (Mend(kind, encoder_id, path.parent.name) for kind in ("records", "stray"))
         try:
-            directory = read_any_directory(path.parent)
-            bad = [] if directory is None else list(damaged_records(path.parent, directory))
+            directory, bad = _examined(path.parent)
         except CorruptData as error:
             findings.append(Finding(DAMAGE, error.message, commands.repair(), stray))
             continue
@@ -105,6 +107,21 @@ def record_findings(
         if on_progress is not None:
             on_progress(f"{identity.name}: records", done, len(folders))
     return findings
+
+
+def _examined(root: Path) -> tuple[Directory | None, list[int]]:
+    """The directory, and whose records are damaged.
+
+    Should another process publish meanwhile, segments of the directory that was read may go: then it is read again.
+    """
+    directory = read_any_directory(root)
+    for _ in range(PUBLISHED_MEANWHILE):
+        bad = [] if directory is None else list(damaged_records(root, directory))
+        again = read_any_directory(root) if bad else directory
+        if directory is None or again is None or again.segments == directory.segments:
+            break
+        directory = again
+    return directory, bad
 
 
 def agreement_findings(

@@ -7,9 +7,10 @@ multiples of a cache line, and their lengths are multiples of one: what is in th
 records of several kinds can lie in one file.
 
 Publishing writes a new segment, syncs it, and renames a new directory into place: a killed process leaves the old
-directory or the new one, and a segment that no directory names is removed later. Nothing read is believed: not the
-directory without its checksum, not a record without its own, and that covers the key, the model and the change, so
-that a record can never answer for another.
+directory or the new one, and a segment that no directory names is removed later. Who publishes holds a lock from
+reading the old directory on, or else two processes could each name segments that the other has removed. Nothing read
+is believed: not the directory without its checksum, not a record without its own, and that covers the key, the model
+and the change, so that a record can never answer for another.
 """
 
 from __future__ import annotations
@@ -28,11 +29,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.errors import CorruptData
+from engine.errors import CorruptData, StorageError
 from engine.files import move_into_place, write_error
 
 Records = NDArray[np.uint8]
-DIRECTORY, COUNTS = "FACTORS", "COUNTS"
+DIRECTORY, COUNTS, LOCK = "FACTORS", "COUNTS", "LOCK"
+PATIENCE = 60.0
+"""Seconds to wait for another process that publishes."""
 FORMAT = 2
 SEGMENT, ROTATION = ".factors", ".rotation"
 ABANDONED = 3600.0
@@ -193,6 +196,36 @@ def write_segment(root: Path, records: Iterator[Records]) -> str:
     return name
 
 
+@contextlib.contextmanager
+def writing(root: Path) -> Iterator[None]:
+    """Be the only one, of all processes, that publishes in a folder; it is made if it is not there.
+
+    Raises:
+        DiskFull, StorageError: the lock cannot be made, or another process holds it for too long.
+    """
+    from filelock import FileLock, Timeout
+
+    lock = FileLock(root / LOCK, timeout=PATIENCE)
+    with _our_errors(root, ""):
+        root.mkdir(parents=True, exist_ok=True)
+        try:
+            lock.acquire()
+        except Timeout as error:
+            raise StorageError(
+                f"another process has been writing factors to {root} for {PATIENCE:.0f} s",
+                hint="searches work without the file, slower; is that process stopped?",
+            ) from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def is_there(root: Path, name: str) -> bool:
+    """Whether a segment still has its name: one that is mapped may have been removed."""
+    return (root / name).is_file()
+
+
 def publish(root: Path, directory: Directory) -> None:
     """Make ``directory`` the current one, and remove what it does not name and no one can still be writing.
 
@@ -273,8 +306,9 @@ def _our_errors(root: Path, unfinished: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        with contextlib.suppress(OSError):
-            (root / unfinished).unlink(missing_ok=True)
+        if unfinished:
+            with contextlib.suppress(OSError):
+                (root / unfinished).unlink(missing_ok=True)
         raise write_error(
             f"the factors could not be written to {root}", error,
             hint="make room or make the folder writable; searches work without the file, slower",

@@ -30,12 +30,14 @@ from engine.index.factor_file import (
     FactorKey,
     Records,
     add_counts,
+    is_there,
     map_segment,
     publish,
     read_directory,
     record_digest,
     rotation_digest,
     write_segment,
+    writing,
 )
 
 log = logging.getLogger("engine.index")
@@ -251,7 +253,7 @@ class FactorStore:
         """
         assert self._rotation is not None, "a store is started before it is written"
         assert self.root is not None, "a store without a folder is not written"
-        with self._lock:
+        with self._lock, writing(self.root):
             self._take_in()
             table = self._table
             rows = self._living(table, versions)
@@ -263,6 +265,7 @@ class FactorStore:
                     new[model_id] = record
                     room -= record.nbytes
             moved = self._absorbed(table, rows, sum(map(len, new.values()))) if settle else set()
+            moved |= {name for name in table.segments if not is_there(self.root, name)}  # under another key, meanwhile
             stays = np.array([table.segments[s] not in moved for s in table.segment[rows].tolist()], bool)
             kept = rows[stays]
             anew = [row for row in rows[~stays].tolist() if self._verify(table, row)]

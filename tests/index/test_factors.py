@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import hashlib
+import multiprocessing
 import os
 import threading
 from dataclasses import replace
@@ -256,6 +257,45 @@ def test_two_processes_append_beside_one_another(tmp_path: Path) -> None:
     assert ask(opened(tmp_path), living) == []
     first.refresh()
     assert ask(first, living) == []
+
+
+def test_what_another_key_has_removed_is_not_named_again(tmp_path: Path) -> None:
+    """Two processes of different keys, as when a whitening is fitted anew: the first still has its segments mapped."""
+    first = opened(tmp_path)
+    append(first, {1: 1, 2: 1})
+    append(opened(tmp_path, key=replace(KEY, shrinkage="0.6 v2")), {1: 1})
+    first.append({3: record(3, 1)}, {1: 1, 2: 1, 3: 1}, settle=False)
+    directory = files.read_directory(tmp_path, KEY)
+    assert directory is not None
+    assert list(files.damaged_records(tmp_path, directory)) == []
+    assert ask(opened(tmp_path), {1: 1, 2: 1, 3: 1}) == []
+
+
+def _appends(root: Path, number: int) -> None:
+    store = opened(root)
+    for i in range(12):
+        append(store, {100 * number + i: 1}, dict.fromkeys((100 * n + i for n in range(4) for i in range(12)), 1))
+
+
+def test_many_processes_append_and_lose_nothing(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("forkserver")
+    processes = [context.Process(target=_appends, args=(tmp_path, number)) for number in range(4)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(60)
+        assert process.exitcode == 0
+    assert ask(opened(tmp_path), dict.fromkeys((100 * n + i for n in range(4) for i in range(12)), 1)) == []
+
+
+def test_who_waits_too_long_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = opened(tmp_path)
+    append(store, {1: 1})
+    monkeypatch.setattr(files, "PATIENCE", 0.1)
+    with files.writing(tmp_path), pytest.raises(StorageError, match="another process has been writing"):
+        append(store, {2: 1}, {1: 1, 2: 1})
+    append(store, {2: 1}, {1: 1, 2: 1})
+    assert ask(opened(tmp_path), {1: 1, 2: 1}) == []
 
 
 def test_threads_ask_while_one_appends(tmp_path: Path) -> None:
