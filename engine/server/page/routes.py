@@ -12,6 +12,7 @@ from urllib.parse import quote
 
 from fastapi import FastAPI, Query, Request
 from starlette.datastructures import UploadFile
+from starlette.exceptions import HTTPException
 from starlette.responses import FileResponse, JSONResponse, RedirectResponse, Response
 
 from engine import Engine
@@ -211,6 +212,20 @@ def add_page(
             raise Refused(404, "NotFound", f"there is no static file {name!r:.60}")
         headers = {"Cache-Control": "public, max-age=31536000, immutable", "X-Content-Type-Options": "nosniff"}
         return FileResponse(STATIC / name, headers=headers)
+
+    _show_errors(app)
+
+
+def _show_errors(app: FastAPI) -> None:
+    """Whoever follows a wrong link with a browser reads a page; programs read a problem, as everywhere."""
+    as_problem = app.exception_handlers[HTTPException]
+
+    @app.exception_handler(HTTPException)
+    async def shown(request: Request, error: HTTPException) -> Response:
+        if "text/html" in request.headers.get("accept", "") and not request.url.path.startswith("/v1/"):
+            return failed(error.status_code, "HttpError", f"{request.url.path}: {error.detail}", None)
+        answer: Response = await as_problem(request, error)  # type: ignore[misc]
+        return answer
 
 
 def failed(status: int, name: str, detail: str, hint: str | None) -> Response:
