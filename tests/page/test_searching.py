@@ -130,7 +130,7 @@ def test_a_picture_is_given(opened: NewPage, way: str) -> None:
     assert names(page)[0] in ("blues", "navies")
     assert set(query(page)) == {"image"}
     expect(page.get_by_alt_text("Your image")).to_be_visible()
-    assert page.get_by_alt_text("Your image").evaluate("image => image.naturalWidth") == 64
+    expect(page.get_by_alt_text("Your image")).to_have_js_property("naturalWidth", 64)
     check_accessible(page)
     keep(page, f"picture-{way}")
 
