@@ -3,36 +3,62 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Annotated, Any
 
+import anyio
+import anyio.to_thread
 import numpy as np
 from fastapi import Depends, FastAPI, Query, Request, Response
-from fastapi.responses import PlainTextResponse
+from fastapi.encoders import jsonable_encoder
+from fastapi.responses import JSONResponse, PlainTextResponse
+from starlette.datastructures import UploadFile
 
 from engine import Engine, __version__
 from engine.errors import EngineError, ModelNotFound
+from engine.files import write_error
 from engine.server import problems, schemas
 from engine.server.callers import Callers, OwnPages
 from engine.server.drawing import Lines, drawn_lines
 from engine.server.gate import BodyLimit, Gate
+from engine.server.jobs import Jobs
 from engine.server.limits import Limits
 from engine.server.metrics import Measured, Metrics
 from engine.server.page import add_page
 from engine.server.problems import Refused
-from engine.server.searching import FORM, answered, request_to_query
+from engine.server.searching import FORM, answered, request_to_query, text_to
 from engine.shapes import hits_to_json, model_to_json
 
 PROBLEMS: dict[int | str, dict[str, Any]] = {
     status: {"model": schemas.Problem, "content": {problems.MEDIA_TYPE: {}}, "description": what}
     for status, what in {
-        401: "No valid API key.", 403: "The key lacks the scope, or code would have to be trusted.",
-        404: "No such thing.", 409: "In conflict with what is stored.", 413: "Too large.",
+        400: "Not HTTP as it should be.", 401: "No valid API key.", 403: "The key lacks the scope, or code would have to be trusted.",
+        404: "No such thing.", 409: "In conflict with what is stored.", 413: "Too large.", 415: "Of another media type.",
         422: "What was sent cannot be used.", 429: "Too many requests.", 500: "A fault, or damaged data.",
-        503: "The database or an encoder is not available.",
+        503: "The database or an encoder is not available.", 507: "The disk is full.",
     }.items()
 }  # fmt: skip
 PAGE = 100
 """Models on a page, unless told."""
+UPLOADS = "/v1/ingest"
+INGEST_BODY = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            FORM: {
+                "schema": {
+                    "type": "object",
+                    "required": ["details", "file"],
+                    "properties": {
+                        "details": {"type": "string", "description": "The JSON of an Ingest."},
+                        "file": {"type": "string", "format": "binary"},
+                    },
+                }
+            }
+        },
+    }
+}
 SEARCH_BODY = {
     "requestBody": {
         "required": True,
@@ -75,13 +101,20 @@ def create_app(
     metrics = Metrics(gate)
     callers = Callers(engine.keys if with_keys else None)
 
+    jobs = Jobs(engine, limits)
+
+    @asynccontextmanager
+    async def living(_app: FastAPI) -> AsyncIterator[None]:
+        yield
+        await anyio.to_thread.run_sync(jobs.close)
+
     app = FastAPI(
-        title="engine", version=__version__,
+        title="engine", version=__version__, lifespan=living,
         description="Search generative models by what they draw.",
     )  # fmt: skip
     problems.install(app)
 
-    app.add_middleware(BodyLimit, most=limits.body_bytes)
+    app.add_middleware(BodyLimit, most=limits.body_bytes, others={UPLOADS: limits.upload_bytes})
     app.add_middleware(OwnPages, hosts=hosts)
     app.add_middleware(Measured, metrics=metrics)
 
@@ -191,6 +224,48 @@ def create_app(
         """Remove a model and everything of it."""
         await gate.run(engine.remove, name)
         return Response(status_code=204)
+
+    # --- taking models in
+
+    @app.post(
+        UPLOADS, response_model=schemas.Job, status_code=202, tags=["ingest"], openapi_extra=INGEST_BODY, **writes
+    )
+    async def ingest(request: Request) -> Any:
+        """Upload a model's samples: pictures in a .zip or .tar, or a .npy or .npz of features or moments.
+
+        It is ingested beside the searches; the answer is the job to ask for progress.
+        """
+        try:
+            async with request.form(max_files=1, max_fields=4) as form:
+                details, file = form.get("details"), form.get("file")
+                if not isinstance(details, str) or not isinstance(file, UploadFile):
+                    raise Refused(422, "InvalidRequest", "a form has details, as JSON text, and file, an upload")
+                said = text_to(schemas.Ingest, details)
+                job = await gate.run(jobs.submit, said, file.filename or "", file.file)
+        except OSError as error:  # the form's own files
+            raise write_error("the upload cannot be kept", error, hint="make room on the server") from error
+        return JSONResponse(
+            jsonable_encoder(job.to_json()), 202, {"Location": f"{UPLOADS}/{job.id}"}
+        )  # fmt: skip
+
+    @app.get(UPLOADS, response_model=schemas.JobList, tags=["ingest"], **reads)
+    async def list_jobs() -> Any:
+        """Uploads that wait or run, and those that ended lately."""
+        return {"jobs": [job.to_json() for job in jobs.all()]}
+
+    @app.get(UPLOADS + "/{job_id}", response_model=schemas.Job, tags=["ingest"], **reads)
+    async def job_progress(job_id: str) -> Any:
+        """How far an upload is."""
+        return jobs.get(job_id).to_json()
+
+    @app.delete(
+        UPLOADS + "/{job_id}", response_model=schemas.Job, tags=["ingest"], dependencies=writes["dependencies"],
+        responses={**PROBLEMS, 204: {"description": "It had ended, and is forgotten."}},
+    )  # fmt: skip
+    async def cancel_job(job_id: str) -> Any:
+        """Cancel an upload: nothing of it is written. One that has ended is forgotten."""
+        job = await gate.run(jobs.cancel, job_id)
+        return Response(status_code=204) if job is None else job.to_json()
 
     # --- the collection and the server
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, TypeVar
 
@@ -52,19 +52,20 @@ class Gate:
 
 
 class BodyLimit:
-    """Refuses a body that is too large, by its announced length or as it comes."""
+    """Refuses a body that is too large, by its announced length or as it comes; ``others`` may be larger, by path."""
 
-    def __init__(self, app: ASGIApp, most: int) -> None:
-        self._app, self._most = app, most
+    def __init__(self, app: ASGIApp, most: int, others: Mapping[str, int]) -> None:
+        self._app, self._most, self._others = app, most, others
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, counting what it brings."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        most = self._others.get(scope["path"], self._most)
         announced = dict(scope["headers"]).get(b"content-length", b"0")
-        if not announced.isdigit() or int(announced) > self._most:
-            refusal = answer(413, "HttpError", self._detail, hint="send less, or smaller pictures")
+        if not announced.isdigit() or int(announced) > most:
+            refusal = answer(413, "HttpError", _too_large(most), hint="send less, or smaller pictures")
             await refusal(scope, receive, send)
             return
         came = 0
@@ -73,12 +74,12 @@ class BodyLimit:
             nonlocal came
             message = await receive()
             came += len(message.get("body", b""))
-            if came > self._most:
-                raise HTTPException(413, self._detail)
+            if came > most:
+                raise HTTPException(413, _too_large(most))
             return message
 
         await self._app(scope, counted, send)
 
-    @property
-    def _detail(self) -> str:
-        return f"a request may have {self._most:,} bytes"
+
+def _too_large(most: int) -> str:
+    return f"a request may have {most:,} bytes"

@@ -12,7 +12,11 @@ class Limits:
     """Whole numbers of at least 1. Pictures' pixels are bounded by ``Settings.max_pixels``."""
 
     body_bytes: int = 32 * 2**20
-    """Of one request, uploads included."""
+    """Of one request, pictures included."""
+    upload_bytes: int = 2**30
+    """Of one upload to be ingested."""
+    jobs: int = 16
+    """Uploads that may wait to be ingested; more are turned away with 429."""
     text_characters: int = 2000
     """Of one text query."""
     k: int = 1000

@@ -127,6 +127,65 @@ class Moments(Strict):
     tags: list[str] | None = None
 
 
+class Problem(BaseModel):
+    """RFC 9457 problem details."""
+
+    model_config = ConfigDict(
+        extra="allow",
+        json_schema_extra={
+            "examples": [
+                {"type": "urn:engine:problem:ModelNotFound", "title": "ModelNotFound", "status": 404,
+                 "detail": "there is no model named 'bird'", "hint": "did you mean noto-birds?"}
+            ]
+        },
+    )  # fmt: skip
+    type: str
+    title: str
+    status: int
+    detail: str
+    hint: str | None = None
+
+
+class Ingest(Strict):
+    """What is said of a model that is uploaded."""
+
+    model_config = ConfigDict(
+        extra="forbid", json_schema_extra={"examples": [{"name": "my-birds", "tags": ["bird"], "author": "Ada"}]}
+    )
+    name: str = Field(description="The model's name; a model of that name is replaced.")
+    encoder: str | None = Field(None, description="What makes or made the features; default: the collection's.")
+    kind: str | None = None
+    tags: list[str] | None = None
+    description: str | None = None
+    author: str | None = None
+    license: str | None = None
+    base_model: str | None = None
+    links: dict[str, str] | None = None
+    resolution: int | None = None
+    metadata: dict[str, Any] | None = None
+
+
+class Job(BaseModel):
+    """An upload on its way to be a model."""
+
+    id: str
+    name: str
+    state: Literal["waiting", "running", "done", "failed", "cancelled"]
+    done: int = Field(description="Samples so far.")
+    total: int = Field(description="Samples in all; 0 while that is not known.")
+    quarantined: int = Field(description="Samples that were left out.")
+    problem: Problem | None = Field(description="Why it failed.")
+    model: str | None = Field(description="The model that it has become.")
+    created_at: datetime
+    ended_at: datetime | None
+
+
+class JobList(BaseModel):
+    """Jobs, the oldest first."""
+
+    jobs: list[Job]
+
+
 class Model(BaseModel):
     """Everything that the catalogue knows of a model."""
 
@@ -199,22 +258,3 @@ class Encoders(BaseModel):
     """All of them."""
 
     encoders: list[Encoder]
-
-
-class Problem(BaseModel):
-    """RFC 9457 problem details."""
-
-    model_config = ConfigDict(
-        extra="allow",
-        json_schema_extra={
-            "examples": [
-                {"type": "urn:engine:problem:ModelNotFound", "title": "ModelNotFound", "status": 404,
-                 "detail": "there is no model named 'bird'", "hint": "did you mean noto-birds?"}
-            ]
-        },
-    )  # fmt: skip
-    type: str
-    title: str
-    status: int
-    detail: str
-    hint: str | None = None

@@ -1,0 +1,192 @@
+"""Models taken in from uploads: one after another, beside the searches, with their progress, and to be cancelled."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import threading
+import uuid
+from collections import OrderedDict
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import IO, Any
+
+from engine import Engine
+from engine.errors import EngineError
+from engine.files import write_error
+from engine.server.limits import Limits
+from engine.server.problems import Refused, error_to_status, problem
+from engine.server.schemas import Ingest
+
+log = logging.getLogger("engine.server")
+SUFFIXES = (".tar.gz", ".tgz", ".tar", ".zip", ".npz", ".npy")
+"""What may be uploaded: pictures in an archive, or features or moments. Decoders and manifests name files and code."""
+WAITING, RUNNING, DONE, FAILED, CANCELLED = "waiting", "running", "done", "failed", "cancelled"
+REMEMBERED = 200
+"""Jobs that have ended and can still be asked for."""
+
+
+class Stopped(EngineError):
+    """Somebody cancelled the job, or the server is closing."""
+
+
+@dataclass
+class Job:
+    """An upload on its way to be a model; ``total`` is 0 while it is not known."""
+
+    id: str
+    details: Ingest
+    path: Path
+    created_at: datetime
+    state: str = WAITING
+    done: int = 0
+    total: int = 0
+    quarantined: int = 0
+    problem: dict[str, Any] | None = None
+    model: str | None = None
+    ended_at: datetime | None = None
+    stopped: bool = False
+
+    def to_json(self) -> dict[str, Any]:
+        """As ``schemas.Job``."""
+        names = ("id", "state", "done", "total", "quarantined", "problem", "model", "created_at", "ended_at")
+        return {"name": self.details.name, **{name: getattr(self, name) for name in names}}
+
+
+class Jobs:
+    """The jobs of one server. Threads may share it. Uploads lie in a folder that is emptied when it begins."""
+
+    def __init__(self, engine: Engine, limits: Limits) -> None:
+        self._engine, self._limits = engine, limits
+        self._folder = engine.index_folder / "uploads"
+        self._jobs: OrderedDict[str, Job] = OrderedDict()
+        self._lock = threading.Lock()
+        self._worker = ThreadPoolExecutor(1, "ingest")
+        shutil.rmtree(self._folder, ignore_errors=True)  # what a killed server left
+
+    def submit(self, details: Ingest, file_name: str, stream: IO[bytes]) -> Job:
+        """Take an upload in; of its name only the ending counts.
+
+        Raises:
+            Refused: it is of no kind that is taken, or too many wait.
+            DiskFull, StorageError: it cannot be kept.
+        """
+        suffix = next((one for one in SUFFIXES if file_name.lower().endswith(one)), None)
+        if suffix is None:
+            raise Refused(
+                422, "InvalidInput", f"uploads end in {', '.join(SUFFIXES)}, got {file_name!r:.80}",
+                hint="decoders, manifests and code are ingested on the server itself: engine ingest",
+            )  # fmt: skip
+        path = self._folder / f"{uuid.uuid4().hex}{suffix}"
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            with path.open("xb") as kept:
+                shutil.copyfileobj(stream, kept, 2**20)
+        except OSError as error:
+            path.unlink(missing_ok=True)
+            raise write_error("the upload cannot be kept", error, hint="make room on the server") from error
+        job = Job(path.name.partition(".")[0], details, path, _now())
+        with self._lock:
+            waiting = sum(one.state == WAITING for one in self._jobs.values())
+            if waiting < self._limits.jobs:
+                self._jobs[job.id] = job
+        if job.id not in self._jobs:
+            path.unlink(missing_ok=True)
+            raise Refused(
+                429, "TooManyRequests", f"{self._limits.jobs} uploads wait already: that is the limit",
+                hint="try again when one of them is done", retry_after=10,
+            )  # fmt: skip
+        self._worker.submit(self._run, job)
+        return job
+
+    def get(self, job_id: str) -> Job:
+        """The job of that id.
+
+        Raises:
+            Refused: there is none.
+        """
+        found = self._jobs.get(job_id)
+        if found is None:
+            raise Refused(404, "NotFound", f"there is no job {job_id!r:.60}", hint="it may have ended long ago")
+        return found
+
+    def all(self) -> list[Job]:
+        """Every job that is remembered, the oldest first."""
+        with self._lock:
+            return list(self._jobs.values())
+
+    def cancel(self, job_id: str) -> Job | None:
+        """Stop a job; one that has ended is forgotten, which gives None.
+
+        Raises:
+            Refused: there is none.
+        """
+        job = self.get(job_id)
+        with self._lock:
+            if job.ended_at is not None:
+                self._jobs.pop(job_id, None)
+                return None
+            job.stopped = True
+            waits = job.state == WAITING
+        if waits:
+            self._end(job, CANCELLED)
+        return job
+
+    def close(self) -> None:
+        """Cancel what waits, stop what runs where it next can be, and wait for that.
+
+        What was stopped goes on from its last checkpoint when the same file is uploaded again.
+        """
+        for job in self.all():
+            job.stopped = True
+        self._worker.shutdown(wait=True, cancel_futures=True)
+        for job in self.all():
+            if job.ended_at is None:
+                self._end(job, CANCELLED)
+
+    def _run(self, job: Job) -> None:
+        with self._lock:
+            if job.ended_at is not None or job.stopped:
+                return
+            job.state = RUNNING
+
+        def told(done: int, total: int | None, quarantined: int) -> None:
+            job.done, job.total, job.quarantined = done, total or 0, quarantined
+            if job.stopped:
+                raise Stopped("it was cancelled")
+
+        try:
+            given = job.details.model_dump(exclude_none=True)
+            free = given.pop("metadata", {})
+            model = self._engine.ingest(str(job.path), on_progress=told, metadata=free, **given)
+        except Stopped:
+            self._end(job, CANCELLED)
+        except EngineError as error:
+            said = problem(error_to_status(error), type(error).__name__, _plain(error.message, job), hint=error.hint)
+            self._end(job, FAILED, said)
+        except Exception as error:
+            log.exception("unexpected %s", type(error).__name__, exc_info=error)
+            said = problem(500, "Unexpected", f"unexpected {type(error).__name__}", hint="the server's log says more")
+            self._end(job, FAILED, said)
+        else:
+            job.model = model.name
+            self._end(job, DONE)
+
+    def _end(self, job: Job, state: str, said: dict[str, Any] | None = None) -> None:
+        job.path.unlink(missing_ok=True)
+        with self._lock:
+            job.state, job.problem, job.ended_at = state, said, _now()
+            ended = [one.id for one in self._jobs.values() if one.ended_at is not None]
+            for job_id in ended[:-REMEMBERED]:
+                del self._jobs[job_id]
+
+
+def _plain(message: str, job: Job) -> str:
+    """A message without where the upload lies on the server."""
+    return message.replace(str(job.path), "the upload").replace(job.path.name, "the upload")
+
+
+def _now() -> datetime:
+    return datetime.now(timezone.utc)
