@@ -31,10 +31,14 @@ from engine.server.searching import FORM, answered, request_to_query, text_to
 from engine.shapes import hits_to_json, model_to_json
 
 PROBLEMS: dict[int | str, dict[str, Any]] = {
-    status: {"model": schemas.Problem, "content": {problems.MEDIA_TYPE: {}}, "description": what}
+    status: {
+        "description": what,
+        "content": {problems.MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
+    }
     for status, what in {
-        400: "Not HTTP as it should be.", 401: "No valid API key.", 403: "The key lacks the scope, or code would have to be trusted.",
-        404: "No such thing.", 409: "In conflict with what is stored.", 413: "Too large.", 415: "Of another media type.",
+        400: "Not a request as it should be.", 401: "No valid API key.",
+        403: "The key lacks the scope, or code would have to be trusted.", 404: "No such thing.",
+        409: "In conflict with what is stored.", 413: "Too large.", 415: "Of another media type.",
         422: "What was sent cannot be used.", 429: "Too many requests.", 500: "A fault, or damaged data.",
         503: "The database or an encoder is not available.", 507: "The disk is full.",
     }.items()
@@ -308,11 +312,12 @@ def create_app(
 
 
 def _put(engine: Engine, name: str, moments: schemas.Moments) -> Any:
-    covariances = None if moments.covariance is None else np.array([moments.covariance], np.float32)
+    with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and is refused as such
+        mean = np.array([moments.mean]).astype(np.float32)
+        covariances = None if moments.covariance is None else np.array([moments.covariance]).astype(np.float32)
     engine.ingest_statistics(
-        [name], np.array([moments.mean], np.float32), covariances, encoder=moments.encoder, samples=moments.samples,
-        tags=moments.tags,
-    )  # fmt: skip
+        [name], mean, covariances, encoder=moments.encoder, samples=moments.samples, tags=moments.tags
+    )
     try:
         return engine.get(name)
     except ModelNotFound as error:  # removed at once by somebody else

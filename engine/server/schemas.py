@@ -84,6 +84,10 @@ class Answer(BaseModel):
 class Batch(Strict):
     """Several searches."""
 
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={"examples": [{"queries": [{"text": "a bird"}, {"model": "noto-birds", "k": 3}]}]},
+    )
     queries: list[Query] = Field(min_length=1)
 
 
