@@ -8,14 +8,17 @@ Pictures are sent as PNG, a path's bytes as they are. Errors are those that the 
 
 from __future__ import annotations
 
+import base64
 import io
 import json
 import os
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import numpy as np
@@ -29,7 +32,12 @@ try:
 except ImportError as error:
     raise MissingDependency("the client needs the package httpx", hint="pip install 'engine[client]'") from error
 
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
 Where = Mapping[str, Any] | Sequence[tuple[str, Any]]
+POLL = 0.1
+"""Seconds between questions for a job's progress."""
 TIMEOUT = 30.0
 """Seconds to wait for an answer."""
 
@@ -171,6 +179,70 @@ class Client(_Requests):
     def remove(self, name: str) -> None:
         """As ``Engine.remove``."""
         self._ask("DELETE", _address(name))
+
+    def draw(self, name: str, count: int = 1, *, seed: int = 0) -> list[Image]:
+        """As ``Engine.draw``; whether code is trusted is the server's affair."""
+        return list(self.drawing(name, count, seed=seed))
+
+    def drawing(self, name: str, count: int = 1, *, seed: int = 0) -> Iterator[Image]:
+        """As ``Engine.drawing``: images come as they are drawn."""
+        from PIL import Image
+
+        asked = {"count": count, "seed": seed}
+        try:
+            with self._http.stream("POST", f"{_address(name)}/samples", json=asked) as response:
+                if not response.is_success:
+                    response.read()
+                    self.read(response)
+                for line in response.iter_lines():
+                    said = json.loads(line)
+                    if "problem" in said:
+                        raise problem_to_error(said["problem"], said["problem"]["status"])
+                    yield Image.open(io.BytesIO(base64.b64decode(said["data"]))).convert("RGB")
+        except httpx.TransportError as error:
+            raise self.unreachable(error) from error
+
+    def ingest(
+        self,
+        source: str | Path,
+        *,
+        name: str,
+        on_progress: Callable[[int, int | None, int], None] | None = None,
+        **details: Any,
+    ) -> Model:
+        """Upload a model's samples, and wait until the server has ingested them.
+
+        Args:
+            source: an archive of pictures (.zip, .tar, .tar.gz), or a .npy or .npz of features or moments.
+            on_progress: called with (done, total, quarantined) while the server works; total is None until known.
+            **details: ``tags``, ``description``, ``encoder``, ``author`` …, as for ``Engine.ingest``.
+
+        Raises:
+            SourceNotFound: it cannot be read.
+            EngineError: what the server says of it; interrupting this cancels the job.
+        """
+        path = Path(source)
+        said = json.dumps({"name": name, **details})
+        try:
+            with path.open("rb") as stream:
+                job = self._ask("POST", "/v1/ingest", data={"details": said}, files={"file": (path.name, stream)})
+        except OSError as error:
+            raise SourceNotFound(f"{source} cannot be read: {error.strerror}") from error
+        try:
+            while job["ended_at"] is None:
+                time.sleep(POLL)
+                job = self._ask("GET", f"/v1/ingest/{job['id']}")
+                if on_progress is not None:
+                    on_progress(job["done"], job["total"] or None, job["quarantined"])
+        except BaseException:
+            with suppress(EngineError):
+                self._ask("DELETE", f"/v1/ingest/{job['id']}")
+            raise
+        if job["problem"] is not None:
+            raise problem_to_error(job["problem"], job["problem"]["status"])
+        if job["model"] is None:
+            raise ServerError(f"taking in {name!r} was cancelled", hint="send it again: it goes on where it was")
+        return self.get(job["model"])
 
 
 class AsyncClient(_Requests):

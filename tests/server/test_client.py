@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from fastapi.testclient import TestClient
 from engine import Engine, errors
 from engine.client import AsyncClient, Client, ServerError
 from engine.server import create_app
+from tests.samples.test_generator_onnx import linear
 from tests.server.conftest import COLOURS, LIMITS, picture, to_bytes
 
 
@@ -144,3 +146,33 @@ def test_a_refusal_without_an_error_of_the_engine(own: Engine) -> None:
     _, token = own.keys.create("reader", ["read"])
     with Client("http://testserver", key=token, transport=Through(inner)) as client:
         assert client.models() == []
+
+
+# --- drawing and taking in
+
+
+def test_drawing_and_taking_in_over_http(tmp_path: Path) -> None:
+    with Engine.open(f"sqlite:///{tmp_path / 'zoo.db'}", create=True, encoder="compact") as engine:
+        engine.ingest(linear(tmp_path / "decoder.onnx"), name="decoder", samples=8)
+        archive = tmp_path / "blues.zip"
+        with zipfile.ZipFile(archive, "w") as stream:
+            for i in range(5):
+                stream.writestr(f"{i}.png", to_bytes(picture(COLOURS["blues"], i)))
+        with (
+            TestClient(create_app(engine, with_keys=False)) as inner,
+            Client("http://t", transport=Through(inner)) as far,
+        ):
+            expected = engine.draw("decoder", 3, seed=5)
+            drawn = far.draw("decoder", 3, seed=5)
+            assert [np.asarray(image).tolist() for image in drawn] == [np.asarray(image).tolist() for image in expected]
+            with pytest.raises(errors.ModelNotFound):
+                far.draw("nobody")
+            told: list[tuple[int, int | None, int]] = []
+            model = far.ingest(archive, name="blues", tags=["blue"], on_progress=lambda *said: told.append(said))
+            assert model == engine.get("blues")
+            assert (model.samples, model.tags) == (5, ("blue",))
+            assert told[-1] == (5, 5, 0)
+            with pytest.raises(errors.InvalidInput):
+                far.ingest(archive, name="bad\nname")
+            with pytest.raises(errors.SourceNotFound, match=r"gone\.zip"):
+                far.ingest(tmp_path / "gone.zip", name="x")
