@@ -15,7 +15,7 @@ from pathlib import Path
 import click
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = ("README.md", "docs/accuracy.md", "docs/compact.md", "docs/scale.md", "docs/reliability.md")
+PAGES = ("README.md", "docs/accuracy.md", "docs/compact.md", "docs/scale.md", "docs/reliability.md", "docs/server.md")
 TABLE = re.compile(r"(<!-- table ([a-z_]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 

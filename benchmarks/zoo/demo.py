@@ -102,6 +102,7 @@ def main(out: Path, samples: int) -> None:
         raise click.ClickException("\n".join(filter(None, (error.message, error.hint)))) from error
     database = prepare_database(out / "zoo.db")
     engine_command("ingest", str(out / "zoo.yaml"), "--trust", "--database", database)
+    engine_command("index", "map", "--database", database)
     sheets = out / "sheets"
     sheets.mkdir(exist_ok=True)
     with Engine.open(database) as eng:
@@ -117,6 +118,8 @@ def main(out: Path, samples: int) -> None:
     print(f"{count} models, {perf_counter() - started:.0f} s. Contact sheets: {sheets.resolve()}")
     print("\nAsk for yourself:")
     print(f"  .venv/bin/engine search --text 'a sad face' --database {database}")
+    print("\nOr open the page: start this, and visit http://127.0.0.1:8000")
+    print(f"  .venv/bin/engine serve --trust --database {database}")
 
 
 if __name__ == "__main__":
