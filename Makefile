@@ -63,8 +63,9 @@ speed: install  ## measure encoder, import and re-ranking times into benchmarks/
 	@$(PY) -m benchmarks.import_time
 	@OMP_NUM_THREADS=1 $(PY) -m benchmarks.rerank
 
-load: install  ## what the server bears: searches by vector among a million models, by text on demo/ (make demo first)
+load: install browser  ## what the server bears: searches by vector among a million models, by text on demo/ (make demo first)
 	@OMP_NUM_THREADS=1 $(PY) -m benchmarks.load
+	@OMP_NUM_THREADS=1 $(PY) -m benchmarks.page
 	@$(PY) -m benchmarks.readme
 
 bench: install  ## run the benchmark suite, peers included, into benchmarks/results/ (hours; ARGS="--sizes 259,10000": a part)

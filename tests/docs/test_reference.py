@@ -50,7 +50,7 @@ def test_every_promised_command_is_there() -> None:
             "init", "ingest", "list", "show", "update", "remove", "search", "similar", "evaluate", "draw", "encoders",
             "learn", "transforms", "transforms list", "transforms activate", "transforms deactivate",
             "transforms remove", "doctor", "export", "import", "backup", "copy", "bench", "index", "index status",
-            "index build",
+            "index build", "index map",
             "db", "db upgrade", "db current", "serve", "keys", "keys create", "keys list", "keys revoke",
         )
     }  # fmt: skip
