@@ -97,13 +97,9 @@ class Answers(BaseModel):
     answers: list[Answer]
 
 
-class Details(Strict):
-    """What is said of a model; what is not given stays as it is."""
+class Described(Strict):
+    """What is said of a model."""
 
-    model_config = ConfigDict(
-        extra="forbid", json_schema_extra={"examples": [{"tags": ["animal", "bird"], "author": "Ada"}]}
-    )
-    name: str | None = Field(None, description="Renames.")
     kind: str | None = None
     tags: list[str] | None = None
     description: str | None = None
@@ -113,6 +109,15 @@ class Details(Strict):
     links: dict[str, str] | None = None
     resolution: int | None = None
     metadata: dict[str, Any] | None = None
+
+
+class Details(Described):
+    """Changes to what is said of a model; what is not given stays as it is."""
+
+    model_config = ConfigDict(
+        extra="forbid", json_schema_extra={"examples": [{"tags": ["animal", "bird"], "author": "Ada"}]}
+    )
+    name: str | None = Field(None, description="Renames.")
 
 
 class Moments(Strict):
@@ -150,7 +155,7 @@ class Problem(BaseModel):
     hint: str | None = None
 
 
-class Ingest(Strict):
+class Ingest(Described):
     """What is said of a model that is uploaded."""
 
     model_config = ConfigDict(
@@ -158,15 +163,6 @@ class Ingest(Strict):
     )
     name: str = Field(description="The model's name; a model of that name is replaced.")
     encoder: str | None = Field(None, description="What makes or made the features; default: the collection's.")
-    kind: str | None = None
-    tags: list[str] | None = None
-    description: str | None = None
-    author: str | None = None
-    license: str | None = None
-    base_model: str | None = None
-    links: dict[str, str] | None = None
-    resolution: int | None = None
-    metadata: dict[str, Any] | None = None
 
 
 class Job(BaseModel):
