@@ -65,9 +65,9 @@ def address(zoo: Path) -> Iterator[str]:
         yield address
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """The system's Chromium, headless."""
+    """The system's Chromium, headless. Playwright runs an event loop in this thread: others' tests want their own."""
     path = next(filter(None, map(shutil.which, BROWSERS)), None)
     assert path is not None, "these tests need Chromium: make browser"
     with sync_playwright() as playwright:

@@ -81,7 +81,7 @@ def test_resumption(tmp_path: Path, backend: str) -> None:
 
 
 def test_concurrency(tmp_path: Path, backend: str) -> None:
-    tally = concurrency(tmp_path, backend, 4, 1, hush)
+    tally = concurrency(tmp_path, backend, 8, 1, hush)
     assert_clean(tally)
     assert tally.done["writes"] >= 4, "more than nothing"
     assert tally.done["searches"] > 4
