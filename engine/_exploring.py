@@ -46,9 +46,8 @@ class Exploring(Searching):
         encoder_id, identity = self._searchable(encoder)
         view = self._views.current(encoder_id, identity)
         known = load_map(self._map_file(identity))
-        if known is None or not np.isin(known.ids, view.index.ids).any():
-            return index_to_map(view.index, view.change, PCA)
-        return followed(known, view.index)
+        found = None if known is None else followed(known, view.index)
+        return index_to_map(view.index, view.change, PCA) if found is None or not len(found.ids) else found
 
     def build_map(self, method: str = "auto", *, encoder: str | None = None) -> CollectionMap:
         """Make the map anew and keep it beside the index.

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import io
 import json
-import logging
 from collections.abc import AsyncIterator, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -15,13 +14,11 @@ from engine import Engine
 from engine.errors import EngineError
 from engine.server.gate import Gate
 from engine.server.limits import Limits
-from engine.server.problems import Refused, error_to_status, problem
+from engine.server.problems import Refused, error_to_problem, noted, problem
 from engine.server.schemas import Drawing
 
 if TYPE_CHECKING:
     from PIL.Image import Image
-
-log = logging.getLogger("engine.server")
 
 
 class Lines(StreamingResponse):
@@ -54,10 +51,8 @@ async def drawn_lines(
             try:
                 line = await gate.run(_next_line, images, position, asked.seed)
             except EngineError as error:
-                log.error("%s: %s", type(error).__name__, error.message)
-                said = problem(error_to_status(error), type(error).__name__, error.message, hint=error.hint)
-                line = _to_line({"problem": said})
-                yield line
+                noted(error)
+                yield _to_line({"problem": error_to_problem(error)})
                 return
             except Refused as error:
                 yield _to_line({"problem": problem(error.status, error.name, error.detail, hint=error.hint)})

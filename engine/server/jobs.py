@@ -17,7 +17,7 @@ from engine import Engine
 from engine.errors import EngineError
 from engine.files import write_error
 from engine.server.limits import Limits
-from engine.server.problems import Refused, error_to_status, problem
+from engine.server.problems import Refused, error_to_problem, problem
 from engine.server.schemas import Ingest
 
 log = logging.getLogger("engine.server")
@@ -164,8 +164,8 @@ class Jobs:
         except Stopped:
             self._end(job, CANCELLED)
         except EngineError as error:
-            said = problem(error_to_status(error), type(error).__name__, _plain(error.message, job), hint=error.hint)
-            self._end(job, FAILED, said)
+            said = error_to_problem(error)
+            self._end(job, FAILED, {**said, "detail": _plain(said["detail"], job)})
         except Exception as error:
             log.exception("unexpected %s", type(error).__name__, exc_info=error)
             said = problem(500, "Unexpected", f"unexpected {type(error).__name__}", hint="the server's log says more")

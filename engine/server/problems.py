@@ -48,6 +48,19 @@ def error_to_status(error: EngineError) -> int:
     return next(STATUS[kind] for kind in type(error).__mro__ if kind in STATUS)
 
 
+def noted(error: EngineError) -> int:
+    """The HTTP status of an error, which is logged if it is the server's."""
+    status = error_to_status(error)
+    if status >= 500:
+        log.error("%s: %s", type(error).__name__, error.message)
+    return status
+
+
+def error_to_problem(error: EngineError) -> dict[str, Any]:
+    """An error as a problem's members."""
+    return problem(error_to_status(error), type(error).__name__, error.message, hint=error.hint)
+
+
 def problem(
     status: int, name: str, detail: str, *, hint: str | None = None, extra: dict[str, Any] | None = None
 ) -> dict[str, Any]:
@@ -68,11 +81,9 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(EngineError)
     async def of_engine(_request: Request, error: EngineError) -> JSONResponse:
-        status = error_to_status(error)
-        if status >= 500:
-            log.error("%s: %s", type(error).__name__, error.message)
+        status = noted(error)
         headers = {"Retry-After": "1"} if status == 503 else None
-        return answer(status, type(error).__name__, error.message, hint=error.hint, headers=headers)
+        return JSONResponse(error_to_problem(error), status, headers, MEDIA_TYPE)
 
     @app.exception_handler(Refused)
     async def refused(_request: Request, error: Refused) -> JSONResponse:

@@ -9,8 +9,9 @@ from typing import Any
 from urllib.parse import urlencode
 
 from engine.errors import InvalidQuery
+from engine.search.rules import MODALITIES
+from engine.server.page.pictures import NAME
 
-MODALITIES = ("text", "image", "sketch", "model")
 FIELDS = {"title": "name~", "author": "author~", "tag": "tag", "kind": "kind", "license": "license"}
 """What may stand before a colon in the bar, and the filter that it is."""
 STEP = 12
@@ -18,7 +19,6 @@ STEP = 12
 WEIGHTS = (0.25, 0.5, 1.0, 2.0, 4.0)
 """What a chip offers; an address may hold any other."""
 WORD = re.compile(r'(-?)\b(title|author|tag|kind|license):("[^"]*"|\S+)\s*', re.IGNORECASE)
-PICTURE = re.compile(r"[0-9a-f]{32}")
 
 
 @dataclass(frozen=True)
@@ -130,7 +130,7 @@ def pairs_to_asked(pairs: Sequence[tuple[str, str]]) -> Asked:
     given = {key: value.strip() for key, value in pairs if value.strip()}
     words, chips = typed_to_words(given.get("q", ""))
     for part in ("image", "sketch"):
-        if part in given and not PICTURE.fullmatch(given[part]):
+        if part in given and not NAME.fullmatch(given[part]):
             raise InvalidQuery(f"{given[part]!r:.60} is not the name of a kept picture", hint="drop the picture again")
     weights = {part: _number(given[f"w.{part}"], part) for part in MODALITIES if f"w.{part}" in given}
     asked = Asked(

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import io
-import threading
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
 
 from PIL import Image, ImageOps
 
 from engine.errors import InvalidImage
+from engine.index import ByteCache
 from engine.records import Thumbnail
 from engine.samples.decode import bytes_to_image
 
 SIDE = 384
 MARK = 96
 """Pixels of a mosaic, and of a mark on the map."""
-KEPT = 2000
+KEPT = 64 * 2**20
+"""Bytes of mosaics that are held."""
 MOST_PIXELS = 4_000_000
 
 
@@ -25,21 +25,15 @@ class Mosaics:
 
     def __init__(self, thumbnails: Callable[[int], Sequence[Thumbnail]]) -> None:
         self._thumbnails = thumbnails
-        self._made: OrderedDict[tuple[int, str, int], bytes] = OrderedDict()
-        self._lock = threading.Lock()
+        self._made: ByteCache[bytes] = ByteCache(KEPT)
 
     def get(self, model_id: int, version: str, pictures: int) -> bytes:
         """WebP of up to so many pictures of a model; empty where it has none. ``version`` names what they show."""
         key = (model_id, version, pictures)
-        with self._lock:
-            if key in self._made:
-                self._made.move_to_end(key)
-                return self._made[key]
-        made = thumbnails_to_mosaic(self._thumbnails(model_id), pictures)
-        with self._lock:
-            self._made[key] = made
-            while len(self._made) > KEPT:
-                self._made.popitem(last=False)
+        made = self._made.get(key, 0)  # the version is in the key: two of a model may be shown at once
+        if made is None:
+            made = thumbnails_to_mosaic(self._thumbnails(model_id), pictures)
+            self._made.put(key, 0, made, len(made))
         return made
 
 

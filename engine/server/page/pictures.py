@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import re
 import threading
 from contextlib import suppress
 from pathlib import Path
@@ -20,6 +21,7 @@ SIDE = 512
 """Pixels of the longer side that are kept: encoders look at no more."""
 BYTES = 256 * 2**20
 DIGITS = 32
+NAME = re.compile(f"[0-9a-f]{{{DIGITS}}}")
 
 
 class Pictures:
@@ -71,7 +73,7 @@ class Pictures:
         """
         path = self._folder / name
         try:
-            data = path.read_bytes()
+            data = path.read_bytes() if NAME.fullmatch(name) else b""
         except OSError:
             data = b""
         if hashlib.sha256(data).hexdigest()[:DIGITS] != name:

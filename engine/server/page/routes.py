@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Awaitable, Callable
 from functools import wraps
 from math import isnan
@@ -23,16 +22,15 @@ from engine.server.callers import COOKIE, Callers
 from engine.server.gate import Gate
 from engine.server.limits import Limits
 from engine.server.metrics import Metrics
-from engine.server.page.asked import FIELDS, STEP, WEIGHTS, Asked, pairs_to_asked
+from engine.server.page.asked import STEP, WEIGHTS, Asked, pairs_to_asked
 from engine.server.page.cards import hits_to_cards, model_to_card
 from engine.server.page.examples import collection_to_examples
 from engine.server.page.mosaics import Mosaics
 from engine.server.page.pictures import Pictures, media_type
-from engine.server.page.render import STATIC, address, kind_to_colour, page
-from engine.server.problems import Refused, error_to_status
+from engine.server.page.render import STATIC, kind_to_colour, page
+from engine.server.problems import MEDIA_TYPE, Refused, error_to_problem, noted
 from engine.shapes import hits_to_json
 
-log = logging.getLogger("engine.server")
 FOREVER = "private, max-age=31536000, immutable"
 PLACEHOLDER = (
     '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 96 96"><rect width="96" height="96" fill="#8883"/>'
@@ -70,10 +68,7 @@ def add_page(
                         return _to_login(request)
                     return failed(error.status, error.name, error.detail, error.hint)
                 except EngineError as error:
-                    status = error_to_status(error)
-                    if status >= 500:
-                        log.error("%s: %s", type(error).__name__, error.message)
-                    return failed(status, type(error).__name__, error.message, error.hint)
+                    return failed(noted(error), type(error).__name__, error.message, error.hint)
 
             app.add_api_route(path, guarded, methods=[method], include_in_schema=False)
             return guarded
@@ -83,25 +78,22 @@ def add_page(
     @shown("/")
     async def search(request: Request) -> Response:
         """The bar, and below it answers, or what could be asked."""
-        context: dict[str, Any] = {"weights": WEIGHTS, "methods": METHODS, "fields": FIELDS}
+
+        def filled(asked: Asked, *, status: int = 200, **below: Any) -> Response:
+            below = {"answer": None, "examples": None, "error": None, **below}
+            return page("search.html", status=status, asked=asked, weights=WEIGHTS, methods=METHODS, **below)
+
+        asked = Asked()
         try:
             asked = pairs_to_asked(request.query_params.multi_items())
-        except InvalidQuery as error:
-            return page(
-                "search.html", status=422, asked=Asked(), answer=None, examples=None, error=error, **context
-            )  # fmt: skip
-        if asked.is_empty:
-            examples, newest = await gate.run(collection_to_examples, engine)
-            cards = [model_to_card(model) for model in newest]
-            return page("search.html", asked=asked, answer=None, examples=(examples, cards), error=None, **context)
-        try:
+            if asked.is_empty:
+                examples, newest = await gate.run(collection_to_examples, engine)
+                return filled(asked, examples=(examples, [model_to_card(model) for model in newest]))
             answer = await gate.run(_answer, engine, limits, pictures, asked)
         except EngineError as error:
-            status = error_to_status(error)
-            return page("search.html", status=status, asked=asked, answer=None, examples=None, error=error, **context)
-        if answer["timings"]:
-            metrics.search(answer["timings"])
-        return page("search.html", asked=asked, answer=answer, examples=None, error=None, **context)
+            return filled(asked, status=noted(error), error=error)
+        metrics.search(answer["timings"])
+        return filled(asked, answer=answer)
 
     @shown("/pictures", "POST")
     async def keep(request: Request) -> Response:
@@ -119,8 +111,7 @@ def add_page(
             try:
                 return JSONResponse({"name": await gate.run(pictures.keep, data)})
             except EngineError as error:
-                said = {"detail": error.message, "hint": error.hint or ""}
-                return JSONResponse(said, error_to_status(error))
+                return JSONResponse(error_to_problem(error), noted(error), media_type=MEDIA_TYPE)
         name = await gate.run(pictures.keep, data)
         asked = pairs_to_asked([*said.items(), (as_what, name)])
         return RedirectResponse(asked.url(), 303)
@@ -128,7 +119,7 @@ def add_page(
     @shown("/pictures/{name}")
     async def picture(request: Request, name: str) -> Response:
         """One that was kept."""
-        data = await gate.run(_kept, pictures, name)
+        data = await gate.run(pictures.read, name)
         return Response(data, media_type=media_type(data), headers={"Cache-Control": FOREVER})
 
     @shown("/mosaics/{model_id}/{version}")
@@ -175,12 +166,12 @@ def add_page(
         """Up to three models side by side."""
         names = list(dict.fromkeys(model or []))[:COMPARED]
         context = await gate.run(_compared, engine, names, encoder)
-        return page("compare.html", **context, asked=Asked(), most=COMPARED, address=address)
+        return page("compare.html", **context, most=COMPARED)
 
     @shown("/explore")
     async def explore(request: Request) -> Response:
         """The map."""
-        return page("explore.html", asked=Asked())
+        return page("explore.html")
 
     @shown("/explore.json")
     async def map_data(request: Request) -> Response:
@@ -190,7 +181,7 @@ def add_page(
     @app.get("/login", include_in_schema=False)
     async def login(request: Request, after: str = "/") -> Response:
         """Where a browser shows its key."""
-        return page("login.html", after=_local(after), wrong=False, asked=Asked())
+        return page("login.html", after=_local(after), wrong=False)
 
     @app.post("/login", include_in_schema=False)
     async def signed_in(request: Request) -> Response:
@@ -198,7 +189,7 @@ def add_page(
         async with request.form(max_files=0, max_fields=2) as form:
             token, after = str(form.get("key", "")).strip(), _local(str(form.get("after", "/")))
         if callers.are_asked and not await gate.run(callers.knows, token):
-            return page("login.html", status=401, after=after, wrong=True, asked=Asked())
+            return page("login.html", status=401, after=after, wrong=True)
         answer = RedirectResponse(after, 303)
         answer.set_cookie(
             COOKIE, token, httponly=True, samesite="strict", secure=request.url.scheme == "https", max_age=30 * 86400
@@ -230,7 +221,7 @@ def _show_errors(app: FastAPI) -> None:
 
 def failed(status: int, name: str, detail: str, hint: str | None) -> Response:
     """An error as people read it."""
-    return page("error.html", status=status, code=status, name=name, detail=detail, hint=hint, asked=Asked())
+    return page("error.html", status=status, code=status, name=name, detail=detail, hint=hint)
 
 
 def _to_login(request: Request) -> Response:
@@ -243,11 +234,6 @@ def _to_login(request: Request) -> Response:
 def _local(after: str) -> str:
     """An address on this server: a link elsewhere could pass itself off as ours."""
     return after if after.startswith("/") and not after.startswith(("//", "/\\")) else "/"
-
-
-def _kept(pictures: Pictures, name: str) -> bytes:
-    pairs_to_asked([("image", name)])  # a name and nothing else
-    return pictures.read(name)
 
 
 def _answer(engine: Engine, limits: Limits, pictures: Pictures, asked: Asked) -> dict[str, Any]:

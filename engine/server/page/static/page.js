@@ -23,7 +23,7 @@ function addressOfForm() {
   return text ? `/?${text}` : "/";
 }
 
-async function ask(url, { push = true, keep = false, typed = false } = {}) {
+async function ask(url, { push = true, keep = false } = {}) {
   asking?.abort();
   const mine = (asking = new AbortController());
   const results = $("results");
@@ -41,7 +41,7 @@ async function ask(url, { push = true, keep = false, typed = false } = {}) {
     const next = new DOMParser().parseFromString(text, "text/html");
     if (!next.getElementById("results")) return void location.assign(url);
     if (push) history.pushState(null, "", url);
-    show(next, typed);
+    show(next);
   } catch (error) {
     clearTimeout(waiting);
     if (error.name === "AbortError") return;
@@ -51,14 +51,14 @@ async function ask(url, { push = true, keep = false, typed = false } = {}) {
   }
 }
 
-function show(next, typed) {
+function show(next) {
   document.title = next.title;
   document.body.className = next.body.className;
   $("parts").replaceWith(next.getElementById("parts"));
   $("results").replaceWith(next.getElementById("results"));
   const heading = next.querySelector(".ask h1");
   document.querySelector(".ask h1").replaceWith(heading);
-  if (!typed) $("q").value = next.getElementById("q").value;
+  $("q").value = next.getElementById("q").value;
   form.elements.method.value = next.querySelector("[name=method]").value;
   kept.set("asked", location.search);
   markCompared();
