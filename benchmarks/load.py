@@ -73,10 +73,10 @@ class Asked:
 
 
 @contextmanager
-def served(database: str, index: Path | None = None) -> Iterator[str]:
+def served(database: str, *arguments: str, index: Path | None = None) -> Iterator[str]:
     """``engine serve`` in a process of its own; its address."""
     environment = {**os.environ, **({} if index is None else {"ENGINE_INDEX_FOLDER": str(index)})}
-    command = [sys.executable, "-m", "engine", "serve", "--port", "0", "--database", database]
+    command = [sys.executable, "-m", "engine", "serve", "--port", "0", "--database", database, *arguments]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment)
     assert process.stderr is not None
     reader = None
@@ -272,7 +272,7 @@ def main(models: int, zoo: Path, data: Path, out: Path, seconds: float, rounds: 
     health = Kind("/healthz", "/healthz", [b""])
     with opened(folder) as eng:
         expected = [eng.names(eng.search_vectors(query, K)[1]) for query in queries[:20]]
-    with served(f"sqlite:///{folder / 'zoo.db'}", folder / "index") as address:
+    with served(f"sqlite:///{folder / 'zoo.db'}", index=folder / "index") as address:
         check_answers(address, by_vector.bodies[:20], expected)
         rows = measure(address, [health, by_vector], counts, rounds, seconds)
     by_text, texts = text_kinds(zoo)

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -21,7 +20,7 @@ import numpy as np
 from playwright.sync_api import Page, sync_playwright
 
 from benchmarks.load import served, text_kinds
-from benchmarks.screenshots import BROWSERS
+from benchmarks.screenshots import launched
 from benchmarks.suite.tasks import ENCODER, names_of, opened
 from engine.bench.data import clustered
 from engine.bench.machine import machine
@@ -106,21 +105,18 @@ def to_markdown(report: dict[str, Any]) -> str:
 @click.option("--out", type=click.Path(path_type=Path), default=HERE / "results", show_default=False)
 def main(zoo: Path, data: Path, out: Path) -> None:
     """Measure, print, write."""
-    path = next(filter(None, map(shutil.which, BROWSERS)), None)
-    if path is None:
-        raise click.ClickException("this needs Chromium: make browser")
     folder = data / "page"
     map_collection(folder)
     _, texts = text_kinds(zoo)
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox", "--disable-gpu"])
+        browser = launched(playwright)
         with served(f"sqlite:///{zoo}") as address:
             page = browser.new_page(viewport={"width": 1280, "height": 860})
             page.goto(address)
             search_times(page, texts[-5:])
             taken = search_times(page, texts[:SEARCHES])
             count = len(page.request.get(f"{address}/explore.json").json()["ids"])
-        with served(f"sqlite:///{folder / 'zoo.db'}", folder / "index") as address:
+        with served(f"sqlite:///{folder / 'zoo.db'}", index=folder / "index") as address:
             page = browser.new_page(viewport={"width": 1280, "height": 860})
             page.goto(f"{address}/explore")
             page.wait_for_load_state("networkidle")

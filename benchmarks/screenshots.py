@@ -12,10 +12,14 @@ from typing import NamedTuple
 
 import click
 from PIL import Image
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Browser, Page, Playwright, sync_playwright
 
 from benchmarks.load import served
 
+ARGUMENTS = (
+    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+    "--disable-component-update", "--disable-sync",
+)  # fmt: skip
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 COLOURS = 255
 """Of the pictures that are written: a page has few, and so the files stay small."""
@@ -39,6 +43,18 @@ SHOTS = (
 )
 
 
+def launched(playwright: Playwright) -> Browser:
+    """The system's Chromium, headless.
+
+    Raises:
+        click.ClickException: there is none.
+    """
+    path = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if path is None:
+        raise click.ClickException("this needs Chromium: make browser")
+    return playwright.chromium.launch(executable_path=path, args=list(ARGUMENTS))
+
+
 def wait(page: Page) -> None:
     """Until every picture of it has come."""
     page.wait_for_load_state("networkidle")
@@ -52,12 +68,9 @@ def wait(page: Page) -> None:
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), default=Path("docs/screenshots"))
 def main(database: str, out: Path) -> None:
     """Serve, look, write."""
-    browser_path = next(filter(None, map(shutil.which, BROWSERS)), None)
-    if browser_path is None:
-        raise click.ClickException("this needs Chromium: make browser")
     out.mkdir(parents=True, exist_ok=True)
     with served(database) as address, sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=browser_path, args=["--no-sandbox", "--disable-gpu"])
+        browser = launched(playwright)
         for shot in SHOTS:
             context = browser.new_context(
                 viewport={"width": shot.width, "height": shot.height}, base_url=address,

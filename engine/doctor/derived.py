@@ -124,24 +124,15 @@ def _examined(root: Path) -> tuple[Directory | None, list[int]]:
     return directory, bad
 
 
-def agreement_findings(
-    views: IndexViews, encoder_id: int, identity: EncoderIdentity, commands: Commands
-) -> list[Finding]:
-    """The measured agreement, which is only shown."""
-    try:
-        read_agreement(views.beside(identity, AGREEMENT))
-    except CorruptData as error:
-        return [Finding(DAMAGE, error.message, commands.repair(), Mend("agreement", encoder_id))]
-    return []
-
-
-def map_findings(views: IndexViews, encoder_id: int, identity: EncoderIdentity, commands: Commands) -> list[Finding]:
-    """The map of the collection, which is only shown."""
-    try:
-        read_map(views.beside(identity, MAP))
-    except CorruptData as error:
-        return [Finding(DAMAGE, error.message, commands.repair(), Mend("map", encoder_id))]
-    return []
+def shown_findings(views: IndexViews, encoder_id: int, identity: EncoderIdentity, commands: Commands) -> list[Finding]:
+    """What is only shown: the measured agreement, and the map of the collection."""
+    findings = []
+    for kind, name, read in (("agreement", AGREEMENT, read_agreement), ("map", MAP, read_map)):
+        try:
+            read(views.beside(identity, name))
+        except CorruptData as error:
+            findings.append(Finding(DAMAGE, error.message, commands.repair(), Mend(kind, encoder_id)))
+    return findings
 
 
 def _compared(

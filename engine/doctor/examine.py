@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from engine.config import Settings
-from engine.doctor.derived import agreement_findings, map_findings, record_findings, snapshot_findings
+from engine.doctor.derived import record_findings, shown_findings, snapshot_findings
 from engine.doctor.findings import DAMAGE, NOTE, STALE, Commands, Finding, Mend
 from engine.errors import CorruptData, EngineError, InvalidImage
 from engine.ingest.state import bytes_to_state
@@ -75,8 +75,7 @@ def examine(parts: Parts, on_progress: OnProgress | None = None) -> list[Finding
                 on_progress,
             )
         findings += record_findings(parts.catalog, parts.views, encoder_id, identity, parts.commands, on_progress)
-        findings += agreement_findings(parts.views, encoder_id, identity, parts.commands)
-        findings += map_findings(parts.views, encoder_id, identity, parts.commands)
+        findings += shown_findings(parts.views, encoder_id, identity, parts.commands)
         findings += _guarded(parts, identity.name, partial(_neighbours, parts, encoder_id, identity, faults))
     findings += _guarded(parts, "the previews", partial(_thumbnails, parts))
     findings += _guarded(parts, "the checkpoints", partial(_checkpoints, parts))

@@ -16,7 +16,7 @@ def test_figures_hang_together(tmp_path: Path) -> None:
     with load.opened(tmp_path) as eng:
         expected = [eng.names(eng.search_vectors(query, load.K)[1]) for query in queries[:3]]
     health = load.Kind("/healthz", "/healthz", [b""])
-    with load.served(f"sqlite:///{tmp_path / 'zoo.db'}", tmp_path / "index") as address:
+    with load.served(f"sqlite:///{tmp_path / 'zoo.db'}", index=tmp_path / "index") as address:
         load.check_answers(address, by_vector.bodies[:3], expected)
         with pytest.raises(Exception, match="the server answers"):
             load.check_answers(address, by_vector.bodies[:1], expected[1:2])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,16 +12,12 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
-from benchmarks.screenshots import BROWSERS
+from benchmarks.load import served
+from benchmarks.screenshots import launched
 from engine import Engine
 from tests.samples.test_generator_onnx import linear
 from tests.server.conftest import picture, to_bytes
-from tests.server.test_serving import serving
 
-ARGUMENTS = (
-    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync",
-)  # fmt: skip
 COLOURS = {
     "reds": (200, 30, 30), "greens": (30, 170, 60), "blues": (40, 60, 200), "greys": (120, 120, 120),
     "yellows": (230, 210, 40), "purples": (130, 40, 160), "browns": (110, 70, 40), "pinks": (240, 130, 180),
@@ -61,17 +56,15 @@ def zoo(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def address(zoo: Path) -> Iterator[str]:
     """Where it is served."""
-    with serving(f"sqlite:///{zoo / 'zoo.db'}", quiet=True) as (_, address):
+    with served(f"sqlite:///{zoo / 'zoo.db'}") as address:
         yield address
 
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     """The system's Chromium, headless. Playwright runs an event loop in this thread: others' tests want their own."""
-    path = next(filter(None, map(shutil.which, BROWSERS)), None)
-    assert path is not None, "these tests need Chromium: make browser"
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=list(ARGUMENTS))
+        browser = launched(playwright)
         yield browser
         browser.close()
 

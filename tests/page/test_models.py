@@ -9,9 +9,9 @@ from urllib.parse import parse_qs, quote, urlsplit
 import pytest
 from playwright.sync_api import Page, expect
 
+from benchmarks.load import served
 from engine import Engine
 from tests.page.conftest import COLOURS, HOSTILE, NewPage, check_accessible, keep, names, searched
-from tests.server.test_serving import serving
 
 
 def test_all_of_a_model_is_shown(opened: NewPage) -> None:
@@ -242,7 +242,7 @@ def test_signing_in(opened: NewPage, zoo: Path) -> None:
     with Engine.open(url) as engine:
         key, token = engine.keys.create("browser", ("read",))
     try:
-        with serving(url, "--auth", "keys", quiet=True) as (_, address):
+        with served(url, "--auth", "keys") as address:
             page = opened("/models/blues", base=address, quiet=False)
             expect(page.get_by_role("heading", level=1)).to_have_text("Sign in")
             check_accessible(page)

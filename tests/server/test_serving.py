@@ -10,7 +10,6 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from threading import Thread
 
 import httpx
 import numpy as np
@@ -29,8 +28,8 @@ def invoke(*arguments: str) -> tuple[int, str, str]:
 
 
 @contextmanager
-def serving(url: str, *arguments: str, quiet: bool = False) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """A server process, and its address; with ``quiet``, what it says from then on is read and forgotten."""
+def serving(url: str, *arguments: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """A server process, and its address."""
     command = [sys.executable, "-m", "engine", "serve", "--port", "0", "--database", url, *arguments]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=dict(os.environ))
     try:
@@ -40,8 +39,6 @@ def serving(url: str, *arguments: str, quiet: bool = False) -> Iterator[tuple[su
             seen.append(line)
             found = re.search(r"running on (http://\S+)", line)
             if found:
-                if quiet:  # else a full pipe would stop it
-                    Thread(target=process.stderr.read, daemon=True).start()
                 yield process, found[1]
                 break
         else:
