@@ -253,7 +253,7 @@ class FactorStore:
         """
         assert self._rotation is not None, "a store is started before it is written"
         assert self.root is not None, "a store without a folder is not written"
-        with self._lock, writing(self.root):
+        with writing(self.root), self._lock:  # searches do not wait while another process writes
             self._take_in()
             table = self._table
             rows = self._living(table, versions)
