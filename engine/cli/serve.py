@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from engine.storage.keys import Key
 
 LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
-GRACE = 30
-"""Seconds that a server which is told to stop takes to finish what it has accepted."""
 
 
 @click.command()
@@ -70,11 +68,12 @@ def serve(url: str, host: str, port: int, auth: str, workers: int, trust: bool) 
         if not with_keys and not is_loopback(host):
             say(f"warning: whoever reaches {host}:{port} may read, change and remove models (--auth off)")
         hosts = frozenset({*LOOPBACK, host}) if is_loopback(host) else None
-        app = create_app(eng, limits=Limits(searches=workers), with_keys=with_keys, trust=trust, hosts=hosts)
+        limits = Limits(searches=workers)
+        app = create_app(eng, limits=limits, with_keys=with_keys, trust=trust, hosts=hosts)
         logs = copy.deepcopy(uvicorn.config.LOGGING_CONFIG)
         logs["handlers"]["access"]["stream"] = "ext://sys.stderr"
         config = uvicorn.Config(
-            app, host=host, port=port, log_config=logs, timeout_graceful_shutdown=GRACE, server_header=False
+            app, host=host, port=port, log_config=logs, timeout_graceful_shutdown=limits.grace, server_header=False
         )  # fmt: skip
         threading.Thread(target=_warm, args=(eng,), daemon=True).start()
         _run_until_told(uvicorn.Server(config))

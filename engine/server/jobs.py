@@ -7,7 +7,7 @@ import shutil
 import threading
 import uuid
 from collections import OrderedDict
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -48,6 +48,7 @@ class Job:
     model: str | None = None
     ended_at: datetime | None = None
     stopped: bool = False
+    work: Future[None] | None = None
 
     def to_json(self) -> dict[str, Any]:
         """As ``schemas.Job``."""
@@ -98,7 +99,7 @@ class Jobs:
                 429, "TooManyRequests", f"{self._limits.jobs} uploads wait already: that is the limit",
                 hint="try again when one of them is done", retry_after=10,
             )  # fmt: skip
-        self._worker.submit(self._run, job)
+        job.work = self._worker.submit(self._run, job)
         return job
 
     def get(self, job_id: str) -> Job:
@@ -135,10 +136,11 @@ class Jobs:
         return job
 
     def close(self) -> None:
-        """Cancel what waits, stop what runs where it next can be, and wait for that.
+        """Finish what was accepted, as far as ``Limits.grace`` allows; then cancel what waits, and stop what runs.
 
         What was stopped goes on from its last checkpoint when the same file is uploaded again.
         """
+        wait([job.work for job in self.all() if job.work is not None], timeout=self._limits.grace)
         for job in self.all():
             job.stopped = True
         self._worker.shutdown(wait=True, cancel_futures=True)

@@ -17,6 +17,8 @@ class Limits:
     """Of one upload to be ingested."""
     jobs: int = 16
     """Uploads that may wait to be ingested; more are turned away with 429."""
+    grace: int = 30
+    """Seconds that a server which is told to stop takes to finish what it has accepted."""
     text_characters: int = 2000
     """Of one text query."""
     k: int = 1000

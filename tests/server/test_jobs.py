@@ -8,6 +8,7 @@ import threading
 import time
 import zipfile
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -231,17 +232,28 @@ def test_too_many_are_turned_away(client: TestClient, collection: Engine, held: 
     assert [model.name for model in collection.models()] == ["mine"]  # the same model three times is one model
 
 
-def test_closing_stops_what_runs_and_a_new_server_removes_what_was_left(collection: Engine) -> None:
+def test_closing_finishes_what_was_accepted_and_a_new_server_removes_what_was_left(collection: Engine) -> None:
     app = create_app(collection, limits=LIMITS, with_keys=False)
     with TestClient(app) as client:
-        location = send(client, ARCHIVE).headers["location"]
+        assert send(client, ARCHIVE).status_code == 202
+        assert send(client, ARCHIVE, name="second").status_code == 202
     assert left(collection) == []
-    assert location
+    assert {model.name for model in collection.models()} == {"mine", "second"}
     stale = collection.index_folder / "uploads" / "stale.zip"
     stale.parent.mkdir(exist_ok=True)
     stale.write_bytes(b"x")
     create_app(collection, with_keys=False)
     assert not stale.exists()
+
+
+def test_what_is_not_done_within_the_grace_is_stopped(collection: Engine, held: threading.Event) -> None:
+    app = create_app(collection, limits=replace(LIMITS, grace=1), with_keys=False)
+    with TestClient(app) as client:
+        until(client, send(client, ARCHIVE).headers["location"], "running")
+        assert send(client, ARCHIVE, name="second").status_code == 202
+        threading.Timer(2.5, held.set).start()  # after the grace
+    assert collection.models() == []
+    assert left(collection) == []
 
 
 def test_a_job_needs_a_key_that_may_write(collection: Engine) -> None:
