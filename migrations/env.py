@@ -10,7 +10,6 @@ context.configure(
     target_metadata=Base.metadata,
     render_as_batch=True,
     transactional_ddl=True,
-    transaction_per_migration=True,
 )
 with context.begin_transaction():
     context.run_migrations()

@@ -55,7 +55,7 @@ def is_known(revision: str) -> bool:
 
 
 def upgrade(database: Database, revision: str = "head") -> None:
-    """Create or upgrade the schema, each migration in one transaction.
+    """Create or upgrade the schema in one transaction, so that nobody sees it between two migrations.
 
     Raises:
         DatabaseTooNew: the database has a revision that this code does not know.

@@ -9,7 +9,7 @@ import sqlite3
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
@@ -170,6 +170,34 @@ def test_several_processes_may_create_it_at_once(url: str) -> None:
 
 
 # --- migrations
+
+
+@pytest.mark.backends("sqlite")
+@pytest.mark.parametrize("end", range(1, 6))
+def test_somebody_else_upgrades_between_two_transactions(
+    url: str, settings: Settings, end: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever of one upgrade has been committed, another may come in between."""
+    database, ended = Database(url, settings, create=True), 0
+    dialect = database._engine.dialect
+
+    def hooked(real: Callable[[object], None]) -> Callable[[object], None]:
+        def ending(connection: object) -> None:
+            nonlocal ended
+            real(connection)
+            ended += 1
+            if ended == end:
+                command = [sys.executable, "-c", CREATE, url]
+                subprocess.run(command, cwd=ROOT, input="go", text=True, check=True, timeout=60)
+
+        return ending
+
+    for name in ("do_commit", "do_rollback"):
+        monkeypatch.setattr(dialect, name, hooked(getattr(dialect, name)))
+    migrate.upgrade(database)
+    assert ended >= 2
+    assert migrate.current_revision(database) == migrate.head_revision()
+    database.close()
 
 
 def test_the_migrations_make_the_tables_of_the_code(database: Database) -> None:
