@@ -21,8 +21,10 @@ from engine.storage.model_rows import (
     apply_details,
     chunks,
     find_row,
+    models_by_id,
     new_row,
     now,
+    read_models,
     remove_unused_tags,
     rename,
     row_of,
@@ -182,16 +184,12 @@ class Catalog(StatisticsReads):
         """Every model that a filter admits, by name."""
         with self.database.read() as session:
             query = select(ModelRow).where(*where_to_conditions(where)).order_by(ByBytes(ModelRow.name))
-            return rows_to_models(session, session.scalars(query).all())
+            return read_models(session, query)
 
     def models_by_id(self, ids: Iterable[int]) -> dict[int, Model]:
         """Records by id; ids that are gone are left out."""
         with self.database.read() as session:
-            found: dict[int, Model] = {}
-            for block in chunks(ids):
-                rows = session.scalars(select(ModelRow).where(ModelRow.id.in_(block))).all()
-                found.update((model.id, model) for model in rows_to_models(session, rows))
-            return found
+            return models_by_id(session, ids)
 
     def names(self, ids: Iterable[int]) -> dict[int, str]:
         """Names by id; ids that are gone are left out."""

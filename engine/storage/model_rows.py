@@ -7,15 +7,31 @@ from datetime import datetime, timezone
 from itertools import islice
 from typing import Any
 
-from sqlalchemy import delete, select
+from sqlalchemy import BindParameter, Row, Select, bindparam, delete, inspect, select
 from sqlalchemy.orm import Session
 
 from engine.errors import DuplicateName, ModelNotFound
 from engine.records import Model
 from engine.storage.details import is_storable
-from engine.storage.tables import ChangeRow, EncoderRow, ModelRow, StatisticsRow, TagRow
+from engine.storage.tables import ChangeRow, EncoderRow, ModelRow, ModelTagRow, StatisticsRow, TagRow
 
 CHUNK = 1000  # ids in one IN (...): well below every database's limit on bound parameters
+COLUMNS = tuple(getattr(ModelRow, each.key) for each in inspect(ModelRow).column_attrs)
+IDS: BindParameter[Any] = bindparam("ids", expanding=True)
+
+# Made once: composing them anew costs a search as much as running them does.
+_FOUND = select(*COLUMNS).where(ModelRow.id.in_(IDS))
+_MEASURED = (
+    select(StatisticsRow.model_id, EncoderRow.name, StatisticsRow.samples, StatisticsRow.quarantined)
+    .join(EncoderRow, EncoderRow.id == StatisticsRow.encoder_id)
+    .where(StatisticsRow.model_id.in_(IDS))
+    .order_by(StatisticsRow.change)
+)
+_TAGGED = (
+    select(ModelTagRow.model_id, TagRow.name)
+    .join(TagRow, TagRow.id == ModelTagRow.tag_id)
+    .where(ModelTagRow.model_id.in_(IDS))
+)
 
 
 def now() -> datetime:
@@ -106,39 +122,45 @@ def _tag_rows(session: Session, names: Sequence[str]) -> list[TagRow]:
 
 def remove_unused_tags(session: Session) -> None:
     """Drop tags that no model has."""
-    from engine.storage.tables import ModelTagRow
-
     session.flush()
     session.execute(delete(TagRow).where(TagRow.id.not_in(select(ModelTagRow.tag_id))))
 
 
-def rows_to_models(session: Session, rows: Sequence[ModelRow]) -> list[Model]:
-    """Records of rows, in order."""
-    measured: dict[int, list[tuple[str, int, int, int]]] = {}
+def read_models(session: Session, query: Select[Any]) -> list[Model]:
+    """Records of the models that a query over ``ModelRow`` finds, in its order.
+
+    It reads plain columns: objects of the mapper, and of their tags, cost a search more than its shortlist does.
+    """
+    return rows_to_models(session, session.execute(query.with_only_columns(*COLUMNS)).all())
+
+
+def models_by_id(session: Session, ids: Iterable[int]) -> dict[int, Model]:
+    """Records by id; ids that are gone are left out."""
+    found: dict[int, Model] = {}
+    for block in chunks(ids):
+        rows = session.execute(_FOUND, {"ids": block}).all()
+        found.update((model.id, model) for model in rows_to_models(session, rows))
+    return found
+
+
+def rows_to_models(session: Session, rows: Sequence[ModelRow | Row[Any]]) -> list[Model]:
+    """Records of rows, or of their columns, in order."""
+    measured: dict[int, list[tuple[str, int, int]]] = {}
+    tags: dict[int, list[str]] = {}
     for ids in chunks(row.id for row in rows):
-        query = (
-            select(
-                StatisticsRow.model_id,
-                EncoderRow.name,
-                StatisticsRow.samples,
-                StatisticsRow.quarantined,
-                StatisticsRow.change,
-            )
-            .join(EncoderRow, EncoderRow.id == StatisticsRow.encoder_id)
-            .where(StatisticsRow.model_id.in_(ids))
-            .order_by(StatisticsRow.change)
-        )
-        for model_id, *rest in session.execute(query):
-            measured.setdefault(model_id, []).append(tuple(rest))  # type: ignore[arg-type]
-    return [_record(row, measured.get(row.id, [])) for row in rows]
+        for model_id, name, samples, quarantined in session.execute(_MEASURED, {"ids": ids}):
+            measured.setdefault(model_id, []).append((name, samples, quarantined))
+        for model_id, name in session.execute(_TAGGED, {"ids": ids}):
+            tags.setdefault(model_id, []).append(name)
+    return [_record(row, measured.get(row.id, []), tags.get(row.id, [])) for row in rows]
 
 
-def _record(row: ModelRow, measured: list[tuple[str, int, int, int]]) -> Model:
+def _record(row: ModelRow | Row[Any], measured: list[tuple[str, int, int]], tags: list[str]) -> Model:
     return Model(
         id=row.id,
         name=row.name,
         kind=row.kind,
-        tags=tuple(sorted(tag.name for tag in row.tags)),
+        tags=tuple(sorted(tags)),
         description=row.description,
         author=row.author,
         license=row.license,

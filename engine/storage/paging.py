@@ -14,7 +14,7 @@ from engine.errors import InvalidInput
 from engine.records import Model
 from engine.storage.database import Database
 from engine.storage.filters import Where, where_to_conditions
-from engine.storage.model_rows import aware, rows_to_models
+from engine.storage.model_rows import aware, read_models
 from engine.storage.ordering import ByBytes
 from engine.storage.tables import ModelRow
 
@@ -58,7 +58,7 @@ def models_page(
         query = query.where(or_(beyond, and_(column == value, later)))
     order = (column.desc(), ModelRow.id.desc()) if falling else (column, ModelRow.id)
     with database.read() as session:
-        models = rows_to_models(session, session.scalars(query.order_by(*order).limit(limit + 1)).all())
+        models = read_models(session, query.order_by(*order).limit(limit + 1))
     more = len(models) > limit
     models = models[:limit]
     return ModelPage(models, _cursor(models[-1], sort) if more else None)

@@ -102,9 +102,7 @@ class ModelRow(Base):
     generator: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
     created_at: Mapped[datetime]
     updated_at: Mapped[datetime]
-    tags: Mapped[list[TagRow]] = relationship(
-        secondary="model_tags", lazy="selectin", order_by=TagRow.name, passive_deletes=True
-    )
+    tags: Mapped[list[TagRow]] = relationship(secondary="model_tags", order_by=TagRow.name, passive_deletes=True)
 
 
 class StatisticsRow(Base):
