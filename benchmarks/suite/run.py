@@ -6,8 +6,8 @@
 
 Collections are drawn from fixed seeds (``engine.bench.data``). Every cell, a method on a collection, runs in a process
 of its own in turns with FAISS's flat index, and is written when it is done: what was cut off goes on. Tables, JSON and
-plots are written from all cells that there are, those of earlier runs included. One GPU row appears for each library
-that sees a GPU. Progress goes to stderr, the paths of what was written to stdout.
+plots are written from all cells that there are, those of earlier runs and those in ``--out`` included. One GPU row
+appears for each library that sees a GPU. Progress goes to stderr, the paths of what was written to stdout.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from benchmarks.suite.density import Density
 from benchmarks.suite.peers import PEERS
 from benchmarks.suite.tasks import Collection, FeatureMoments, Loading
 from benchmarks.suite.zoo import Zoo
-from engine.bench.cells import TIMEOUT, Cell, Result, cells, finished, measure_all
+from engine.bench.cells import FORMAT, TIMEOUT, Cell, Result, cells, finished, measure_all
 from engine.bench.data import DATA, DIMENSION, QUERIES, SEED
 from engine.bench.kinds import KINDS
 
@@ -79,24 +79,45 @@ def main(
         measured = measure_all(
             wanted, done, scratch, again=again, timeout=timeout, say=lambda text: click.echo(text, err=True)
         )
-    results = merged(plan, measured, done)
     out.mkdir(parents=True, exist_ok=True)
-    written = [*tables.write(results, TASKS, out), *plots.draw(results, out)]
     whole = out / "suite.json"
+    everything = planned(
+        sorted({*SIZES, *counts}), list(dict.fromkeys([*DATA, *names])),
+        dimension=dimension, queries=queries, seed=seed,
+    )  # fmt: skip
+    everything += [cell for cell in plan if cell not in everything]
+    results = merged(everything, measured, done, published(whole))
+    written = [*tables.write(results, TASKS, out), *plots.draw(results, out)]
     whole.write_text(json.dumps({"results": results}, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     for path in [*written, whole]:
         click.echo(str(path))
 
 
-def merged(plan: Sequence[Cell], measured: Sequence[Result], done: Path) -> list[Result]:
-    """Results in the plan's order: this run's, and earlier ones of cells that it left out."""
-    now = {json.dumps(result["cell"], sort_keys=True): result for result in measured}
+def published(path: Path) -> list[Result]:
+    """What an earlier run wrote, on whichever machine: each result names its own. Nothing if there is none."""
+    if not path.exists():
+        return []
+    found: list[Result] = json.loads(path.read_text(encoding="utf-8"))["results"]
+    return [result for result in found if result.get("format") == FORMAT]
+
+
+def merged(
+    plan: Sequence[Cell], measured: Sequence[Result], done: Path, earlier: Sequence[Result] = ()
+) -> list[Result]:
+    """Results in the plan's order: this run's, else finished cells', else those that were published before."""
+    now, before = by_cell(measured), by_cell(earlier)
     found = []
     for cell in plan:
-        result = now.get(json.dumps(vars(cell), sort_keys=True)) or finished(cell, done)
+        key = json.dumps(vars(cell), sort_keys=True)
+        result = now.get(key) or finished(cell, done) or before.get(key)
         if result is not None:
             found.append(result)
     return found
+
+
+def by_cell(results: Sequence[Result]) -> dict[str, Result]:
+    """Results by what was measured."""
+    return {json.dumps(result["cell"], sort_keys=True): result for result in results}
 
 
 if __name__ == "__main__":

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
 from benchmarks.suite import papers, run, tables
 from benchmarks.suite.covariances import Covariances
 from engine.bench import data
-from engine.bench.cells import Cell, write
+from engine.bench.cells import FORMAT, Cell, write
 
 
 @pytest.fixture(params=data.DATA)
@@ -76,6 +78,28 @@ def test_earlier_cells_stay_in_the_report(tmp_path: Path) -> None:
     write(tmp_path / plan[1].name, result(plan[1], missing="it is gone"))
     merged = run.merged(plan, [result(plan[2], rows=[3])], tmp_path)
     assert [found["rows"] for found in merged] == [[1], [3]]
+
+
+def test_published_results_stay_where_no_cell_is_kept(tmp_path: Path) -> None:
+    """A part of the suite measured on another machine does not wipe the rest of the report."""
+    plan = run.planned([300], ["clustered"], dimension=64, queries=20, seed=0)
+    other = {**result(plan[1], rows=["of another format"]), "format": FORMAT + 1}
+    before = [result(cell, rows=["published"]) for cell in (plan[0], plan[2], plan[3])]
+    write(tmp_path / "suite.json", {"results": [*before, other]})
+    write(tmp_path / plan[2].name, result(plan[2], rows=["kept cell"]))
+    earlier = run.published(tmp_path / "suite.json")
+    merged = run.merged(plan, [result(plan[3], rows=["measured now"])], tmp_path, earlier)
+    assert [found["rows"] for found in merged] == [["published"], ["kept cell"], ["measured now"]]
+    assert run.published(tmp_path / "none.json") == []
+
+
+def test_a_part_is_written_into_the_whole_report(tmp_path: Path) -> None:
+    ours = result(run.planned([10_000], ["clustered"], dimension=64, queries=20, seed=0)[0], rows=[])
+    write(tmp_path / "suite.json", {"results": [ours]})
+    given = ["--sizes", "300", "--dimension", "64", "--queries", "20", "--report"]
+    done = CliRunner().invoke(run.main, [*given, "--out", str(tmp_path), "--scratch", str(tmp_path / "scratch")])
+    assert done.exit_code == 0, done.output
+    assert [found["cell"] for found in json.loads((tmp_path / "suite.json").read_text())["results"]] == [ours["cell"]]
 
 
 def test_recall_table_names_the_fastest_setting_that_is_good_enough(tmp_path: Path) -> None:
