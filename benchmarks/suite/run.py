@@ -6,8 +6,8 @@
 
 Collections are drawn from fixed seeds (``engine.bench.data``). Every cell, a method on a collection, runs in a process
 of its own in turns with FAISS's flat index, and is written when it is done: what was cut off goes on. Tables, JSON and
-plots are written from all cells that there are, those of earlier runs and those in ``--out`` included. One GPU row
-appears for each library that sees a GPU. Progress goes to stderr, the paths of what was written to stdout.
+plots are written from all cells that there are, those of earlier runs and such a processor's in ``--out`` included.
+One GPU row appears for each library that sees a GPU. Progress goes to stderr, the paths of what was written to stdout.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from benchmarks.suite.zoo import Zoo
 from engine.bench.cells import FORMAT, TIMEOUT, Cell, Result, cells, finished, measure_all
 from engine.bench.data import DATA, DIMENSION, QUERIES, SEED
 from engine.bench.kinds import KINDS
+from engine.bench.machine import machine
 
 ROOT = Path(__file__).resolve().parents[1]
 SIZES = (259, 10_000, 100_000, 1_000_000)
@@ -86,38 +87,30 @@ def main(
         dimension=dimension, queries=queries, seed=seed,
     )  # fmt: skip
     everything += [cell for cell in plan if cell not in everything]
-    results = merged(everything, measured, done, published(whole))
+    results = merged(everything, measured, done, published(whole, machine()["cpu"]))
     written = [*tables.write(results, TASKS, out), *plots.draw(results, out)]
     whole.write_text(json.dumps({"results": results}, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     for path in [*written, whole]:
         click.echo(str(path))
 
 
-def published(path: Path) -> list[Result]:
-    """What an earlier run wrote, on whichever machine: each result names its own. Nothing if there is none."""
+def published(path: Path, cpu: str) -> list[Result]:
+    """What an earlier run on such a processor wrote: another's milliseconds and floors do not belong in one table."""
     if not path.exists():
         return []
     found: list[Result] = json.loads(path.read_text(encoding="utf-8"))["results"]
-    return [result for result in found if result.get("format") == FORMAT]
+    return [
+        result for result in found if result.get("format") == FORMAT and result.get("machine", {}).get("cpu") == cpu
+    ]
 
 
 def merged(
     plan: Sequence[Cell], measured: Sequence[Result], done: Path, earlier: Sequence[Result] = ()
 ) -> list[Result]:
     """Results in the plan's order: this run's, else finished cells', else those that were published before."""
-    now, before = by_cell(measured), by_cell(earlier)
-    found = []
-    for cell in plan:
-        key = json.dumps(vars(cell), sort_keys=True)
-        result = now.get(key) or finished(cell, done) or before.get(key)
-        if result is not None:
-            found.append(result)
-    return found
-
-
-def by_cell(results: Sequence[Result]) -> dict[str, Result]:
-    """Results by what was measured."""
-    return {json.dumps(result["cell"], sort_keys=True): result for result in results}
+    now, before = ({Cell(**result["cell"]): result for result in results} for results in (measured, earlier))
+    found = (now.get(cell) or finished(cell, done) or before.get(cell) for cell in plan)
+    return [result for result in found if result is not None]
 
 
 if __name__ == "__main__":

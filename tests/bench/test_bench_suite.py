@@ -14,6 +14,7 @@ from benchmarks.suite import papers, run, tables
 from benchmarks.suite.covariances import Covariances
 from engine.bench import data
 from engine.bench.cells import FORMAT, Cell, write
+from engine.bench.machine import machine
 
 
 @pytest.fixture(params=data.DATA)
@@ -81,20 +82,22 @@ def test_earlier_cells_stay_in_the_report(tmp_path: Path) -> None:
 
 
 def test_published_results_stay_where_no_cell_is_kept(tmp_path: Path) -> None:
-    """A part of the suite measured on another machine does not wipe the rest of the report."""
+    """A part of the suite does not wipe the rest of the report, and another processor's figures do not mix with it."""
     plan = run.planned([300], ["clustered"], dimension=64, queries=20, seed=0)
-    other = {**result(plan[1], rows=["of another format"]), "format": FORMAT + 1}
-    before = [result(cell, rows=["published"]) for cell in (plan[0], plan[2], plan[3])]
-    write(tmp_path / "suite.json", {"results": [*before, other]})
+    own = {"machine": {"cpu": "ours"}}
+    other = {**result(plan[1], rows=["of another format"], **own), "format": FORMAT + 1}
+    foreign = result(plan[4], rows=["elsewhere"], machine={"cpu": "theirs"})
+    before = [result(cell, rows=["published"], **own) for cell in (plan[0], plan[2], plan[3])]
+    write(tmp_path / "suite.json", {"results": [*before, other, foreign]})
     write(tmp_path / plan[2].name, result(plan[2], rows=["kept cell"]))
-    earlier = run.published(tmp_path / "suite.json")
+    earlier = run.published(tmp_path / "suite.json", "ours")
     merged = run.merged(plan, [result(plan[3], rows=["measured now"])], tmp_path, earlier)
     assert [found["rows"] for found in merged] == [["published"], ["kept cell"], ["measured now"]]
-    assert run.published(tmp_path / "none.json") == []
+    assert run.published(tmp_path / "none.json", "ours") == []
 
 
 def test_a_part_is_written_into_the_whole_report(tmp_path: Path) -> None:
-    ours = result(run.planned([10_000], ["clustered"], dimension=64, queries=20, seed=0)[0], rows=[])
+    ours = result(run.planned([10_000], ["clustered"], dimension=64, queries=20, seed=0)[0], rows=[], machine=machine())
     write(tmp_path / "suite.json", {"results": [ours]})
     given = ["--sizes", "300", "--dimension", "64", "--queries", "20", "--report"]
     done = CliRunner().invoke(run.main, [*given, "--out", str(tmp_path), "--scratch", str(tmp_path / "scratch")])
