@@ -91,7 +91,7 @@ def _ends(fours: int, twos: int, ones: int, d: int) -> tuple[int, int, int]:
 
 
 def packed(codes: Bytes, counts: NDArray[np.int64]) -> Bytes:
-    """Codes ``(n, coded)``, one a byte, to ``(n, groups, 4)``: see ``quantized_kernel`` for the order of the bits.
+    """Codes ``(n, coded)``, one a byte, to ``(n, groups, 4)``: see ``block_products`` for the order of the bits.
 
     ``coded`` may be less than there is room for; what is missing is zero.
     """

@@ -1,9 +1,6 @@
 """The compiled loops behind ``QuantizedIndex``: imported on first use, because Numba takes a second to import.
 
-Codes lie in *blocks* of 16 vectors, and in *groups* of 4 bytes a vector, 64 bytes a group: a group holds 4 numbers of 8
-bits, 8 of 4, 16 of 2 or 32 of 1. Byte j of the 4 holds the numbers j, 4 + j, 8 + j …, lowest bits first, so that one
-instruction multiplies 4 numbers of each of 16 vectors by 4 of the query's and adds them up. The query's are
-whole numbers of 8 bits, with a sign, 4 of them in a word.
+Codes lie in *blocks* of 16 vectors, whose products with the query are those of ``block_products``.
 """
 
 from __future__ import annotations
@@ -11,86 +8,17 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from llvmlite import binding, ir
-from numba.core import cgutils, types
+from llvmlite import ir
+from numba.core import types
 from numba.extending import intrinsic
 
 from engine.compiled import LINE, compiled, prefetch
-from engine.index.codes import LANES, WIDTHS
+from engine.index.block_products import products_by, ways_here
+from engine.index.codes import LANES
 
 BUCKETS = 256
 AHEAD = 6
 """Candidates ahead of the one that is scored, whose rows are asked for."""
-WORD = ir.IntType(32)
-WORDS = ir.VectorType(WORD, LANES)
-INSTRUCTION = "llvm.x86.avx512.vpdpbusd.512"
-
-
-def has_instruction() -> bool:
-    """Whether this processor multiplies and adds 64 bytes at once (AVX-512 VNNI)."""
-    return bool(binding.get_host_cpu_features().get("avx512vnni", False))
-
-
-def _splat(builder: Any, word: Any) -> Any:
-    first = builder.insert_element(ir.Constant(WORDS, ir.Undefined), word, WORD(0))
-    return builder.shuffle_vector(first, ir.Constant(WORDS, ir.Undefined), ir.Constant(WORDS, [0] * LANES))
-
-
-def _constant(value: int) -> Any:
-    return ir.Constant(WORDS, [value] * LANES)
-
-
-def _multiplied(builder: Any, total: Any, codes: Any, query: Any, native: bool) -> Any:
-    """``total`` plus, lane by lane, the products of the 4 bytes of ``codes`` (no sign) and of ``query`` (sign)."""
-    if native:
-        kind = ir.FunctionType(WORDS, [WORDS] * 3)
-        function = cgutils.get_or_insert_function(builder.module, kind, INSTRUCTION)
-        return builder.call(function, [total, codes, query])
-    for byte in range(4):
-        code = builder.and_(builder.lshr(codes, _constant(8 * byte)), _constant(255))
-        number = builder.ashr(builder.shl(query, _constant(24 - 8 * byte)), _constant(24))
-        total = builder.add(total, builder.mul(code, number))
-    return total
-
-
-def _block_products(native: bool) -> Any:
-    """Make ``(codes, query, n8, n4, n2, n1, least, out) → mask``: all but the counts and ``least`` are addresses.
-
-    ``out`` gets the 16 inner products as int32; bit l of the mask says that lane l's is above ``least``.
-    """
-
-    def typed(context: Any, codes: Any, query: Any, n8: Any, n4: Any, n2: Any, n1: Any, least: Any, out: Any) -> Any:
-        def generate(target: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-            vector, word, byte = WORDS.as_pointer(), WORD.as_pointer(), ir.IntType(8).as_pointer()
-            at = cgutils.alloca_once_value(builder, builder.inttoptr(arguments[0], byte))
-            asked = cgutils.alloca_once_value(builder, builder.inttoptr(arguments[1], word))
-            sums = [cgutils.alloca_once(builder, WORDS) for _ in range(4)]
-            for place in sums:
-                builder.store(_constant(0), place)
-            for bits, count in zip(WIDTHS, arguments[2:6], strict=True):
-                mask = _constant(((1 << bits) - 1) * 0x01010101)
-                with cgutils.for_range(builder, count):
-                    group = builder.load(builder.bitcast(builder.load(at), vector), align=1)
-                    for part in range(8 // bits):
-                        numbers = group if not part else builder.lshr(group, _constant(bits * part))
-                        number = builder.load(builder.gep(builder.load(asked), [WORD(part)]), align=4)
-                        place = sums[part % 4]
-                        total = _multiplied(
-                            builder, builder.load(place), builder.and_(numbers, mask), _splat(builder, number), native
-                        )
-                        builder.store(total, place)
-                    builder.store(builder.gep(builder.load(at), [WORD(LINE)]), at)
-                    builder.store(builder.gep(builder.load(asked), [WORD(8 // bits)]), asked)
-            first, second = (builder.add(builder.load(sums[i]), builder.load(sums[i + 1])) for i in (0, 2))
-            total = builder.add(first, second)
-            builder.store(total, builder.inttoptr(arguments[7], vector), align=4)
-            above = builder.icmp_signed(">", total, _splat(builder, arguments[6]))
-            return builder.zext(builder.bitcast(above, ir.IntType(LANES)), WORD)
-
-        given = (types.uint64, types.uint64, types.int64, types.int64, types.int64, types.int64, types.int32)
-        return types.uint32(*given, types.uint64), generate
-
-    return intrinsic(typed)
 
 
 def _lowest_bit(context: Any, mask: Any) -> Any:
@@ -102,8 +30,7 @@ def _lowest_bit(context: Any, mask: Any) -> Any:
     return types.uint32(types.uint32), generate
 
 
-block_products = _block_products(has_instruction())
-portable_products = _block_products(False)
+block_products = products_by(ways_here()[0])
 lowest_bit = intrinsic(_lowest_bit)
 
 

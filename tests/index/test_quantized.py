@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import time
 from pathlib import Path
@@ -14,8 +15,8 @@ from hypothesis import strategies as st
 
 from engine.errors import CorruptData
 from engine.index import MISSING, FlatIndex, GraphIndex, LiveIndex, QuantizedIndex
-from engine.index import quantized_kernel as kernel
 from engine.index import snapshot as snapshots
+from engine.index.block_products import products_by, ways_here
 from engine.index.checked import Checked, checksums
 from engine.index.choose import MANY, reason, suited
 from engine.index.codes import WIDTHS, interleaved, packed, separated, variances_to_layout
@@ -259,7 +260,7 @@ def test_what_is_written_while_folding_is_carried_over(seed: int, quantized: boo
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.integers(0, 4), min_size=4, max_size=4).filter(any), st.integers(0, 2**31))
 def test_the_compiled_sums_are_those_of_the_numbers(counts: list[int], seed: int) -> None:
-    """Of both ways: by the processor's own instruction, where it has it, and without."""
+    """Of every way that this processor has."""
     rng = np.random.default_rng(seed)
     bits = np.concatenate([np.full(count * 32 // width, width) for count, width in zip(counts, WIDTHS, strict=True)])
     numbers = (rng.integers(0, 256, size=(32, len(bits))) % 2**bits).astype(np.uint8)
@@ -268,7 +269,7 @@ def test_the_compiled_sums_are_those_of_the_numbers(counts: list[int], seed: int
     np.testing.assert_array_equal(interleaved(separated(blocks)), blocks)
     expected = numbers.astype(np.int64) @ query
     least = np.int32(np.median(expected))
-    for sums in (native_sums, portable_sums):
+    for sums in compiled_sums():
         out = np.zeros((2, 16), np.int32)
         masks = [sums(block, query, *counts, least, row) for block, row in zip(blocks, out, strict=True)]
         np.testing.assert_array_equal(out.ravel(), expected)
@@ -276,14 +277,17 @@ def test_the_compiled_sums_are_those_of_the_numbers(counts: list[int], seed: int
         np.testing.assert_array_equal(above.astype(bool), expected > least)
 
 
-@numba.njit
-def native_sums(block, query, n8, n4, n2, n1, least, out):
-    return kernel.block_products(block.ctypes.data, query.ctypes.data, n8, n4, n2, n1, least, out.ctypes.data)
+@functools.cache
+def compiled_sums() -> list:
+    """``block_products`` by every way, as a function of arrays."""
 
+    def sums_by(products):
+        def sums(block, query, n8, n4, n2, n1, least, out):
+            return products(block.ctypes.data, query.ctypes.data, n8, n4, n2, n1, least, out.ctypes.data)
 
-@numba.njit
-def portable_sums(block, query, n8, n4, n2, n1, least, out):
-    return kernel.portable_products(block.ctypes.data, query.ctypes.data, n8, n4, n2, n1, least, out.ctypes.data)
+        return numba.njit(sums)
+
+    return [sums_by(products_by(way)) for way in ways_here()]
 
 
 def test_bits_go_where_the_variance_is() -> None:
