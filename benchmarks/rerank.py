@@ -42,7 +42,7 @@ from engine.index import ByteCache, FactorKey, FactorStore
 from engine.scores import PackedFactor, Shrinkage, feature_to_rotated, packed_densities, statistics_to_packed
 from engine.scores import packed_density as rule
 from engine.scores.gaussian_density import LOG_2PI, shrunk_covariance
-from engine.scores.packed_kernel import AHEAD
+from engine.scores.packed_products import AHEAD
 
 RESULTS = Path(__file__).resolve().parent / "results"
 DIMENSION, MODELS, CANDIDATES, K, WEIGHT = 512, 600, 100, 10, 0.6

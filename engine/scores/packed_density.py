@@ -8,9 +8,9 @@ covariance of all models' samples together, largest variance first: that is wher
 row r costs r + 1 numbers only. So that the k-th best is near from the start, every candidate's first rows
 are read, and the candidates are then taken in order of what these say.
 
-A row of L⁻¹ is kept in three bytes a number, in units of its largest: two in one place, the third in another. What
-is dropped is mostly dropped by the two alone, whose error is bounded. Means and sums of squares are in float64; the
-densities are within 1e-3 nats of float64.
+A row of L⁻¹ is kept in three bytes a number, in units of its largest: two in one place, the third in another. Most
+candidates are dropped by the two alone and by z in whole numbers of 16 bits, with errors that are bounded; for the
+others the rest of both is read. Sums of squares are in float64; the densities are within 1e-3 nats of float64.
 """
 
 from __future__ import annotations
@@ -41,18 +41,18 @@ ALIGNED = 64
 """Bytes that records are rounded up to: a cache line."""
 HEAD = 1 / 4
 """Of the rows: read of every candidate before any is read to its end. They hold 1/16 of the numbers."""
-STEPS = 2**23 - 1
-"""Of a row's unit to its largest number: 24 bits with the sign."""
+STEPS = 2**23 - 129
+"""Of a row's unit to its largest number: 24 bits with the sign, and the upper two bytes can still be rounded."""
+HEADER = 4
+"""Numbers of float64 that go before the units, besides the mean."""
 WIDTH = 16
 """Numbers that vector registers take at a time."""
-MIDDLE = 127.5
-"""Of a low byte that has not been read."""
 
 
 def record_bytes(dimension: int) -> int:
     """Bytes of one model's record: three a number of L⁻¹, and what goes with it; in whole cache lines."""
     places = row_places(dimension)
-    exact = 8 * (dimension + 2) + 16 * (len(places) - 1) + 3 * int(places[-1])
+    exact = 8 * (dimension + HEADER) + 16 * (len(places) - 1) + 3 * int(places[-1])
     return -(-exact // ALIGNED) * ALIGNED
 
 
@@ -83,9 +83,9 @@ def _lower(dimension: int) -> NDArray[np.int64]:
 class PackedFactor:
     """One density in the shared basis. ``record`` is ``(record_bytes(d),)`` uint8, contiguous, at an address of 8·n.
 
-    In it lie, one after the other: log det Σ, the rotated mean ``(d,)`` and ``slack`` in float64; the rows' units,
-    float32, for four rows at a time; the upper two bytes of each number of L⁻¹ as int16, at ``row_places``; the third
-    bytes as uint8, at the same; zeros.
+    In it lie, one after the other: log det Σ, the rotated mean ``(d,)``, ``slack``, ``norm`` and ``widest`` in float64;
+    the rows' units, float32, for four rows at a time; the upper two bytes of each number of L⁻¹, rounded, as int16, at
+    ``row_places``; what they leave, as int8, at the same; zeros.
     """
 
     record: NDArray[np.uint8]
@@ -119,8 +119,22 @@ class PackedFactor:
 
     @property
     def slack(self) -> float:
-        """The Frobenius norm of what L⁻¹ is wrong by where its low bytes are taken to be in their middle."""
-        return float(self.record[8 * (self.dimension + 1) :][:8].view(np.float64)[0])
+        """The Frobenius norm of what L⁻¹ is wrong by without its low bytes."""
+        return float(self._bounds[0])
+
+    @property
+    def norm(self) -> float:
+        """The Frobenius norm of L⁻¹ without its low bytes."""
+        return float(self._bounds[1])
+
+    @property
+    def widest(self) -> float:
+        """The largest norm of a row of upper bytes, in whole numbers."""
+        return float(self._bounds[2])
+
+    @property
+    def _bounds(self) -> Float64:
+        return self.record[8 * (self.dimension + 1) : 8 * (self.dimension + HEADER)].view(np.float64)
 
     @property
     def packed(self) -> Float32:
@@ -135,13 +149,13 @@ class PackedFactor:
         rows = square[:-1].reshape(self.dimension, -1) * units[: self.dimension, None].astype(np.float64)
         return np.asarray(rows, np.float32)
 
-    def _parts(self) -> tuple[Float32, NDArray[np.int16], NDArray[np.uint8]]:
+    def _parts(self) -> tuple[Float32, NDArray[np.int16], NDArray[np.int8]]:
         places = row_places(self.dimension)
-        start, rows, count = 8 * (self.dimension + 2), 4 * (len(places) - 1), int(places[-1])
+        start, rows, count = 8 * (self.dimension + HEADER), 4 * (len(places) - 1), int(places[-1])
         units = self.record[start : start + 4 * rows].view(np.float32)
         start += 4 * rows
         high = self.record[start : start + 2 * count].view(np.int16)
-        return units, high, self.record[start + 2 * count : start + 3 * count]
+        return units, high, self.record[start + 2 * count : start + 3 * count].view(np.int8)
 
     def fill(self, log_det: float, mean: Float64, inverse: Float64) -> PackedFactor:
         """Write it, of L⁻¹ ``(d, d)``."""
@@ -149,15 +163,17 @@ class PackedFactor:
         units, high, low = self._parts()
         largest = np.abs(inverse).max(axis=1)
         units[:d] = np.where(largest > 0, largest, 1) / STEPS
-        steps = np.zeros(d * d + 1, np.int32)
-        steps[:-1] = np.rint(inverse / units[:d, None].astype(np.float64)).ravel()
-        in_rows = np.tril((steps[:-1] & 255).reshape(d, d) - np.float32(MIDDLE))
-        wrong = np.linalg.norm(units[:d, None].astype(np.float64) * in_rows)
-        steps = steps[_lower(d)]
-        high[:], low[:] = steps >> 8, steps & 255
+        steps = np.rint(inverse / units[:d, None].astype(np.float64)).astype(np.int32)
+        upper = (steps + 128) >> 8
+        lower = steps - 256 * upper
+        scale = units[:d].astype(np.float64)
+        lengths = np.linalg.norm(upper.astype(np.float64), axis=1)
+        places = _lower(d)
+        high[:], low[:] = np.append(upper, 0)[places], np.append(lower, 0)[places]
         self.record[:8].view(np.float64)[0] = log_det
         self.mean[:] = mean
-        self.record[8 * (d + 1) :][:8].view(np.float64)[0] = wrong * (1 + 1e-4)
+        bounds = np.linalg.norm(scale[:, None] * lower), np.linalg.norm(256 * scale * lengths), lengths.max()
+        self._bounds[:] = (1 + 1e-4) * np.array(bounds)
         return self
 
 

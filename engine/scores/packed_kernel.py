@@ -10,23 +10,23 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from llvmlite import ir
-from numba import carray, types
-from numba.core import cgutils
-from numba.extending import intrinsic
+from numba import carray
 from numpy.typing import NDArray
 
-from engine.compiled import LINE, ask_for, compiled, pointer, prefetch
-from engine.scores.packed_density import WIDTH as LANES
+from engine.compiled import LINE, compiled, pointer, prefetch
+from engine.scores.packed_density import HEADER
+from engine.scores.packed_products import AHEAD, upper_squares, whole_squares
 
-WORD, FLOATS = ir.IntType(64), ir.VectorType(ir.FloatType(), LANES)
-AHEAD = 4096
-"""Bytes: how far ahead of the rows memory is asked for. The hardware's own prefetching ends with
-each page of 4 KB, and a mapped file has no larger ones."""
-MIDDLE = 127.5
-"""Of a low byte that has not been read."""
 ROUNDING = 1e-5
 """What float32 may have added to a sum of squares, as a share of it."""
+LARGEST = 32_767
+"""Of z in whole numbers of 16 bits."""
+REST = 2.0**15
+"""What one of these is of what is left of them."""
+FITS = 2.0**31 - 2.0**16
+"""Sums of products that 32 bits hold."""
+UPPER = 2.0**16
+"""The square of what one of a number's upper bytes is of its low one."""
 
 
 def _rotated(rotation: NDArray[np.float32], feature: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -40,54 +40,6 @@ def _rotated(rotation: NDArray[np.float32], feature: NDArray[np.float64]) -> NDA
     return turned
 
 
-def _four_products(bits: int, *, signed: bool) -> Any:
-    """Make ``(start, width, z_at) -> (a, b, c, d)``: products of four rows of whole numbers ``(4, width)`` with z.
-
-    They lie one after another from address ``start``; z, float32, lies at ``z_at``; ``width`` is a multiple of LANES.
-    Written out in vectors, because LLVM by itself takes half as many numbers at an instruction. Any processor's
-    instructions will do: LLVM splits what is too wide.
-    """
-
-    def typed(context: Any, start: Any, width: Any, z_at: Any) -> Any:
-        def generate(target: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-            first, count, asked = arguments
-            size = bits // 8
-            numbers, words = (ir.VectorType(ir.IntType(one), LANES) for one in (bits, 32))
-            widened = builder.sext if signed else builder.zext
-            sums = [cgutils.alloca_once_value(builder, ir.Constant(FLOATS, [0.0] * LANES)) for _ in range(4)]
-            with cgutils.for_range(builder, builder.lshr(count, WORD(LANES.bit_length() - 1))) as loop:
-                behind = builder.mul(loop.index, WORD(4 * LANES * size))
-                for line in range(0, 4 * LANES * size, LINE):
-                    ask_for(builder, builder.add(first, builder.add(behind, WORD(AHEAD + line))))
-                z = _loaded(builder, builder.add(asked, builder.mul(loop.index, WORD(4 * LANES))), FLOATS)
-                row = builder.add(first, builder.mul(loop.index, WORD(LANES * size)))
-                for place in sums:
-                    values = builder.sitofp(widened(_loaded(builder, row, numbers), words), FLOATS)
-                    product = builder.fmul(values, z, flags=("contract",))
-                    builder.store(builder.fadd(builder.load(place), product, flags=("contract",)), place)
-                    row = builder.add(row, builder.mul(count, WORD(size)))
-            kind = ir.FunctionType(ir.FloatType(), [ir.FloatType(), FLOATS])
-            total = cgutils.get_or_insert_function(builder.module, kind, f"llvm.vector.reduce.fadd.v{LANES}f32")
-            zero = ir.Constant(ir.FloatType(), 0.0)
-            found = [builder.call(total, [zero, builder.load(place)], fastmath=("reassoc",)) for place in sums]
-            return target.make_tuple(builder, signature.return_type, found)
-
-        return types.UniTuple(types.float32, 4)(types.uint64, types.int64, types.uint64), generate
-
-    return intrinsic(typed)
-
-
-def _loaded(builder: Any, address: Any, kind: Any) -> Any:
-    """The vector at an address, which need not be a multiple of anything."""
-    return builder.load(builder.inttoptr(address, kind.as_pointer()), align=1)
-
-
-high = _four_products(16, signed=True)
-"""Of the numbers' upper two bytes."""
-low = _four_products(8, signed=False)
-"""Of their third bytes."""
-
-
 def _differences(addresses: NDArray[np.uint64], query: NDArray[np.float64]) -> NDArray[np.float64]:
     """``query`` less each record's mean ``(n, d)`` float64."""
     d = len(query)
@@ -99,49 +51,67 @@ def _differences(addresses: NDArray[np.uint64], query: NDArray[np.float64]) -> N
     return z
 
 
+def _shortened(z: NDArray[np.float32], whole: NDArray[np.int16], rest: NDArray[np.int16], widest: float) -> Any:
+    """z ``(d,)`` as unit · (whole + 2⁻¹⁵ · rest): the unit, ‖z‖, and the length of what goes without ``rest``.
+
+    The unit is the least with which sums of products with rows of norm ``widest`` fit into 32 bits, by Cauchy–Schwarz.
+    """
+    d = len(z)
+    length, largest = 0.0, 0.0
+    for j in range(d):
+        value = np.float64(z[j])
+        length += value * value
+        largest = max(largest, abs(value))
+    length = np.sqrt(length)
+    if not (0 < length < np.inf and 0 < widest < np.inf):
+        whole[:] = 0
+        rest[:] = 0
+        return 1.0, length, length
+    unit = max(length / max(FITS / widest - np.sqrt(np.float64(d)), 1.0), largest / LARGEST)
+    left = 0.0
+    for j in range(d):
+        value = np.float64(z[j]) / unit
+        nearest = np.rint(value)
+        value -= nearest
+        whole[j] = np.int16(nearest)
+        rest[j] = np.int16(np.rint(REST * value))
+        left += value * value
+    return unit, length, unit * np.sqrt(left)
+
+
 def _partial(
     start: Any,
     first: int,
     stop: int,
     places: NDArray[np.int64],
-    z_at: Any,
-    units: NDArray[np.float32],
-    dots: NDArray[np.float32],
-    middles: NDArray[np.float32],
+    asked: Any,
+    units: Any,
+    sums: Any,
     bar: float,
     total: float,
 ) -> Any:
-    """Add squares of products of high halves, four rows at a time, until they are beyond the bar: the sum and where.
+    """Add squares of products of upper bytes, four rows at a time, until they are beyond the bar: the sum and where.
 
-    The products go into ``dots``; what has not been read of the numbers is taken to be in its middle.
+    The products go to the address ``sums``.
     """
     g = first
     while g < stop and not total > bar:
-        a, b, c, d = high(start + np.uint64(2 * places[g]), (places[g + 1] - places[g]) // 4, z_at)
-        r = 4 * g
-        dots[r], dots[r + 1], dots[r + 2], dots[r + 3] = 256 * a, 256 * b, 256 * c, 256 * d
-        one = np.float64(units[r] * (dots[r] + middles[r]))
-        two = np.float64(units[r + 1] * (dots[r + 1] + middles[r + 1]))
-        three = np.float64(units[r + 2] * (dots[r + 2] + middles[r + 2]))
-        four = np.float64(units[r + 3] * (dots[r + 3] + middles[r + 3]))
-        total += (one * one + two * two) + (three * three + four * four)
+        at = np.uint64(16 * g)
+        width = (places[g + 1] - places[g]) // 4
+        total += upper_squares(start + np.uint64(2 * places[g]), width, asked, units + at, sums + at)
         g += 1
     return total, g
 
 
-def _whole(
-    start: Any, places: NDArray[np.int64], z_at: Any, units: NDArray[np.float32], dots: NDArray[np.float32]
-) -> float:
-    """The sum of squares of all rows' products, of which ``dots`` holds what the high halves give."""
+def _whole(upper: Any, low: Any, places: NDArray[np.int64], asked: Any, rest: Any, units: Any, sums: Any) -> float:
+    """The sum of squares of all rows' products, of which ``sums`` has those of the upper bytes with ``asked``."""
     total = 0.0
     for g in range(len(places) - 1):
-        a, b, c, d = low(start + np.uint64(places[g]), (places[g + 1] - places[g]) // 4, z_at)
-        r = 4 * g
-        one = np.float64(units[r] * (dots[r] + a))
-        two = np.float64(units[r + 1] * (dots[r + 1] + b))
-        three = np.float64(units[r + 2] * (dots[r + 2] + c))
-        four = np.float64(units[r + 3] * (dots[r + 3] + d))
-        total += one * one + two * two + three * three + four * four
+        at, first = np.uint64(16 * g), np.uint64(places[g])
+        width = (places[g + 1] - places[g]) // 4
+        total += whole_squares(
+            upper + np.uint64(2) * first, low + first, width, asked, rest, units + at, sums + at
+        )  # fmt: skip
     return total
 
 
@@ -158,54 +128,53 @@ def _distances(
     ``best`` holds the k least distances so far, ascending, and takes in what is found. ``places`` ``(d/4 + 1,)`` says
     at which number each four rows begin; ``head`` is a multiple of four.
 
-    Of a candidate first the high halves are read, row by row, with the low bytes taken to be in their middle. That is
-    wrong by at most ``slack`` · ‖z‖ in the root of any partial sum of squares. What is still good enough after all
-    rows has its low bytes read too, and is then exact.
+    Of a candidate first the upper bytes are read, row by row, and z is taken in whole numbers of 16 bits. The root of
+    any partial sum of squares is wrong by at most ``slack`` · ‖z‖ for the one and ``norm`` times what z is wrong by
+    for the other. What is still good enough after all rows has its low bytes and the rest of z read too: it is exact.
     """
     n, d = differences.shape
     groups = len(places) - 1
-    z = np.zeros((n, (places[groups] - places[groups - 1]) // 4), np.float32)
-    middles, dots = np.zeros((n, 4 * groups), np.float32), np.zeros((n, 4 * groups), np.float32)
-    lengths, partial, found = np.empty(n), np.empty(n), np.empty(n)
-    units_at = np.uint64(8 * (d + 2))
+    widest = (places[groups] - places[groups - 1]) // 4
+    asked, rest = np.zeros((n, widest), np.int16), np.zeros((n, widest), np.int16)
+    sums = np.empty((n, 4 * groups), np.int32)
+    scales, slacks = np.empty(n), np.empty(n)
+    partial, found = np.empty(n), np.empty(n)
+    units_at = np.uint64(8 * (d + HEADER))
     highs = units_at + np.uint64(16 * groups)
     lows = highs + np.uint64(2 * places[groups])
     for c in range(n):
-        length, running = 0.0, np.float32(0)
-        for j in range(d):
-            value = differences[c, j]
-            z[c, j] = value
-            length += np.float64(value) * np.float64(value)
-        for r in range(0, 4 * groups, 4):
-            # pairs first: four sums wait for one addition then, not for four
-            two = z[c, r] + z[c, r + 1]
-            middles[c, r] = np.float32(MIDDLE) * (running + z[c, r])
-            middles[c, r + 1] = np.float32(MIDDLE) * (running + two)
-            middles[c, r + 2] = np.float32(MIDDLE) * (running + (two + z[c, r + 2]))
-            running += two + (z[c, r + 2] + z[c, r + 3])
-            middles[c, r + 3] = np.float32(MIDDLE) * running
-        lengths[c] = np.sqrt(length)
-        units = carray(pointer(addresses[c] + units_at), (4 * groups,), np.float32)
-        z_at = np.uint64(z[c].ctypes.data)
-        total, _ = some(addresses[c] + highs, 0, head // 4, places, z_at, units, dots[c], middles[c], np.inf, 0.0)
+        moments = carray(pointer(addresses[c]), (d + HEADER,), np.float64)
+        unit, length, wrong = shortened(differences[c], asked[c], rest[c], moments[d + 3])
+        scales[c] = unit * unit
+        slacks[c] = moments[d + 1] * length + moments[d + 2] * wrong
+        if not length < np.inf:
+            found[c] = np.nan
+            continue
+        total, _ = some(
+            addresses[c] + highs, 0, head // 4, places, np.uint64(asked[c].ctypes.data), addresses[c] + units_at,
+            np.uint64(sums[c].ctypes.data), np.inf, 0.0,
+        )  # fmt: skip
         partial[c] = total
-        found[c] = total + carray(pointer(addresses[c]), (1,), np.float64)[0]
+        found[c] = UPPER * scales[c] * total + moments[0]
     k = len(best)
     for c in np.argsort(found):
-        moments = carray(pointer(addresses[c]), (d + 2,), np.float64)
-        units = carray(pointer(addresses[c] + units_at), (4 * groups,), np.float32)
-        log_det = moments[0]
+        if np.isnan(found[c]):
+            continue
+        log_det = carray(pointer(addresses[c]), (1,), np.float64)[0]
         room = best[k - 1] - log_det
-        bar = -1.0 if room < 0 else (np.sqrt(room) + moments[d + 1] * lengths[c]) ** 2 * (1 + ROUNDING)
-        z_at = np.uint64(z[c].ctypes.data)
-        total, g = some(
-            addresses[c] + highs, head // 4, groups, places, z_at, units, dots[c], middles[c], bar, partial[c]
+        bar = -1.0 if room < 0 else (np.sqrt(room) + slacks[c]) ** 2 * (1 + ROUNDING) / (UPPER * scales[c])
+        query, units, products = (
+            np.uint64(asked[c].ctypes.data), addresses[c] + units_at, np.uint64(sums[c].ctypes.data)
         )  # fmt: skip
+        total, g = some(addresses[c] + highs, head // 4, groups, places, query, units, products, bar, partial[c])
         read[c] = min(4 * g, d)
         if total > bar:
             found[c] = np.inf
             continue
-        total = log_det + whole(addresses[c] + lows, places, z_at, units, dots[c])
+        squares = whole(
+            addresses[c] + highs, addresses[c] + lows, places, query, np.uint64(rest[c].ctypes.data), units, products
+        )  # fmt: skip
+        total = log_det + scales[c] * squares
         if total > best[k - 1]:
             found[c] = np.inf
             continue
@@ -269,6 +238,7 @@ def _inner(row: Any, z: NDArray[np.float32]) -> Any:
     return total
 
 
+shortened = compiled(_shortened)
 some = compiled(_partial)
 whole = compiled(_whole)
 rotated = compiled(_rotated, nogil=True)

@@ -9,10 +9,11 @@ from numba import carray
 from numpy.typing import NDArray
 
 from engine.compiled import LINE, compiled, pointer, prefetch
-from engine.scores.packed_kernel import MIDDLE
 
 AHEAD = 8192
 """Bytes: how far ahead memory is asked for."""
+MIDDLE = 127.5
+"""Of a low byte that has not been read."""
 
 
 def _best(best: NDArray[np.float32], value: np.float32) -> None:
