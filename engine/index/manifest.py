@@ -12,7 +12,7 @@ from typing import Any
 from engine.errors import CorruptData
 
 CURRENT = "CURRENT.json"
-FORMAT = 4
+FORMAT = 5
 
 
 @dataclass(frozen=True)

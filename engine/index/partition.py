@@ -15,8 +15,6 @@ from engine.index.codes import LANES, Bytes, Layout, interleaved, packed
 AROUND = 0.4
 """A cell's best vector is better than its centroid, the more so the wider the cell: by so many spreads. Between 0.3 and
 0.5 it makes no difference; without, twice as many cells must be searched."""
-READ = (3 / 8, 5 / 8)
-"""Of a row, before it is asked whether it can still be among the best."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,6 +25,7 @@ class Partition:
         rotation: ``(d, d)`` float32, whose rows are the basis.
         centroids: ``(cells, d)`` float32, in that basis.
         layout: of the codes.
+        long: the layout of the long codes.
         fine_steps: what one unit of a row's number is worth ``(d,)`` float32.
         spreads: how far vectors are from their cell's centroid, as a root mean square ``(cells,)`` float32.
         trained: how many models the cells were made for.
@@ -35,25 +34,24 @@ class Partition:
     rotation: Float32
     centroids: Float32
     layout: Layout
+    long: Layout
     fine_steps: Float32
     spreads: Float32
     trained: int
 
     @cached_property
     def cuts(self) -> Int64:
-        """Where the numbers of 4, 2, 1 and no bits end; and to where rows are read before a bound is asked ``(6,)``."""
-        d = self.centroids.shape[1]
-        ends = [int((self.layout.bits >= width).sum()) for width in (4, 2, 1)]
-        return np.array([*ends, d, *(int(d * share) for share in READ)], np.int64)
+        """Where the numbers of long codes that have 4, 2, 1 and no bits end ``(4,)``."""
+        ends = [int((self.long.bits >= width).sum()) for width in (4, 2, 1)]
+        return np.array([*ends, self.centroids.shape[1]], np.int64)
 
     def lengths(self, residuals: Float32, decoded: Float32) -> Float32:
-        """How far codes are from residuals ``(n, d)`` by sections, and how long beyond the later cuts ``(n, 6)``."""
+        """How far long codes are from residuals ``(n, d)``, by the sections that ``cuts`` end ``(n, 4)``."""
         missed = residuals.copy()
         missed[:, : decoded.shape[1]] -= decoded
         ends = self.cuts.tolist()
-        sections = [missed[:, first:end] for first, end in zip([0, *ends[:3]], ends[:4], strict=True)]
-        rest = [residuals[:, end:] for end in ends[4:]]
-        return np.stack([np.linalg.norm(part, axis=1) for part in (*sections, *rest)], axis=1).astype(np.float32)
+        sections = [missed[:, first:end] for first, end in zip([0, *ends[:3]], ends, strict=True)]
+        return np.stack([np.linalg.norm(part, axis=1) for part in sections], axis=1).astype(np.float32)
 
     @cached_property
     def centre(self) -> Float32:
@@ -88,26 +86,31 @@ def arrays_to_partition(arrays: dict[str, NDArray[Any]], dimension: int) -> Part
     """Raises: ValueError: they are not what was saved."""
     try:
         rotation, centroids, fine_steps = (arrays[name] for name in ("rotation", "centroids", "fine_steps"))
-        layout, spreads = Layout(arrays["counts"], arrays["bits"], arrays["steps"]), arrays["spreads"]
+        layout, long = (
+            Layout(arrays[f"{of}counts"], arrays[f"{of}bits"], arrays[f"{of}steps"]) for of in ("", "long_")
+        )
+        spreads = arrays["spreads"]
         trained = int(arrays["trained"])
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError("the index's partition is none") from error
-    d, coded = dimension, len(layout.bits)
-    shapes = {
+    d = dimension
+    shapes: dict[str, tuple[NDArray[Any], tuple[int, ...], type[np.generic]]] = {
         "rotation": (rotation, (d, d), np.float32),
         "centroids": (centroids, (len(centroids), d), np.float32),
         "fine_steps": (fine_steps, (d,), np.float32),
         "spreads": (spreads, (len(centroids),), np.float32),
-        "counts": (layout.counts, (4,), np.int64),
-        "bits": (layout.bits, (coded,), np.int64),
-        "steps": (layout.steps, (coded,), np.float32),
     }
+    for name, own in (("codes", layout), ("long codes", long)):
+        shapes[f"counts of {name}"] = own.counts, (4,), np.int64
+        shapes[f"bits of {name}"] = own.bits, (len(own.bits),), np.int64
+        shapes[f"steps of {name}"] = own.steps, (len(own.bits),), np.float32
     for name, (array, shape, dtype) in shapes.items():
         if array.shape != shape or array.dtype != dtype or not np.isfinite(array).all():
             raise ValueError(f"{name} of shape {array.shape} and dtype {array.dtype} is not what was saved")
-    room = int(layout.counts @ [4, 8, 16, 32])
-    if (layout.counts < 0).any() or not 0 < coded <= min(room, d) or not len(centroids):
-        raise ValueError("the index's codes are laid out in no way that there is")
+    for own in (layout, long):
+        room = int(own.counts @ [4, 8, 16, 32])
+        if (own.counts < 0).any() or not 0 < len(own.bits) <= min(room, d) or not len(centroids):
+            raise ValueError("the index's codes are laid out in no way that there is")
     if not np.allclose(rotation @ rotation.T, np.eye(d), atol=1e-3):
         raise ValueError("its rotation is none")
-    return Partition(rotation, centroids, layout, fine_steps, spreads, trained)
+    return Partition(rotation, centroids, layout, long, fine_steps, spreads, trained)

@@ -3,8 +3,8 @@
 Vectors lie sorted by cell (``cells.py``), each as a code of 64 bytes (``codes.py``) and as a row of 16 bits a number,
 in the eigenbasis of the residuals. A search ranks the cells by their centroid's inner product, estimates the vectors of
 the first ``probes`` cells by their codes, and scores the ``wanted`` best estimates by their rows. How many are needed
-for a recall is measured when the index is built (``tuning.py``). An exact search turns the estimates into
-bounds and reads the row of every vector that they do not exclude.
+for a recall is measured when the index is built (``tuning.py``). An exact search bounds every vector by a longer code,
+of 128 or 256 bytes, and reads the row of each that its bound does not exclude.
 """
 
 from __future__ import annotations
@@ -23,12 +23,14 @@ from numpy.typing import NDArray
 from engine.index.base import MISSING, FirstMomentIndex, Float32, Int64, rows_of
 from engine.index.cells import SAMPLE, SEED, blocks, nearest, vectors_to_cells
 from engine.index.checked import Checked, checksums, map_array
-from engine.index.codes import variances_to_layout
+from engine.index.codes import variances_to_layout, variances_to_long
 from engine.index.flat import BLOCK, array_to_file, file_to_array
 from engine.index.partition import Partition, arrays_to_partition
 from engine.index.rows import LARGEST, Filling, Rows, check_rows
 from engine.index.tuning import Setting, Tuning, tuned
 
+MAPPED = ("long", "fine", "vectors")
+"""Arrays that are mapped, in the order in which searches want them verified."""
 FEW = 20_000
 """So many allowed models are all scored by their rows."""
 HEADROOM = 1.5
@@ -45,10 +47,10 @@ class QuantizedIndex(FirstMomentIndex):
     kind: ClassVar[str] = "quantized"
     exact: ClassVar[bool] = False
     files: ClassVar[tuple[str, ...]] = (
-        "ids.npy", "sizes.npy", "codes.npy", "errors.npy", "fine_sums.npy", "vectors_sums.npy", "partition.npz",
-        "moments.npz", "tuning.json", "fine.npy", "vectors.npy",
+        "ids.npy", "sizes.npy", "codes.npy", "errors.npy", *(f"{name}_sums.npy" for name in MAPPED),
+        "partition.npz", "moments.npz", "tuning.json", *(f"{name}.npy" for name in MAPPED),
     )  # fmt: skip
-    mapped: ClassVar[tuple[str, ...]] = ("fine.npy", "vectors.npy")
+    mapped: ClassVar[tuple[str, ...]] = tuple(f"{name}.npy" for name in MAPPED)
 
     def __init__(self, partition: Partition, rows: Rows, tuning: Tuning | None = None) -> None:
         from engine.index import quantized_kernel
@@ -72,7 +74,8 @@ class QuantizedIndex(FirstMomentIndex):
             d = vectors.shape[1]
             layout = variances_to_layout(np.ones(d))
             flat = np.zeros((1, d), np.float32)
-            one = Partition(np.eye(d, dtype=np.float32), flat, layout, np.full(d, 1e-4, np.float32), flat[:, 0], 0)
+            basis, steps = np.eye(d, dtype=np.float32), np.full(d, 1e-4, np.float32)
+            one = Partition(basis, flat, layout, layout, steps, flat[:, 0], 0)
             return cls(one, Filling(one, np.zeros(1, np.int64)).done())
         cells = vectors_to_cells(vectors)
         sizes = np.bincount(cells)
@@ -89,11 +92,13 @@ class QuantizedIndex(FirstMomentIndex):
         residuals = (vectors[sample] - centroids[cells[sample]]).astype(np.float64)
         variances, basis = np.linalg.eigh(residuals.T @ residuals / len(sample))
         rotation = np.ascontiguousarray(basis[:, ::-1].T, np.float32)
-        layout = variances_to_layout(np.maximum(variances[::-1], 0.0))
+        variances = np.maximum(variances[::-1], 0.0)
+        layout = variances_to_layout(variances)
+        long = variances_to_long(variances, float(np.sqrt(np.mean(np.sum(np.square(vectors[sample]), axis=1)))))
         reach = np.abs(vectors[sample] @ rotation.T).max(axis=0)
         while True:
             steps = (HEADROOM * np.maximum(reach, 1e-6) / LARGEST).astype(np.float32)
-            partition = Partition(rotation, centroids @ rotation.T, layout, steps, spreads, len(ids))
+            partition = Partition(rotation, centroids @ rotation.T, layout, long, steps, spreads, len(ids))
             filling = Filling(partition, sizes)
             beyond = [
                 filling.put(ids[rows], vectors[rows], cells[rows])
@@ -188,11 +193,11 @@ class QuantizedIndex(FirstMomentIndex):
         # Rows are rounded to whole steps, and sums to float32.
         margin = float(np.abs(turned) @ partition.fine_steps) / 2 + 1e-5 * float(np.linalg.norm(query)) * self._reach
         out = np.empty(len(rows.ids), np.int64)
-        layout = partition.layout
+        long = partition.long
         count = self._kernel.survivors(
-            turned, partition.centroids, rows.codes, layout.counts, layout.steps, layout.halves, rows.starts,
-            rows.sizes, rows.fine, partition.fine_steps, partition.cuts, rows.errors, rows.largest,
-            np.float32(2 * margin), self._none if admitted is None else admitted, scores, found, out,
+            turned, partition.centroids, rows.all_long(), long.counts, long.steps, long.halves, rows.starts,
+            rows.sizes, rows.fine, partition.fine_steps, partition.cuts, rows.errors, np.float32(2 * margin),
+            self._none if admitted is None else admitted, scores, found, out,
         )  # fmt: skip
         return out[:count]
 
@@ -264,13 +269,14 @@ class QuantizedIndex(FirstMomentIndex):
         rows, partition = self.rows, self.partition
         for name in ("ids", "sizes", "codes", "errors"):
             array_to_file(getattr(rows, name), folder / f"{name}.npy")
-        for name, array in (("fine", rows.all_fine()), ("vectors", rows.all_vectors())):
+        for name, array in (("long", rows.all_long()), ("fine", rows.all_fine()), ("vectors", rows.all_vectors())):
             array_to_file(array, folder / f"{name}.npy")
             array_to_file(checksums(array), folder / f"{name}_sums.npy")
         with (folder / "partition.npz").open("wb") as stream:
             np.savez(
                 stream, rotation=partition.rotation, centroids=partition.centroids, fine_steps=partition.fine_steps,
                 counts=partition.layout.counts, bits=partition.layout.bits, steps=partition.layout.steps,
+                long_counts=partition.long.counts, long_bits=partition.long.bits, long_steps=partition.long.steps,
                 spreads=partition.spreads, trained=np.int64(partition.trained),
             )  # fmt: skip
         mean, second = self.moments()
@@ -286,21 +292,23 @@ class QuantizedIndex(FirstMomentIndex):
         sizes = file_to_array(folder / "sizes.npy", np.dtype("<i8"))
         codes = file_to_array(folder / "codes.npy", np.dtype("u1"))
         errors = file_to_array(folder / "errors.npy", np.dtype("<f4"))
+        long = map_array(folder / "long.npy", np.dtype("u1"))
         fine = map_array(folder / "fine.npy", np.dtype("<i2"))
         vectors = map_array(folder / "vectors.npy", np.dtype("<f4"))
-        sums = {name: file_to_array(folder / f"{name}_sums.npy", np.dtype("<u4")) for name in ("fine", "vectors")}
-        rows = Rows(
-            ids, sizes, codes, errors, fine, vectors, Checked(fine, sums["fine"], folder / "fine.npy"),
-            Checked(vectors, sums["vectors"], folder / "vectors.npy"),
-        )  # fmt: skip
+        sums = {
+            name: file_to_array(folder / f"{name}_sums.npy", np.dtype("<u4")) for name in ("long", "fine", "vectors")
+        }
+        arrays = {"long": long, "fine": fine, "vectors": vectors}
+        checked = [Checked(array, sums[name], folder / f"{name}.npy") for name, array in arrays.items()]
+        rows = Rows(ids, sizes, codes, errors, long, fine, vectors, *checked)
         check_rows(rows, partition)
         tuning = Tuning.from_json(json.loads((folder / "tuning.json").read_text(encoding="utf-8")))
         moments = _read_arrays(folder / "moments.npz")
         shapes = {name: (array.shape, array.dtype.str) for name, array in moments.items()}
         if shapes != {"mean": ((dimension,), "<f8"), "second": ((dimension, dimension), "<f8")}:
             raise ValueError(f"moments of shapes {shapes} do not go with dimension {dimension}")
-        if rows.fine_checked is not None:
-            rows.fine_checked.ensure_behind()
+        for one in checked[:2]:
+            one.ensure_behind()
         index = cls(partition, rows, tuning)
         index.__dict__["_moments"] = moments["mean"], moments["second"]  # what is computed otherwise, from every vector
         return index

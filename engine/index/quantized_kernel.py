@@ -19,6 +19,10 @@ from engine.index.codes import LANES
 BUCKETS = 256
 AHEAD = 6
 """Candidates ahead of the one that is scored, whose rows are asked for."""
+BLOCKS = 4
+"""Blocks ahead of the one that is scanned, which are asked for: the hardware's own prefetching ends with each page."""
+RING = 32
+"""Rows that wait to be read: 16 of them at least while memory brings what was asked for."""
 
 
 def _lowest_bit(context: Any, mask: Any) -> Any:
@@ -160,12 +164,13 @@ def _candidates(
         base = bases[cell]
         if at + 1 < len(order):
             ahead = starts[chosen[order[at + 1]]]
-            if ahead < len(codes):
-                for line in range(8):
-                    prefetch(codes[ahead].ctypes.data + np.uint64(LINE * line))
+            for block in range(ahead, ahead + BLOCKS):
+                ask_for_block(codes, block)
         left = sizes[cell]
         scanned += left
         for block in range(starts[cell], starts[cell + 1]):
+            if block + BLOCKS < starts[cell + 1]:
+                ask_for_block(codes, block + BLOCKS)
             mask = block_products(
                 codes[block].ctypes.data, asked.ctypes.data, counts[0], counts[1], counts[2], counts[3],
                 whole((bar - base) / unit + shift), products.ctypes.data,
@@ -208,7 +213,7 @@ def _refined(query: Any, fine: Any, fine_steps: Any, places: Any, scores: Any, r
         if i + AHEAD < count:
             for line in range(lines):
                 prefetch(fine[places[i + AHEAD]].ctypes.data + np.uint64(LINE * line))
-        keep(part_product(fine, places[i], scaled, 0, d), places[i], scores, rows)
+        keep(product(fine, places[i], scaled), places[i], scores, rows)
 
 
 def _keep(score: Any, row: int, scores: Any, rows: Any) -> None:
@@ -222,26 +227,25 @@ def _keep(score: Any, row: int, scores: Any, rows: Any) -> None:
     scores[place], rows[place] = score, row
 
 
-def _part_product(fine: Any, row: int, query: Any, first: int, stop: int) -> Any:
-    """Of a row's numbers from ``first`` to ``stop``."""
+def _product(fine: Any, row: int, query: Any) -> Any:
+    """Of a row's numbers and a query's."""
     total = np.float32(0)
-    numbers, asked = fine[row, first:stop], query[first:stop]
-    for j in range(len(asked)):
-        total += np.float32(numbers[j]) * asked[j]
+    numbers = fine[row]
+    for j in range(len(query)):
+        total += np.float32(numbers[j]) * query[j]
     return total
 
 
 def _survivors(
     query: Any, centroids: Any, codes: Any, counts: Any, steps: Any, halves: Any, starts: Any, sizes: Any, fine: Any,
-    fine_steps: Any, cuts: Any, errors: Any, largest: Any, margin: float, admitted: Any, scores: Any, rows: Any,
-    out: Any,
+    fine_steps: Any, cuts: Any, errors: Any, margin: float, admitted: Any, scores: Any, rows: Any, out: Any,
 ) -> Any:  # fmt: skip
     """All rows that may be among the k best, into ``out`` ``(rows,)``: how many.
 
     ``scores`` and ``rows`` ``(k,)`` come with what an approximate search has found, and k of it is enough for a bar. A
     row's inner product is at most its estimate, plus what Cauchy–Schwarz allows for its code's error in each of the
-    sections of the numbers that end at ``cuts[:4]``; then, exact to one of ``cuts[4:]`` after another, plus what it
-    allows for the residual beyond. ``errors`` ``(rows, len(cuts))`` has these lengths; ``margin`` bounds all rounding.
+    sections of the numbers that end at ``cuts`` ``(4,)``: ``errors`` ``(blocks, 4, 16)`` has these errors' lengths,
+    and ``margin`` bounds all rounding. Rows that this does not exclude wait, in a ring, until memory has brought them.
     """
     d, coded = len(query), len(steps)
     asked = np.zeros(4 * counts[0] + 8 * counts[1] + 16 * counts[2] + 32 * counts[3], np.int8)
@@ -253,71 +257,73 @@ def _survivors(
     for j in range(coded):
         shift += np.float32(asked[j]) * halves[j]
         rounding += np.float32(0.5) * unit * halves[j]
-    lengths = np.zeros(len(cuts), np.float32)
-    for section in range(len(cuts)):
-        first, stop = cuts[section], d
-        if section < 4:
-            first, stop = cuts[section - 1] if section else 0, cuts[section]
-        for j in range(first, stop):
+    lengths = np.zeros(4, np.float32)
+    for section in range(4):
+        for j in range(cuts[section - 1] if section else 0, cuts[section]):
             lengths[section] += query[j] * query[j]
         lengths[section] = np.sqrt(lengths[section])
-    products = np.empty(LANES, np.int32)
-    after = np.empty(len(cuts), np.float32)
-    count = 0
+    products, bounds = np.empty(LANES, np.int32), np.empty(LANES, np.float32)
+    waiting = np.empty(RING, np.int64)
+    came, judged, count = 0, 0, 0
+    lowest = np.int32(-(2**31))
     for cell in range(len(sizes)):
         near = centroids[cell]
-        base = np.float32(0)
+        base = rounding + margin
         for j in range(d):
             base += query[j] * near[j]
-        for section in range(4, len(cuts)):
-            after[section] = margin
-            for j in range(cuts[section], d):
-                after[section] += query[j] * near[j]
-        base += rounding + margin
-        most = base
-        for section in range(4):
-            most += lengths[section] * largest[cell, section]
         left = sizes[cell]
         for block in range(starts[cell], starts[cell + 1]):
-            bar = scores[-1] - margin
-            mask = block_products(
-                codes[block].ctypes.data, asked.ctypes.data, counts[0], counts[1], counts[2], counts[3],
-                whole((bar - most) / unit + shift - np.float32(2)), products.ctypes.data,
+            ask_for_block(codes, block + 1)
+            block_products(
+                codes[block].ctypes.data, asked.ctypes.data, counts[0], counts[1], counts[2], counts[3], lowest,
+                products.ctypes.data,
             )  # fmt: skip
-            if left < LANES:
-                mask &= np.uint32((1 << left) - 1)
-            left -= LANES
-            while mask:
-                lane = lowest_bit(mask)
-                mask &= mask - np.uint32(1)
+            own = errors[block]
+            for lane in range(LANES):
+                bounds[lane] = (
+                    base + (np.float32(products[lane]) - shift) * unit + lengths[0] * own[0, lane]
+                    + lengths[1] * own[1, lane] + lengths[2] * own[2, lane] + lengths[3] * own[3, lane]
+                )  # fmt: skip
+            bar = scores[-1] - margin
+            for lane in range(min(left, LANES)):
                 row = LANES * block + lane
-                if len(admitted) and not admitted[row]:
+                if bounds[lane] < bar or (len(admitted) and not admitted[row]):
                     continue
-                bound = base + (np.float32(products[lane]) - shift) * unit
-                for section in range(4):
-                    bound += lengths[section] * errors[row, section]
-                if bound < bar:
-                    continue
-                score, first, lost = np.float32(0), 0, False
-                for section in range(4, len(cuts)):
-                    score += part_product(fine, row, scaled, first, cuts[section])
-                    first = cuts[section]
-                    if score + after[section] + lengths[section] * errors[row, section] < bar:
-                        lost = True
-                        break
-                if lost:
-                    continue
-                score += part_product(fine, row, scaled, first, d)
-                if score < bar:
-                    continue
-                out[count] = row
-                count += 1
-                seen = False
-                for i in range(len(rows)):
-                    seen |= rows[i] == row
-                if not seen:
-                    keep(score, row, scores, rows)
+                for line in range((2 * d + LINE - 1) // LINE):
+                    prefetch(fine[row].ctypes.data + np.uint64(LINE * line))
+                waiting[came % RING] = row
+                came += 1
+            left -= LANES
+            while judged + RING - LANES < came:
+                count = judge(waiting[judged % RING], fine, scaled, margin, scores, rows, out, count)
+                judged += 1
+    while judged < came:
+        count = judge(waiting[judged % RING], fine, scaled, margin, scores, rows, out, count)
+        judged += 1
     return count
+
+
+def _judge(
+    row: int, fine: Any, scaled: Any, margin: float, scores: Any, rows: Any, out: Any, count: int
+) -> Any:  # fmt: skip
+    """Put a row into ``out`` behind ``count`` others, and among the best, if it may be one: how many there are."""
+    score = product(fine, row, scaled)
+    if score < scores[-1] - margin:
+        return count
+    out[count] = row
+    for i in range(len(rows)):
+        if rows[i] == row:
+            return count + 1
+    keep(score, row, scores, rows)
+    return count + 1
+
+
+def _ask_for_block(codes: Any, block: int) -> None:
+    """Ask for a block's codes, if there is such a block."""
+    if block < len(codes):
+        start = codes[block].ctypes.data
+        for line in range(codes.shape[1]):
+            prefetch(start + np.uint64(LINE * line))
 
 
 def _whole(value: Any) -> Any:
@@ -338,7 +344,9 @@ rounded = compiled(_rounded, nogil=True)
 cut = compiled(_cut, nogil=True)
 best_kept = compiled(_best_kept, nogil=True)
 keep = compiled(_keep, nogil=True)
-part_product = compiled(_part_product, nogil=True)
+product = compiled(_product, nogil=True)
+ask_for_block = compiled(_ask_for_block, nogil=True)
+judge = compiled(_judge, nogil=True)
 candidates = compiled(_candidates, nogil=True)
 refined = compiled(_refined, nogil=True)
 survivors = compiled(_survivors, nogil=True)

@@ -26,21 +26,30 @@ class Rows:
         ids: ``(rows,)`` int64.
         sizes: models of each cell ``(cells,)`` int64.
         codes: ``(blocks, groups, 64)`` uint8.
-        errors: ``(rows, 6)`` float32: the lengths of the code's errors in the sections that ``Partition.cuts`` end, and
-            of what the residual has beyond the later cuts.
+        errors: ``(blocks, 4, 16)`` float32: the lengths of the long codes' errors in the sections that
+            ``Partition.cuts`` end.
+        long: the long codes ``(blocks, long groups, 64)`` uint8.
         fine: ``(rows, d)`` int16, in units of the partition's ``fine_steps``.
         vectors: ``(rows, d)`` float32, as they were given.
-        fine_checked, vectors_checked: where these are mapped, what of them has been verified.
+        long_checked, fine_checked, vectors_checked: where these are mapped, what of them has been verified.
     """
 
     ids: Int64
     sizes: Int64
     codes: Bytes
     errors: Float32
+    long: Bytes
     fine: Int16
     vectors: Float32
+    long_checked: Checked | None = None
     fine_checked: Checked | None = None
     vectors_checked: Checked | None = None
+
+    def all_long(self) -> Bytes:
+        """``long``, of which all will be read. Raises: CorruptData."""
+        if self.long_checked is not None:
+            self.long_checked.ensure_all()
+        return self.long
 
     def fine_of(self, places: Int64) -> Int16:
         """``fine``, of which the rows ``places`` will be read. Raises: CorruptData."""
@@ -71,14 +80,6 @@ class Rows:
         """The first block of each cell, and the end ``(cells + 1,)``."""
         return np.concatenate([[0], np.cumsum(-(-self.sizes // LANES))]).astype(np.int64)
 
-    @cached_property
-    def largest(self) -> Float32:
-        """The largest errors of each cell ``(cells, 6)``."""
-        filled = np.flatnonzero(self.sizes)
-        most = np.zeros((len(self.sizes), self.errors.shape[1]), np.float32)
-        most[filled] = np.maximum.reduceat(self.errors, LANES * self.starts[filled], axis=0)
-        return most
-
     def cells(self) -> Int64:
         """The cell of each row ``(rows,)``."""
         return np.repeat(np.arange(len(self.sizes)), LANES * np.diff(self.starts))
@@ -92,7 +93,8 @@ def check_rows(rows: Rows, partition: Partition) -> None:
     shapes = {
         "ids": (rows.ids.shape, (n,)),
         "codes": (rows.codes.shape, (n // LANES, partition.layout.groups, 4 * LANES)),
-        "errors": (rows.errors.shape, (n, len(partition.cuts))),
+        "errors": (rows.errors.shape, (n // LANES, len(partition.cuts), LANES)),
+        "long": (rows.long.shape, (n // LANES, partition.long.groups, 4 * LANES)),
         "fine": (rows.fine.shape, (n, d)),
         "vectors": (rows.vectors.shape, (n, d)),
     }
@@ -108,13 +110,14 @@ class Filling:
     """The rows of cells whose sizes are known, put in piece by piece."""
 
     def __init__(self, partition: Partition, sizes: Int64) -> None:
-        d, groups = partition.centroids.shape[1], partition.layout.groups
+        d = partition.centroids.shape[1]
         self.partition = partition
         self._sizes = np.asarray(sizes, np.int64)
         self._next = LANES * np.concatenate([[0], np.cumsum(-(-self._sizes // LANES))]).astype(np.int64)
         n = int(self._next[-1])
         self._ids = np.full(n, MISSING, np.int64)
-        self._groups = np.zeros((n, groups, 4), np.uint8)
+        self._groups = np.zeros((n, partition.layout.groups, 4), np.uint8)
+        self._long = np.zeros((n, partition.long.groups, 4), np.uint8)
         self._errors = np.zeros((n, len(partition.cuts)), np.float32)
         self._fine = np.zeros((n, d), np.int16)
         self._vectors = np.zeros((n, d), np.float32)
@@ -127,34 +130,37 @@ class Filling:
         rotated = partition.rotated(vectors)
         fine = np.rint(rotated / partition.fine_steps)
         residuals = rotated - partition.centroids[cells]
-        codes = layout.codes(residuals)
+        codes, long = layout.codes(residuals), partition.long.codes(residuals)
         rows = self._rows(cells)
         self._ids[rows] = ids
         self._groups[rows] = packed(codes, layout.counts)
-        self._errors[rows] = partition.lengths(residuals, layout.decoded(codes))
+        self._long[rows] = packed(long, partition.long.counts)
+        self._errors[rows] = partition.lengths(residuals, partition.long.decoded(long))
         self._fine[rows] = np.clip(fine, -LARGEST, LARGEST)
         self._vectors[rows] = vectors
         return None if np.abs(fine).max() <= LARGEST else np.abs(rotated).max(axis=0)
 
     def copy(self, old: Rows, kept: Int64, cells: Int64) -> None:
         """Take rows of another index with the same partition."""
-        old.all_fine(), old.all_vectors()
+        old.all_long(), old.all_fine(), old.all_vectors()
         for some in np.array_split(np.arange(len(kept)), 1 + len(kept) // BLOCK):
             rows, source = self._rows(cells[some]), kept[some]
             if not len(some):
                 continue
             first, last = source[0] // LANES, source[-1] // LANES + 1
-            groups = separated(old.codes[first:last])
             self._ids[rows] = old.ids[source]
-            self._groups[rows] = groups[source - LANES * first]
-            self._errors[rows] = old.errors[source]
+            self._groups[rows] = separated(old.codes[first:last])[source - LANES * first]
+            self._long[rows] = separated(old.long[first:last])[source - LANES * first]
+            self._errors[rows] = old.errors[source // LANES, :, source % LANES]
             self._fine[rows] = old.fine[source]
             self._vectors[rows] = old.vectors[source]
 
     def done(self) -> Rows:
         """All of them."""
+        errors = self._errors.reshape(-1, LANES, self._errors.shape[1]).transpose(0, 2, 1)
         return Rows(
-            self._ids, self._sizes, interleaved(self._groups), self._errors, self._fine, self._vectors
+            self._ids, self._sizes, interleaved(self._groups), np.ascontiguousarray(errors), interleaved(self._long),
+            self._fine, self._vectors,
         )  # fmt: skip
 
     def _rows(self, cells: Int64) -> Int64:

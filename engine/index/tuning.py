@@ -20,8 +20,10 @@ if TYPE_CHECKING:
 Float32 = NDArray[np.float32]
 Int64 = NDArray[np.int64]
 CLOSE = 0.8
-QUERIES = 200
+QUERIES = 400
 """Each half."""
+SURE = 1.64
+"""Standard errors that a setting's recall must lie above what it is chosen for: of twenty settings one may fall short."""
 DEPTHS = (10, 200)
 """Answers that settings are measured for: those of a page, and of a shortlist."""
 RECALLS = (0.5, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995)
@@ -107,7 +109,7 @@ def tuned(index: QuantizedIndex) -> Tuning:
         for depth in DEPTHS:
             for wanted, hits in zip(kept(depth, len(index)), found[depth].T, strict=True):
                 chosen, held = hits[:QUERIES], hits[QUERIES:]
-                sure = float(chosen.mean() - chosen.std() / np.sqrt(QUERIES))
+                sure = float(chosen.mean() - SURE * chosen.std() / np.sqrt(QUERIES))
                 cost = CODE * codes + ROW * wanted + CELL * probes
                 for target in RECALLS:
                     best = cheapest.get((depth, target))
