@@ -23,7 +23,7 @@ CLOSE = 0.8
 QUERIES = 400
 """Each half."""
 SURE = 1.64
-"""Standard errors that a setting's recall must lie above what it is chosen for: of twenty settings one may fall short."""
+"""Standard errors that a setting's recall must lie above what it is chosen for: one in twenty may fall short."""
 DEPTHS = (10, 200)
 """Answers that settings are measured for: those of a page, and of a shortlist."""
 RECALLS = (0.5, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995)
