@@ -10,7 +10,7 @@ Timed, in turns, so that what else the machine does falls on all alike; each tur
 
 - ``rerank``: the query's rotation, and the k best of 100 from their factors, on one thread;
 - ``read``: the 100 candidates' packed factors added up, in four streams at once; ``read ahead``: in one, with memory
-  asked for as far ahead as the re-ranking does. The faster of the two is what re-ranking is compared with;
+  asked for as far ahead as where records have low rank. The faster of the two is what re-ranking is compared with;
 - ``store + rerank``: the same with the store asked for the factors by id and change;
 - ``all``: as ``rerank`` for k = 100, where nothing can be dropped;
 - ``scipy``: ``solve_triangular`` in float64 with factors taken before; ``torch, kept``: ``log_prob`` of a float64
@@ -42,7 +42,7 @@ from engine.index import ByteCache, FactorKey, FactorStore
 from engine.scores import PackedFactor, Shrinkage, feature_to_rotated, packed_densities, statistics_to_packed
 from engine.scores import packed_density as rule
 from engine.scores.gaussian_density import LOG_2PI, shrunk_covariance
-from engine.scores.packed_products import AHEAD
+from engine.scores.packed_kernel import AHEAD
 
 RESULTS = Path(__file__).resolve().parent / "results"
 DIMENSION, MODELS, CANDIDATES, K, WEIGHT = 512, 600, 100, 10, 0.6

@@ -24,8 +24,8 @@ class Lance(Searcher):
     """LanceDB, embedded: lists with product codes, RaBitQ codes or graphs of 8-bit vectors; exact answers refine them.
 
     It searches on threads of its own, whatever is asked; fewer than 5 000 vectors are scanned. Lists are trained as
-    FAISS's are beside it: 64 vectors a list, ten rounds. (By default it takes all of a million for 50, for over half an
-    hour.)
+    FAISS's are beside it: 64 vectors a list, ten rounds. (By default it takes all of a million vectors for 50 rounds,
+    which eight minutes were not enough for.)
     """
 
     packages: ClassVar[tuple[str, ...]] = ("lancedb",)

@@ -45,12 +45,14 @@ class Partition:
         ends = [int((self.long.bits >= width).sum()) for width in (4, 2, 1)]
         return np.array([*ends, self.centroids.shape[1]], np.int64)
 
-    def lengths(self, residuals: Float32, decoded: Float32) -> Float32:
-        """How far long codes are from residuals ``(n, d)``, by the sections that ``cuts`` end ``(n, 4)``."""
+    def lengths(self, residuals: Float32, codes: Bytes) -> Float32:
+        """How far long codes ``(n, coded)`` are from residuals ``(n, d)``, by the sections that ``cuts`` end, and how
+        long they are themselves, in steps ``(n, 5)``."""
         missed = residuals.copy()
-        missed[:, : decoded.shape[1]] -= decoded
+        missed[:, : codes.shape[1]] -= self.long.decoded(codes)
         ends = self.cuts.tolist()
         sections = [missed[:, first:end] for first, end in zip([0, *ends[:3]], ends, strict=True)]
+        sections.append(codes - self.long.halves)
         return np.stack([np.linalg.norm(part, axis=1) for part in sections], axis=1).astype(np.float32)
 
     @cached_property

@@ -26,8 +26,7 @@ class Rows:
         ids: ``(rows,)`` int64.
         sizes: models of each cell ``(cells,)`` int64.
         codes: ``(blocks, groups, 64)`` uint8.
-        errors: ``(blocks, 4, 16)`` float32: the lengths of the long codes' errors in the sections that
-            ``Partition.cuts`` end.
+        errors: ``(blocks, 5, 16)`` float32: lengths of the long codes' errors, and their own (``Partition.lengths``).
         long: the long codes ``(blocks, long groups, 64)`` uint8.
         fine: ``(rows, d)`` int16, in units of the partition's ``fine_steps``.
         vectors: ``(rows, d)`` float32, as they were given.
@@ -93,7 +92,7 @@ def check_rows(rows: Rows, partition: Partition) -> None:
     shapes = {
         "ids": (rows.ids.shape, (n,)),
         "codes": (rows.codes.shape, (n // LANES, partition.layout.groups, 4 * LANES)),
-        "errors": (rows.errors.shape, (n // LANES, len(partition.cuts), LANES)),
+        "errors": (rows.errors.shape, (n // LANES, len(partition.cuts) + 1, LANES)),
         "long": (rows.long.shape, (n // LANES, partition.long.groups, 4 * LANES)),
         "fine": (rows.fine.shape, (n, d)),
         "vectors": (rows.vectors.shape, (n, d)),
@@ -118,7 +117,7 @@ class Filling:
         self._ids = np.full(n, MISSING, np.int64)
         self._groups = np.zeros((n, partition.layout.groups, 4), np.uint8)
         self._long = np.zeros((n, partition.long.groups, 4), np.uint8)
-        self._errors = np.zeros((n, len(partition.cuts)), np.float32)
+        self._errors = np.zeros((n, len(partition.cuts) + 1), np.float32)
         self._fine = np.zeros((n, d), np.int16)
         self._vectors = np.zeros((n, d), np.float32)
 
@@ -135,7 +134,7 @@ class Filling:
         self._ids[rows] = ids
         self._groups[rows] = packed(codes, layout.counts)
         self._long[rows] = packed(long, partition.long.counts)
-        self._errors[rows] = partition.lengths(residuals, partition.long.decoded(long))
+        self._errors[rows] = partition.lengths(residuals, long)
         self._fine[rows] = np.clip(fine, -LARGEST, LARGEST)
         self._vectors[rows] = vectors
         return None if np.abs(fine).max() <= LARGEST else np.abs(rotated).max(axis=0)

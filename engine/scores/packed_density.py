@@ -52,29 +52,29 @@ WIDTH = 16
 def record_bytes(dimension: int) -> int:
     """Bytes of one model's record: three a number of L⁻¹, and what goes with it; in whole cache lines."""
     places = row_places(dimension)
-    exact = 8 * (dimension + HEADER) + 16 * (len(places) - 1) + 3 * int(places[-1])
+    exact = 8 * (dimension + HEADER) + 16 * (len(places) - 1) + 12 * int(places[-1])
     return -(-exact // ALIGNED) * ALIGNED
 
 
 @lru_cache(maxsize=8)
 def row_places(dimension: int) -> NDArray[np.int64]:
-    """At which number each four rows of L⁻¹ begin, and where all end ``(⌈d/4⌉ + 1,)``.
+    """At which number of its quarter each row of L⁻¹ begins, and where all end ``(⌈d/4⌉ + 1,)``.
 
-    Four rows are equally wide, a multiple of ``WIDTH``, with zeros where a row is shorter: so loops have no remainder.
+    Row r is the ⌊r/4⌋-th of the quarter r mod 4, so that four rows are read from four places at once, which memory does
+    faster. They are equally wide, a multiple of ``WIDTH``, with zeros where one is shorter: loops have no remainder.
     """
     lengths = np.arange(4, dimension + 4, 4)
     widths = -(-np.minimum(lengths, dimension) // WIDTH) * WIDTH
-    return np.append(0, np.cumsum(4 * widths))
+    return np.append(0, np.cumsum(widths))
 
 
 @lru_cache(maxsize=4)
 def _lower(dimension: int) -> NDArray[np.int64]:
     """Of each number of a record, where in a ``(d, d)`` matrix it stands; d² where it stands nowhere."""
     places = row_places(dimension)
-    found = np.full(int(places[-1]), dimension**2)
+    found = np.full(4 * int(places[-1]), dimension**2)
     for row in range(dimension):
-        group = row // 4
-        start = int(places[group]) + (row % 4) * int(places[group + 1] - places[group]) // 4
+        start = int(places[row // 4]) + (row % 4) * int(places[-1])
         found[start : start + row + 1] = row * dimension + np.arange(row + 1)
     return found
 
@@ -151,7 +151,7 @@ class PackedFactor:
 
     def _parts(self) -> tuple[Float32, NDArray[np.int16], NDArray[np.int8]]:
         places = row_places(self.dimension)
-        start, rows, count = 8 * (self.dimension + HEADER), 4 * (len(places) - 1), int(places[-1])
+        start, rows, count = 8 * (self.dimension + HEADER), 4 * (len(places) - 1), 4 * int(places[-1])
         units = self.record[start : start + 4 * rows].view(np.float32)
         start += 4 * rows
         high = self.record[start : start + 2 * count].view(np.int16)

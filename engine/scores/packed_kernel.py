@@ -15,8 +15,10 @@ from numpy.typing import NDArray
 
 from engine.compiled import LINE, compiled, pointer, prefetch
 from engine.scores.packed_density import HEADER
-from engine.scores.packed_products import AHEAD, upper_squares, whole_squares
+from engine.scores.packed_products import upper_squares, whole_squares
 
+AHEAD = 4096
+"""Bytes: how far ahead of rows of low rank memory is asked for. The hardware's own prefetching ends with each page."""
 ROUNDING = 1e-5
 """What float32 may have added to a sum of squares, as a share of it."""
 LARGEST = 32_767
@@ -97,8 +99,10 @@ def _partial(
     g = first
     while g < stop and not total > bar:
         at = np.uint64(16 * g)
-        width = (places[g + 1] - places[g]) // 4
-        total += upper_squares(start + np.uint64(2 * places[g]), width, asked, units + at, sums + at)
+        width = places[g + 1] - places[g]
+        total += upper_squares(
+            start + np.uint64(2 * places[g]), np.uint64(2 * places[-1]), width, asked, units + at, sums + at
+        )  # fmt: skip
         g += 1
     return total, g
 
@@ -108,9 +112,10 @@ def _whole(upper: Any, low: Any, places: NDArray[np.int64], asked: Any, rest: An
     total = 0.0
     for g in range(len(places) - 1):
         at, first = np.uint64(16 * g), np.uint64(places[g])
-        width = (places[g + 1] - places[g]) // 4
+        width = places[g + 1] - places[g]
         total += whole_squares(
-            upper + np.uint64(2) * first, low + first, width, asked, rest, units + at, sums + at
+            upper + np.uint64(2) * first, low + first, np.uint64(places[-1]), width, asked, rest, units + at,
+            sums + at,
         )  # fmt: skip
     return total
 
@@ -126,7 +131,7 @@ def _distances(
     """‖L⁻¹z‖² + log det Σ ``(n,)`` of each record, +inf for what was dropped; ``read`` gets the rows read of each.
 
     ``best`` holds the k least distances so far, ascending, and takes in what is found. ``places`` ``(d/4 + 1,)`` says
-    at which number each four rows begin; ``head`` is a multiple of four.
+    at which number of its quarter each row begins; ``head`` is a multiple of four.
 
     Of a candidate first the upper bytes are read, row by row, and z is taken in whole numbers of 16 bits. The root of
     any partial sum of squares is wrong by at most ``slack`` · ‖z‖ for the one and ``norm`` times what z is wrong by
@@ -134,14 +139,14 @@ def _distances(
     """
     n, d = differences.shape
     groups = len(places) - 1
-    widest = (places[groups] - places[groups - 1]) // 4
+    widest = places[groups] - places[groups - 1]
     asked, rest = np.zeros((n, widest), np.int16), np.zeros((n, widest), np.int16)
     sums = np.empty((n, 4 * groups), np.int32)
     scales, slacks = np.empty(n), np.empty(n)
     partial, found = np.empty(n), np.empty(n)
     units_at = np.uint64(8 * (d + HEADER))
     highs = units_at + np.uint64(16 * groups)
-    lows = highs + np.uint64(2 * places[groups])
+    lows = highs + np.uint64(8 * places[groups])
     for c in range(n):
         moments = carray(pointer(addresses[c]), (d + HEADER,), np.float64)
         unit, length, wrong = shortened(differences[c], asked[c], rest[c], moments[d + 3])
