@@ -101,11 +101,12 @@ class Approximate(EngineKind):
         return [{"recall": value} for value in RECALLS]
 
     def bytes_read(self, k: int) -> tuple[int, str]:
-        """Centroids, the codes of the cells probed, and the rows that refine; of an exact search, every code."""
+        """Centroids, the codes of the cells probed, and the rows that refine; of an exact search, every long code."""
         setting = self.index.tuning.setting(k, self.setting["recall"])
         code = 4 * self.index.partition.layout.groups
         if setting is None or self.setting["recall"] >= 1:
-            return self.n * code, "at least"
+            rows = self.index.rows
+            return rows.long.nbytes + rows.errors.nbytes, "at least"
         cells = self.index.partition.coarse.nbytes
         return cells + setting.codes * code + 2 * self.dimension * setting.wanted, "all"
 

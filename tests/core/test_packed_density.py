@@ -229,3 +229,64 @@ def test_without_numba_it_says_why_and_scores_the_same() -> None:
 
 def test_distances_become_densities() -> None:
     assert distances_to_densities(np.array([0.0, np.inf]), 2).tolist() == [-np.log(2 * np.pi), -np.inf]
+
+
+def factors_of(squares: np.ndarray[Any, np.dtype[np.float64]], means: np.ndarray[Any, np.dtype[np.float64]]) -> Any:
+    """Factors whose L⁻¹ are given ``(n, d, d)``."""
+    d = squares.shape[1]
+    empty = [PackedFactor(np.zeros(record_bytes(d), np.uint8), d) for _ in squares]
+    return [one.fill(0.0, mean, square) for one, mean, square in zip(empty, means, squares, strict=True)]
+
+
+@pytest.mark.parametrize("dimension", [4, 130, 512])
+@pytest.mark.parametrize("kind", ["signs", "ones", "diagonal", "falling"])
+@pytest.mark.parametrize("length", [1e-6, 1.0, 1e6])
+def test_sums_fit_whatever_the_rows_and_the_query(dimension: int, kind: str, length: float) -> None:
+    """Rows whose products are as large as they can be, of one sign or of both: no sum of whole numbers overflows."""
+    pytest.importorskip("numba")
+    random = np.random.default_rng(dimension)
+    squares = {
+        "signs": random.choice([-3.0, 3.0], (6, dimension, dimension)),
+        "ones": np.full((6, dimension, dimension), 50.0),
+        "diagonal": np.tile(np.eye(dimension), (6, 1, 1)) * np.geomspace(1e-3, 1e3, dimension)[:, None],
+        "falling": random.standard_normal((6, dimension, dimension)) * np.geomspace(1, 1e-6, dimension),
+    }[kind]
+    squares = np.tril(squares)
+    query = length * (np.ones(dimension) if kind == "ones" else random.choice([-1.0, 1.0], dimension))
+    factors = factors_of(squares, length * 0.01 * random.standard_normal((6, dimension)))
+    z = np.stack([query - factor.mean for factor in factors]).astype(np.float32).astype(np.float64)
+    kept = np.stack([factor.square().astype(np.float64) for factor in factors])
+    wanted = np.sum(np.einsum("nij,nj->ni", kept, z) ** 2, axis=1)
+    found, _ = packed_distances(factors, query, 6)
+    np.testing.assert_allclose(found, wanted, rtol=2e-6)
+    few, _ = packed_distances(factors, query, 1)
+    assert few.min() == found.min()
+    factor = factors[0]
+    upper = factor.square() - np.tril(squares[0])
+    assert np.linalg.norm(upper) <= factor.slack
+
+
+@pytest.mark.parametrize("pairs", [True, False])
+def test_products_are_the_same_with_and_without_the_instruction(pairs: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    numba = pytest.importorskip("numba")
+    from engine.scores import packed_products
+
+    monkeypatch.setattr(packed_products, "HAS_PAIRS", packed_products.HAS_PAIRS and pairs)
+    products = numba.extending.intrinsic(packed_products._upper_squares)
+
+    @numba.njit
+    def squares(rows: Any, asked: Any, units: Any, sums: Any) -> Any:
+        apart = np.uint64(2 * rows.shape[1])
+        return products(
+            np.uint64(rows.ctypes.data), apart, rows.shape[1], np.uint64(asked.ctypes.data),
+            np.uint64(units.ctypes.data), np.uint64(sums.ctypes.data),
+        )  # fmt: skip
+
+    random = np.random.default_rng(0)
+    rows = random.integers(-32767, 32768, (4, 48)).astype(np.int16)
+    asked = random.integers(-300, 301, 48).astype(np.int16)
+    units, sums = np.array([1, 0.5, 2, 0.25], np.float32), np.zeros(4, np.int32)
+    total = squares(rows, asked, units, sums)
+    wanted = rows.astype(np.int64) @ asked
+    assert sums.tolist() == wanted.tolist()
+    assert total == pytest.approx(np.sum((units * wanted) ** 2), rel=1e-6)

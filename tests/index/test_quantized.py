@@ -19,7 +19,7 @@ from engine.index import snapshot as snapshots
 from engine.index.block_products import products_by, ways_here
 from engine.index.checked import Checked, checksums
 from engine.index.choose import MANY, reason, suited
-from engine.index.codes import WIDTHS, interleaved, packed, separated, variances_to_layout
+from engine.index.codes import WIDTHS, interleaved, packed, separated, variances_to_layout, variances_to_long
 from engine.index.tuning import DEPTHS, RECALLS, Setting, Tuning
 from engine.scores import unit
 
@@ -298,6 +298,13 @@ def test_bits_go_where_the_variance_is() -> None:
     assert steep.counts[1] > 0
     assert (np.diff(steep.bits) <= 0).all()
     assert flat.groups == steep.groups == 16
+
+
+def test_long_codes_are_as_long_as_they_must_be() -> None:
+    steep, flat = np.arange(1, 513) ** -2.0, np.ones(512)
+    assert variances_to_long(steep, float(np.sqrt(steep.sum()))).groups == 32
+    assert variances_to_long(flat, float(np.sqrt(flat.sum()))).groups == 64
+    assert variances_to_long(flat, 10 * float(np.sqrt(flat.sum()))).groups == 32  # residuals of much longer vectors
 
 
 @pytest.mark.parametrize("d", [64, 512])
