@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from llvmlite import ir
+from llvmlite import binding, ir
 from numba import njit
 from numba.core import cgutils, types
 from numba.extending import intrinsic
@@ -15,6 +15,17 @@ FREE = {"reassoc", "contract", "nsz", "arcp"}
 """What LLVM may do to sum in vector registers. Not ``nnan``: a NaN must stay one."""
 
 
+def processor_has(feature: str) -> bool:
+    """Whether this processor has what LLVM calls by that name."""
+    return bool(binding.get_host_cpu_features().get(feature, False))
+
+
+def called(builder: Any, name: str, result: Any, *given: Any, fastmath: tuple[str, ...] = ()) -> Any:
+    """Emit a call of an LLVM function by its name, with values of these types."""
+    kind = ir.FunctionType(result, [one.type for one in given])
+    return builder.call(cgutils.get_or_insert_function(builder.module, kind, name), given, fastmath=fastmath)
+
+
 def _address_as_pointer(context: Any, address: Any) -> Any:
     def generate(target: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         return builder.inttoptr(arguments[0], cgutils.voidptr_t)
@@ -22,19 +33,13 @@ def _address_as_pointer(context: Any, address: Any) -> Any:
     return types.voidptr(address), generate
 
 
-def ask_for(builder: Any, address: Any) -> None:
-    """Emit a prefetch of the cache line at an address, an LLVM value."""
-    number, place = ir.IntType(32), builder.inttoptr(address, cgutils.voidptr_t)
-    kind = ir.FunctionType(ir.VoidType(), [cgutils.voidptr_t, number, number, number])
-    function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
-    builder.call(function, [place, number(0), number(3), number(1)])  # to read, into all caches, data
-
-
 def _prefetch_address(context: Any, address: Any) -> Any:
     """Ask for the cache line at an address."""
 
     def generate(target: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        ask_for(builder, arguments[0])
+        number, place = ir.IntType(32), builder.inttoptr(arguments[0], cgutils.voidptr_t)
+        # to read, into all caches, data
+        called(builder, "llvm.prefetch.p0", ir.VoidType(), place, number(0), number(3), number(1))
         return target.get_dummy_value()
 
     return types.void(address), generate

@@ -16,11 +16,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from llvmlite import binding, ir
+from llvmlite import ir
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 
-from engine.compiled import LINE
+from engine.compiled import LINE, called, processor_has
 from engine.index.codes import LANES, WIDTHS
 
 WORD, SHORT, BYTE = ir.IntType(32), ir.IntType(16), ir.IntType(8)
@@ -35,8 +35,7 @@ WAYS = {"vnni": "avx512vnni", "avx2": "avx2"}
 
 def ways_here() -> list[str]:
     """The ways that this processor has, the fastest first."""
-    features = binding.get_host_cpu_features()
-    return [*(way for way, feature in WAYS.items() if features.get(feature, False)), "portable"]
+    return [*(way for way, feature in WAYS.items() if processor_has(feature)), "portable"]
 
 
 def _splat(builder: Any, word: Any) -> Any:
@@ -48,15 +47,10 @@ def _constant(value: int) -> Any:
     return ir.Constant(WORDS, [value] * LANES)
 
 
-def _called(builder: Any, name: str, result: Any, *given: Any) -> Any:
-    kind = ir.FunctionType(result, [one.type for one in given])
-    return builder.call(cgutils.get_or_insert_function(builder.module, kind, name), given)
-
-
 def _by_vnni(builder: Any, codes: Sequence[Any], asked: Sequence[Any], bits: int) -> Any:
     total = _constant(0)
     for code, number in zip(codes, asked, strict=True):
-        total = _called(builder, "llvm.x86.avx512.vpdpbusd.512", WORDS, total, code, number)
+        total = called(builder, "llvm.x86.avx512.vpdpbusd.512", WORDS, total, code, number)
     return total
 
 
@@ -85,7 +79,7 @@ def _half_of_bytes(builder: Any, pairs: Sequence[tuple[Any, Any]]) -> Any:
         even = builder.and_(wide, ir.Constant(HALF_SHORTS, [255] * (2 * HALF)))
         signed = builder.ashr(builder.shl(asked, eight), eight)
         for one, other in ((even, signed), (builder.lshr(wide, eight), builder.ashr(asked, eight))):
-            total = builder.add(total, _called(builder, "llvm.x86.avx2.pmadd.wd", HALF_WORDS, one, other))
+            total = builder.add(total, called(builder, "llvm.x86.avx2.pmadd.wd", HALF_WORDS, one, other))
     return total
 
 
@@ -94,9 +88,9 @@ def _half_of_fewer(builder: Any, pairs: Sequence[tuple[Any, Any]]) -> Any:
     short = ir.Constant(HALF_SHORTS, [0] * (2 * HALF))
     for code, number in pairs:
         given = builder.bitcast(code, HALF_BYTES), builder.bitcast(number, HALF_BYTES)
-        short = builder.add(short, _called(builder, "llvm.x86.avx2.pmadd.ub.sw", HALF_SHORTS, *given))
+        short = builder.add(short, called(builder, "llvm.x86.avx2.pmadd.ub.sw", HALF_SHORTS, *given))
     ones = ir.Constant(HALF_SHORTS, [1] * (2 * HALF))
-    return _called(builder, "llvm.x86.avx2.pmadd.wd", HALF_WORDS, short, ones)
+    return called(builder, "llvm.x86.avx2.pmadd.wd", HALF_WORDS, short, ones)
 
 
 def _by_any(builder: Any, codes: Sequence[Any], asked: Sequence[Any], bits: int) -> Any:

@@ -29,8 +29,8 @@ from engine.index.partition import Partition, arrays_to_partition
 from engine.index.rows import LARGEST, Filling, Rows, check_rows
 from engine.index.tuning import Setting, Tuning, tuned
 
-MAPPED = ("long", "fine", "vectors")
-"""Arrays that are mapped, in the order in which searches want them verified."""
+MAPPED = {"long": "u1", "fine": "<i2", "vectors": "<f4"}
+"""Arrays that are mapped, and their dtypes."""
 FEW = 20_000
 """So many allowed models are all scored by their rows."""
 HEADROOM = 1.5
@@ -292,15 +292,12 @@ class QuantizedIndex(FirstMomentIndex):
         sizes = file_to_array(folder / "sizes.npy", np.dtype("<i8"))
         codes = file_to_array(folder / "codes.npy", np.dtype("u1"))
         errors = file_to_array(folder / "errors.npy", np.dtype("<f4"))
-        long = map_array(folder / "long.npy", np.dtype("u1"))
-        fine = map_array(folder / "fine.npy", np.dtype("<i2"))
-        vectors = map_array(folder / "vectors.npy", np.dtype("<f4"))
-        sums = {
-            name: file_to_array(folder / f"{name}_sums.npy", np.dtype("<u4")) for name in ("long", "fine", "vectors")
-        }
-        arrays = {"long": long, "fine": fine, "vectors": vectors}
-        checked = [Checked(array, sums[name], folder / f"{name}.npy") for name, array in arrays.items()]
-        rows = Rows(ids, sizes, codes, errors, long, fine, vectors, *checked)
+        arrays = {name: map_array(folder / f"{name}.npy", np.dtype(kind)) for name, kind in MAPPED.items()}
+        checked = [
+            Checked(array, file_to_array(folder / f"{name}_sums.npy", np.dtype("<u4")), folder / f"{name}.npy")
+            for name, array in arrays.items()
+        ]
+        rows = Rows(ids, sizes, codes, errors, arrays["long"], arrays["fine"], arrays["vectors"], *checked)
         check_rows(rows, partition)
         tuning = Tuning.from_json(json.loads((folder / "tuning.json").read_text(encoding="utf-8")))
         moments = _read_arrays(folder / "moments.npz")

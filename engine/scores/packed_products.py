@@ -10,10 +10,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from llvmlite import binding, ir
+from llvmlite import ir
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 
+from engine.compiled import called, processor_has
 from engine.scores.packed_density import WIDTH as LANES
 
 LONG, WORD, SHORT, BYTE = (ir.IntType(bits) for bits in (64, 32, 16, 8))
@@ -21,16 +22,14 @@ FLOAT, DOUBLE = ir.FloatType(), ir.DoubleType()
 PAIRS, ROWS = LANES // 2, 4
 SHORTS, WORDS, FLOATS = ir.VectorType(SHORT, LANES), ir.VectorType(WORD, PAIRS), ir.VectorType(FLOAT, PAIRS)
 FAST = ("reassoc", "contract")
-HAS_PAIRS = bool(binding.get_host_cpu_features().get("avx2", False))
+HAS_PAIRS = processor_has("avx2")
 """Whether this processor has the instruction."""
 
 
 def _multiplied(builder: Any, one: Any, other: Any) -> Any:
     """Products of 16 numbers of 16 bits, added in pairs: 8 of 32 bits."""
     if HAS_PAIRS:
-        kind = ir.FunctionType(WORDS, [SHORTS, SHORTS])
-        function = cgutils.get_or_insert_function(builder.module, kind, "llvm.x86.avx2.pmadd.wd")
-        return builder.call(function, [one, other])
+        return called(builder, "llvm.x86.avx2.pmadd.wd", WORDS, one, other)
     wide = ir.VectorType(WORD, LANES)
     products = builder.mul(builder.sext(one, wide), builder.sext(other, wide))
     even, odd = (
@@ -93,9 +92,10 @@ def _four_sums(builder: Any, first: Any, apart: Any, count: Any, asked: Any, kin
 
 def _squared(builder: Any, values: Any) -> Any:
     """The sum of squares of four float64."""
-    kind = ir.FunctionType(DOUBLE, [DOUBLE, values.type])
-    function = cgutils.get_or_insert_function(builder.module, kind, f"llvm.vector.reduce.fadd.v{ROWS}f64")
-    return builder.call(function, [DOUBLE(0.0), builder.fmul(values, values)], fastmath=("reassoc",))
+    squares = builder.fmul(values, values)
+    return called(
+        builder, f"llvm.vector.reduce.fadd.v{ROWS}f64", DOUBLE, DOUBLE(0.0), squares, fastmath=("reassoc",)
+    )  # fmt: skip
 
 
 def _upper_squares(context: Any, start: Any, apart: Any, width: Any, asked: Any, units: Any, sums: Any) -> Any:
