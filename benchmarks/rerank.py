@@ -206,7 +206,7 @@ def measure(
             times.setdefault(name, []).append(value)
         _, rows = rule.packed_distances(mine, feature_to_rotated(rotation, query), K)
         upper = (rows * (rows + 1)).mean() / (DIMENSION * (DIMENSION + 1))
-        shares.append(float(2 * upper + (rows == DIMENSION).mean()) / 3)  # all of the third bytes, or none
+        shares.append(float(upper + 2 * (rows == DIMENSION).mean()) / 3)  # all of the lower bytes, or none
         if turn < 20:
             for i in ids:
                 prepared(i)

@@ -123,7 +123,8 @@ def low_rank_distances_at(
     if compiled is None:
         found = [_distance(address, wide, turn) for address in addresses.tolist()]
         return np.array(found, np.float64)
-    y = compiled.differences(addresses, wide)
+    y = np.empty((len(addresses), len(wide)))
+    compiled.differences(addresses, wide, y)
     turned = y if turn is None else np.ascontiguousarray(y @ turn.T)
     distances: Float64 = compiled.low_rank(addresses, turned, best, dimension)
     return distances

@@ -5,17 +5,19 @@ and z = R(h̃ − μ) the density is −½(‖L⁻¹z‖² + log det Σ + d log 
 r rows the squared distance in the first r coordinates alone: a lower bound. A candidate whose bound is beyond the
 distance of the k-th best so far is dropped, exactly. So that bounds grow fast, R holds the eigenvectors of the
 covariance of all models' samples together, largest variance first: that is where models differ most, and
-row r costs r + 1 numbers only. So that the k-th best is near from the start, every candidate's first rows
-are read, and the candidates are then taken in order of what these say.
+row r costs r + 1 numbers only. So that the k-th best is near from the start, candidates are taken in order of what the
+diagonals of their factors say: in such a basis that is much.
 
-A row of L⁻¹ is kept in three bytes a number, in units of its largest: two in one place, the third in another. Most
-candidates are dropped by the two alone and by z in whole numbers of 16 bits, with errors that are bounded; for the
-others the rest of both is read. Sums of squares are in float64; the densities are within 1e-3 nats of float64.
+A number of L⁻¹ beside its diagonal is kept in three bytes, in units of its row's largest: one in one place, two in
+another; the diagonal, many times larger, in float32. Most candidates are dropped by the one byte and by z in whole
+numbers of 16 bits, with errors that are bounded; of the others all is read. The densities are within 1e-3 nats of
+float64.
 """
 
 from __future__ import annotations
 
 import ctypes
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
@@ -39,10 +41,10 @@ Float64 = NDArray[np.float64]
 Addresses = NDArray[np.uint64]
 ALIGNED = 64
 """Bytes that records are rounded up to: a cache line."""
-HEAD = 1 / 4
-"""Of the rows: read of every candidate before any is read to its end. They hold 1/16 of the numbers."""
-STEPS = 2**23 - 129
-"""Of a row's unit to its largest number: 24 bits with the sign, and the upper two bytes can still be rounded."""
+UPPER = 2**16
+"""What one of a number's upper byte is of its lower two."""
+STEPS = 127 * UPPER
+"""Of a row's numbers to the largest: 24 bits with the sign, and the upper byte can still be rounded."""
 HEADER = 4
 """Numbers of float64 that go before the units, besides the mean."""
 WIDTH = 16
@@ -52,7 +54,7 @@ WIDTH = 16
 def record_bytes(dimension: int) -> int:
     """Bytes of one model's record: three a number of L⁻¹, and what goes with it; in whole cache lines."""
     places = row_places(dimension)
-    exact = 8 * (dimension + HEADER) + 16 * (len(places) - 1) + 12 * int(places[-1])
+    exact = 8 * (dimension + HEADER) + 32 * (len(places) - 1) + 12 * int(places[-1])
     return -(-exact // ALIGNED) * ALIGNED
 
 
@@ -84,8 +86,9 @@ class PackedFactor:
     """One density in the shared basis. ``record`` is ``(record_bytes(d),)`` uint8, contiguous, at an address of 8·n.
 
     In it lie, one after the other: log det Σ, the rotated mean ``(d,)``, ``slack``, ``norm`` and ``widest`` in float64;
-    the rows' units, float32, for four rows at a time; the upper two bytes of each number of L⁻¹, rounded, as int16, at
-    ``row_places``; what they leave, as int8, at the same; zeros.
+    the rows' units and the diagonal of L⁻¹, float32, for four rows at a time; the upper byte of each number beside the
+    diagonal, rounded, as int8, at ``row_places``; what it leaves, as int16, at the same; zeros. A unit is that of an
+    upper byte, and on the diagonal both are zero.
     """
 
     record: NDArray[np.uint8]
@@ -119,12 +122,12 @@ class PackedFactor:
 
     @property
     def slack(self) -> float:
-        """The Frobenius norm of what L⁻¹ is wrong by without its low bytes."""
+        """At least the spectral norm of what L⁻¹ is wrong by without its lower bytes."""
         return float(self._bounds[0])
 
     @property
     def norm(self) -> float:
-        """The Frobenius norm of L⁻¹ without its low bytes."""
+        """The Frobenius norm of L⁻¹ beside its diagonal, without its lower bytes."""
         return float(self._bounds[1])
 
     @property
@@ -143,38 +146,60 @@ class PackedFactor:
 
     def square(self) -> Float32:
         """L⁻¹ ``(d, d)``, with the zeros above its diagonal."""
-        units, high, low = self._parts()
+        units, diagonal, high, low = self._parts()
         square = np.zeros(self.dimension**2 + 1)
-        square[_lower(self.dimension)] = 256.0 * high + low
+        square[_lower(self.dimension)] = high + low / UPPER
         rows = square[:-1].reshape(self.dimension, -1) * units[: self.dimension, None].astype(np.float64)
+        np.fill_diagonal(rows, diagonal[: self.dimension])
         return np.asarray(rows, np.float32)
 
-    def _parts(self) -> tuple[Float32, NDArray[np.int16], NDArray[np.int8]]:
+    def _parts(self) -> tuple[Float32, Float32, NDArray[np.int8], NDArray[np.int16]]:
         places = row_places(self.dimension)
         start, rows, count = 8 * (self.dimension + HEADER), 4 * (len(places) - 1), 4 * int(places[-1])
-        units = self.record[start : start + 4 * rows].view(np.float32)
-        start += 4 * rows
-        high = self.record[start : start + 2 * count].view(np.int16)
-        return units, high, self.record[start + 2 * count : start + 3 * count].view(np.int8)
+        units, diagonal = self.record[start : start + 8 * rows].view(np.float32).reshape(2, rows)
+        start += 8 * rows
+        high = self.record[start : start + count].view(np.int8)
+        return units, diagonal, high, self.record[start + count : start + 3 * count].view(np.int16)
 
     def fill(self, log_det: float, mean: Float64, inverse: Float64) -> PackedFactor:
         """Write it, of L⁻¹ ``(d, d)``."""
         d = self.dimension
-        units, high, low = self._parts()
-        largest = np.abs(inverse).max(axis=1)
-        units[:d] = np.where(largest > 0, largest, 1) / STEPS
-        steps = np.rint(inverse / units[:d, None].astype(np.float64)).astype(np.int32)
-        upper = (steps + 128) >> 8
-        lower = steps - 256 * upper
-        scale = units[:d].astype(np.float64)
-        lengths = np.linalg.norm(upper.astype(np.float64), axis=1)
+        units, diagonal, high, low = self._parts()
+        diagonal[:d] = np.diag(inverse)
+        beside = inverse.copy()
+        np.fill_diagonal(beside, 0)
+        largest = np.abs(beside).max(axis=1)
+        units[:d] = np.where(largest > 0, largest, 1) / (STEPS // UPPER)
+        scale = units[:d, None].astype(np.float64)
+        steps = np.rint(beside * (UPPER / scale)).astype(np.int32)
+        upper = (steps + UPPER // 2) >> 16
         places = _lower(d)
-        high[:], low[:] = np.append(upper, 0)[places], np.append(lower, 0)[places]
+        high[:], low[:] = np.append(upper, 0)[places], np.append(steps - UPPER * upper, 0)[places]
         self.record[:8].view(np.float64)[0] = log_det
         self.mean[:] = mean
-        bounds = np.linalg.norm(scale[:, None] * lower), np.linalg.norm(256 * scale * lengths), lengths.max()
+        kept = scale * upper
+        wrong = beside - kept
+        np.fill_diagonal(wrong, np.diag(inverse) - diagonal[:d])
+        bounds = spectral_bound(wrong), np.linalg.norm(kept), np.linalg.norm(upper.astype(np.float64), axis=1).max()
         self._bounds[:] = (1 + 1e-4) * np.array(bounds)
         return self
+
+
+def spectral_bound(matrix: Float64) -> float:
+    """At least the largest singular value of ``matrix`` ``(d, d)``: its Schatten norm of order 8, and what may round.
+
+    ‖A‖₂⁸ ≤ Σ σᵢ⁸ = ‖(AᵀA)²‖²_F. For errors of rounding this is some six times less than the Frobenius norm at
+    d = 512, and half as much again as the singular value. The products are in float32, each wrong by at most d·2⁻²⁴ of
+    the squared Frobenius norm.
+    """
+    length = float(np.linalg.norm(matrix))
+    if not 0 < length < np.inf:
+        return length
+    error = (len(matrix) + 2) * 2.0**-24
+    scaled = (matrix / length).astype(np.float32)
+    squared = scaled.T @ scaled
+    fourth = float(np.linalg.norm((squared @ squared).astype(np.float64)))
+    return length * min(1.0, math.sqrt(math.sqrt(fourth + error) + 2 * error))
 
 
 def statistics_to_rotation(statistics: Iterable[Statistics]) -> Float32:
@@ -244,15 +269,10 @@ def distances_to_densities(distances: Float64, dimension: int) -> Float64:
     return -0.5 * (distances + dimension * LOG_2PI)
 
 
-def packed_distances(
-    factors: Sequence[PackedFactor], query: Float64, k: int, head: float = HEAD
-) -> tuple[Float64, NDArray[np.int64]]:
-    """‖L⁻¹z‖² + log det Σ ``(n,)``, +inf where dropped, and how many of the d rows were read of each ``(n,)``.
-
-    ``head`` is the share of rows that is read of every candidate before any is read to its end.
-    """
+def packed_distances(factors: Sequence[PackedFactor], query: Float64, k: int) -> tuple[Float64, NDArray[np.int64]]:
+    """‖L⁻¹z‖² + log det Σ ``(n,)``, +inf where dropped, and how many of the d rows were read of each ``(n,)``."""
     assert all(factor.dimension == len(query) for factor in factors), "factors of the query's dimension"
-    return distances_at(np.array([factor.address for factor in factors], np.uint64), query, k, head=head)
+    return distances_at(np.array([factor.address for factor in factors], np.uint64), query, k)
 
 
 def distances_at(
@@ -261,7 +281,6 @@ def distances_at(
     k: int,
     *,
     turn: Float64 | None = None,
-    head: float = HEAD,
     best: Float64 | None = None,
 ) -> tuple[Float64, NDArray[np.int64]]:
     """As ``packed_distances``, of records by address ``(n,)`` uint64: whoever asks keeps them alive meanwhile.
@@ -278,9 +297,8 @@ def distances_at(
     if compiled is None:
         factors = [PackedFactor.at(address, dimension) for address in addresses.tolist()]
         return np.array([_distance(factor, row) for factor, row in zip(factors, narrow, strict=True)], np.float64), read
-    first = 0 if k >= len(addresses) else 4 * int(head * dimension / 4)
     so_far = np.full(k, np.inf) if best is None else best
-    found: Float64 = compiled.distances(addresses, narrow, so_far, first, row_places(dimension), read)
+    found: Float64 = compiled.distances(addresses, narrow, so_far, row_places(dimension), read)
     return found, read
 
 
@@ -292,7 +310,8 @@ def differences_at(addresses: Addresses, query: Float64, turn: Float64 | None = 
         means = [PackedFactor.at(address, len(wide)).mean for address in addresses.tolist()]
         z = wide - np.array(means, np.float64).reshape(len(addresses), len(wide))
     else:
-        z = compiled.differences(addresses, wide)
+        z = np.empty((len(addresses), len(wide)), np.float32 if turn is None else np.float64)
+        compiled.differences(addresses, wide, z)
     return np.ascontiguousarray(z if turn is None else z @ turn.T, np.float32)
 
 

@@ -23,99 +23,138 @@ ROUNDING = 1e-5
 """What float32 may have added to a sum of squares, as a share of it."""
 LARGEST = 32_767
 """Of z in whole numbers of 16 bits."""
-REST = 2.0**15
-"""What one of these is of what is left of them."""
+FINEST = 2.0**15
+"""In as many parts of a unit as that what is left of z is taken, at most: half a unit then fits into 16 bits."""
 FITS = 2.0**31 - 2.0**16
 """Sums of products that 32 bits hold."""
-UPPER = 2.0**16
-"""The square of what one of a number's upper bytes is of its low one."""
 
 
 def _rotated(rotation: NDArray[np.float32], feature: NDArray[np.float64]) -> NDArray[np.float64]:
-    """``rotation`` ``(d, d)`` times ``feature`` ``(d,)``, in float64."""
-    turned = np.empty(len(rotation))
-    for r in range(len(rotation)):
+    """``rotation`` ``(d, d)`` times ``feature`` ``(d,)``, in float64; four rows at a time, as memory likes it."""
+    d, quarter = len(rotation), len(rotation) // 4
+    turned = np.empty(d)
+    for r in range(quarter):
+        one, two, three, four = 0.0, 0.0, 0.0, 0.0
+        for j in range(d):
+            value = feature[j]
+            one += np.float64(rotation[r, j]) * value
+            two += np.float64(rotation[r + quarter, j]) * value
+            three += np.float64(rotation[r + 2 * quarter, j]) * value
+            four += np.float64(rotation[r + 3 * quarter, j]) * value
+        turned[r], turned[r + quarter], turned[r + 2 * quarter], turned[r + 3 * quarter] = one, two, three, four
+    for r in range(4 * quarter, d):
         total = 0.0
-        for j in range(len(feature)):
+        for j in range(d):
             total += np.float64(rotation[r, j]) * feature[j]
         turned[r] = total
     return turned
 
 
-def _differences(addresses: NDArray[np.uint64], query: NDArray[np.float64]) -> NDArray[np.float64]:
-    """``query`` less each record's mean ``(n, d)`` float64."""
+def _differences(addresses: NDArray[np.uint64], query: NDArray[np.float64], z: Any) -> None:
+    """``query`` less each record's mean into ``z`` ``(n, d)``, float32 or float64."""
     d = len(query)
-    z = np.empty((len(addresses), d))
     for c in range(len(addresses)):
         moments = carray(pointer(addresses[c]), (d + 1,), np.float64)
+        row = z[c]
         for j in range(d):
-            z[c, j] = query[j] - moments[j + 1]
-    return z
+            row[j] = query[j] - moments[j + 1]
 
 
-def _shortened(z: NDArray[np.float32], whole: NDArray[np.int16], rest: NDArray[np.int16], widest: float) -> Any:
-    """z ``(d,)`` as unit · (whole + 2⁻¹⁵ · rest): the unit, ‖z‖, and the length of what goes without ``rest``.
+def _shortened(
+    z: NDArray[np.float32], whole: NDArray[np.int16], widest: float, held: NDArray[np.int32], same: NDArray[np.float32]
+) -> Any:
+    """z ``(d,)`` as unit · whole: the unit, ‖z‖, and the length of what that leaves of z.
 
-    The unit is the least with which sums of products with rows of norm ``widest`` fit into 32 bits, by Cauchy–Schwarz.
+    The unit is the least with which z fits into 16 bits, and sums of products with rows of norm ``widest`` into 32, by
+    Cauchy–Schwarz. ``held`` and ``same`` are one number, seen twice.
     """
     d = len(z)
-    length, largest = 0.0, 0.0
+    bits = z.view(np.int32)
+    length, largest = 0.0, np.int32(0)
     for j in range(d):
         value = np.float64(z[j])
         length += value * value
-        largest = max(largest, abs(value))
+        largest = max(largest, bits[j] & np.int32(0x7FFFFFFF))  # magnitudes are ordered as their bits are
     length = np.sqrt(length)
-    if not (0 < length < np.inf and 0 < widest < np.inf):
+    if not (0 < length < np.inf and 0 <= widest < np.inf):
         whole[:] = 0
-        rest[:] = 0
         return 1.0, length, length
-    unit = max(length / max(FITS / widest - np.sqrt(np.float64(d)), 1.0), largest / LARGEST)
-    left = 0.0
+    held[0] = largest
+    unit = max(np.float64(same[0]) / LARGEST, length / max(FITS / max(widest, 1.0) - np.sqrt(np.float64(d)), 1.0))
+    scale, left = 1 / unit, 0.0
     for j in range(d):
-        value = np.float64(z[j]) / unit
+        value = np.float64(z[j]) * scale
         nearest = np.rint(value)
-        value -= nearest
         whole[j] = np.int16(nearest)
-        rest[j] = np.int16(np.rint(REST * value))
+        value -= nearest
         left += value * value
     return unit, length, unit * np.sqrt(left)
 
 
+def _left(z: NDArray[np.float32], unit: float, whole: NDArray[np.int16], rest: NDArray[np.int16], widest: float) -> Any:
+    """What ``whole`` leaves of z/unit, into ``rest``, in parts of the one that is returned.
+
+    They are as small as sums of products with rows of norm ``widest`` allow: what is left is at most half of √d.
+    """
+    d = len(z)
+    parts = min(FITS / max(widest * np.sqrt(np.float64(d)), 1.0), FINEST)
+    scale = 1 / unit
+    for j in range(d):
+        value = np.float64(z[j]) * scale
+        rest[j] = np.int16(np.rint(parts * (value - np.float64(whole[j]))))
+    return 1 / parts
+
+
+def _along(diagonal: NDArray[np.float32], z: NDArray[np.float32]) -> Any:
+    """Σ (diagonal · z)²: what ‖L⁻¹z‖² would be if L⁻¹ had nothing beside its diagonal."""
+    total = np.float32(0)
+    for j in range(len(diagonal)):
+        value = diagonal[j] * z[j]
+        total += value * value
+    return np.float64(total)
+
+
 def _partial(
-    start: Any,
-    first: int,
-    stop: int,
-    places: NDArray[np.int64],
-    asked: Any,
-    units: Any,
-    sums: Any,
-    bar: float,
-    total: float,
+    upper: Any, places: NDArray[np.int64], asked: Any, unit: float, units: Any, z: Any, sums: Any, bar: float
 ) -> Any:
     """Add squares of products of upper bytes, four rows at a time, until they are beyond the bar: the sum and where.
 
     The products go to the address ``sums``.
     """
-    g = first
-    while g < stop and not total > bar:
+    g, total, groups, apart = 0, 0.0, len(places) - 1, np.uint64(places[-1])
+    diagonal = units + np.uint64(16 * groups)
+    while g < groups and not total > bar:
         at = np.uint64(16 * g)
-        width = places[g + 1] - places[g]
         total += upper_squares(
-            start + np.uint64(2 * places[g]), np.uint64(2 * places[-1]), width, asked, units + at, sums + at
+            upper + np.uint64(places[g]), apart, places[g + 1] - places[g], asked, unit, units + at, diagonal + at,
+            z + at, sums + at,
         )  # fmt: skip
         g += 1
     return total, g
 
 
-def _whole(upper: Any, low: Any, places: NDArray[np.int64], asked: Any, rest: Any, units: Any, sums: Any) -> float:
-    """The sum of squares of all rows' products, of which ``sums`` has those of the upper bytes with ``asked``."""
-    total = 0.0
-    for g in range(len(places) - 1):
+def _whole(
+    upper: Any,
+    places: NDArray[np.int64],
+    asked: Any,
+    rest: Any,
+    finer: float,
+    unit: float,
+    units: Any,
+    z: Any,
+    sums: Any,
+) -> float:
+    """‖L⁻¹z‖², from all three bytes of every number; ``sums`` has the products of upper bytes with ``asked``.
+
+    Only lower bytes with ``rest`` are left out: 2⁻³² of the largest in each row.
+    """
+    total, groups, apart = 0.0, len(places) - 1, np.uint64(places[-1])
+    lower, diagonal = upper + np.uint64(4) * apart, units + np.uint64(16 * groups)
+    for g in range(groups):
         at, first = np.uint64(16 * g), np.uint64(places[g])
-        width = places[g + 1] - places[g]
         total += whole_squares(
-            upper + np.uint64(2) * first, low + first, np.uint64(places[-1]), width, asked, rest, units + at,
-            sums + at,
+            upper + first, lower + np.uint64(2) * first, apart, places[g + 1] - places[g], asked, rest, finer, unit,
+            units + at, diagonal + at, z + at, sums + at,
         )  # fmt: skip
     return total
 
@@ -124,67 +163,59 @@ def _distances(
     addresses: NDArray[np.uint64],
     differences: NDArray[np.float32],
     best: NDArray[np.float64],
-    head: int,
     places: NDArray[np.int64],
     read: NDArray[np.int64],
 ) -> NDArray[np.float64]:
     """‖L⁻¹z‖² + log det Σ ``(n,)`` of each record, +inf for what was dropped; ``read`` gets the rows read of each.
 
-    ``best`` holds the k least distances so far, ascending, and takes in what is found. ``places`` ``(d/4 + 1,)`` says
-    at which number of its quarter each row begins; ``head`` is a multiple of four.
+    ``best`` holds the k least distances so far, ascending, and takes in what is found. ``places`` ``(⌈d/4⌉ + 1,)``
+    says at which number of its quarter each row begins.
 
-    Of a candidate first the upper bytes are read, row by row, and z is taken in whole numbers of 16 bits. The root of
-    any partial sum of squares is wrong by at most ``slack`` · ‖z‖ for the one and ``norm`` times what z is wrong by
-    for the other. What is still good enough after all rows has its low bytes and the rest of z read too: it is exact.
+    Candidates are taken in order of what their diagonals alone say. First a candidate's upper bytes are read, row by
+    row, with z in whole numbers of 16 bits. The root of any partial sum of squares is wrong by at most ``slack`` · ‖z‖
+    for the one and ``norm`` times what z is wrong by for the other. What is still good enough after all rows is read
+    once more with its lower bytes and the rest of z: it is exact.
     """
     n, d = differences.shape
     groups = len(places) - 1
-    widest = places[groups] - places[groups - 1]
-    asked, rest = np.zeros((n, widest), np.int16), np.zeros((n, widest), np.int16)
-    sums = np.empty((n, 4 * groups), np.int32)
-    scales, slacks = np.empty(n), np.empty(n)
-    partial, found = np.empty(n), np.empty(n)
+    width = places[groups] - places[groups - 1]
+    asked, z = np.zeros((n, width), np.int16), differences
+    if width > d:
+        z = np.zeros((n, width), np.float32)
+        for c in range(n):
+            z[c, :d] = differences[c]
+    held = np.empty(1, np.int32)
+    same = held.view(np.float32)
+    rest, sums = np.zeros(width, np.int16), np.empty(4 * groups, np.int32)
+    unit, slack, found = np.empty(n), np.empty(n), np.empty(n)
     units_at = np.uint64(8 * (d + HEADER))
-    highs = units_at + np.uint64(16 * groups)
-    lows = highs + np.uint64(8 * places[groups])
+    upper_at = units_at + np.uint64(32 * groups)
     for c in range(n):
         moments = carray(pointer(addresses[c]), (d + HEADER,), np.float64)
-        unit, length, wrong = shortened(differences[c], asked[c], rest[c], moments[d + 3])
-        scales[c] = unit * unit
-        slacks[c] = moments[d + 1] * length + moments[d + 2] * wrong
-        if not length < np.inf:
-            found[c] = np.nan
-            continue
-        total, _ = some(
-            addresses[c] + highs, 0, head // 4, places, np.uint64(asked[c].ctypes.data), addresses[c] + units_at,
-            np.uint64(sums[c].ctypes.data), np.inf, 0.0,
-        )  # fmt: skip
-        partial[c] = total
-        found[c] = UPPER * scales[c] * total + moments[0]
+        diagonal = carray(pointer(addresses[c] + units_at + np.uint64(16 * groups)), (d,), np.float32)
+        unit[c], length, wrong = shortened(z[c, :d], asked[c], moments[d + 3], held, same)
+        slack[c] = moments[d + 1] * length + moments[d + 2] * wrong
+        found[c] = moments[0] + along(diagonal, z[c]) if length < np.inf else np.nan
     k = len(best)
     for c in np.argsort(found):
         if np.isnan(found[c]):
             continue
-        log_det = carray(pointer(addresses[c]), (1,), np.float64)[0]
-        room = best[k - 1] - log_det
-        bar = -1.0 if room < 0 else (np.sqrt(room) + slacks[c]) ** 2 * (1 + ROUNDING) / (UPPER * scales[c])
-        query, units, products = (
-            np.uint64(asked[c].ctypes.data), addresses[c] + units_at, np.uint64(sums[c].ctypes.data)
-        )  # fmt: skip
-        total, g = some(addresses[c] + highs, head // 4, groups, places, query, units, products, bar, partial[c])
+        moments = carray(pointer(addresses[c]), (d + HEADER,), np.float64)
+        room = best[k - 1] - moments[0]
+        bar = -1.0 if room < 0 else (np.sqrt(room) + slack[c]) ** 2 * (1 + ROUNDING)
+        upper, query, exact = addresses[c] + upper_at, np.uint64(asked[c].ctypes.data), np.uint64(z[c].ctypes.data)
+        units, products = addresses[c] + units_at, np.uint64(sums.ctypes.data)
+        total, g = some(upper, places, query, unit[c], units, exact, products, bar)
         read[c] = min(4 * g, d)
-        if total > bar:
-            found[c] = np.inf
-            continue
-        squares = whole(
-            addresses[c] + highs, addresses[c] + lows, places, query, np.uint64(rest[c].ctypes.data), units, products
-        )  # fmt: skip
-        total = log_det + scales[c] * squares
-        if total > best[k - 1]:
-            found[c] = np.inf
-            continue
-        found[c] = total
-        enter(best, total)
+        if not total > bar:
+            finer = finely(z[c, :d], unit[c], asked[c], rest, moments[d + 3])
+            left = np.uint64(rest.ctypes.data)
+            total = moments[0] + whole(upper, places, query, left, finer, unit[c], units, exact, products)
+            if not total > best[k - 1]:
+                found[c] = total
+                enter(best, total)
+                continue
+        found[c] = np.inf
     return found
 
 
@@ -244,6 +275,8 @@ def _inner(row: Any, z: NDArray[np.float32]) -> Any:
 
 
 shortened = compiled(_shortened)
+along = compiled(_along)
+finely = compiled(_left)
 some = compiled(_partial)
 whole = compiled(_whole)
 rotated = compiled(_rotated, nogil=True)

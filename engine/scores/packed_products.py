@@ -1,8 +1,8 @@
-"""Products of four rows of a packed factor with a query, in whole numbers: LLVM written out, for ``packed_kernel``.
+"""Products of four rows of a packed factor with a query: LLVM written out, for ``packed_kernel``.
 
 The four rows are equally wide, a multiple of 16 numbers, and lie equally far apart: so the processor sees four streams
-to fetch ahead, which it does better by itself than it can be asked to. Two neighbouring numbers of 16 bits are
-multiplied by two of the query's and added into one of 32 at an instruction (``vpmaddwd``), 16 numbers at a time;
+to fetch ahead, which it does better by itself than it can be asked to. Two neighbouring numbers are multiplied
+by two of the query's, of 16 bits, and added into one of 32 at an instruction (``vpmaddwd``), 16 numbers at a time;
 processors without AVX2 get what LLVM makes of the same. The rows' sums come out side by side.
 """
 
@@ -21,6 +21,7 @@ LONG, WORD, SHORT, BYTE = (ir.IntType(bits) for bits in (64, 32, 16, 8))
 FLOAT, DOUBLE = ir.FloatType(), ir.DoubleType()
 PAIRS, ROWS = LANES // 2, 4
 SHORTS, WORDS, FLOATS = ir.VectorType(SHORT, LANES), ir.VectorType(WORD, PAIRS), ir.VectorType(FLOAT, PAIRS)
+DOUBLES = ir.VectorType(DOUBLE, ROWS)
 FAST = ("reassoc", "contract")
 HAS_PAIRS = processor_has("avx2")
 """Whether this processor has the instruction."""
@@ -50,91 +51,123 @@ def _vector(builder: Any, address: Any, kind: Any, count: int, align: int = 1) -
     return builder.load(builder.inttoptr(address, ir.VectorType(kind, count).as_pointer()), align=align)
 
 
-def _side_by_side(builder: Any, rows: list[Any], add: Any) -> Any:
+def _added(builder: Any, one: Any, other: Any) -> Any:
+    """The sum of two vectors of whole numbers, or of float32."""
+    return builder.fadd(one, other, flags=FAST) if one.type.element == FLOAT else builder.add(one, other)
+
+
+def _side_by_side(builder: Any, rows: list[Any]) -> Any:
     """Four vectors of 8 to the four sums of their numbers."""
     width = PAIRS
     while len(rows) > 1 or width > ROWS:
         if width > ROWS:  # halves of each onto one another
             ends = _places(range(width // 2)), _places(range(width // 2, width))
-            rows = [add(*(builder.shuffle_vector(row, row, end) for end in ends)) for row in rows]
+            rows = [_added(builder, *(builder.shuffle_vector(row, row, end) for end in ends)) for row in rows]
             width //= 2
         else:  # of two vectors, neighbours onto one another
             pairs = _places(range(0, 2 * ROWS, 2)), _places(range(1, 2 * ROWS, 2))
             rows = [
-                add(*(builder.shuffle_vector(rows[i], rows[i + 1], pair) for pair in pairs))
+                _added(builder, *(builder.shuffle_vector(rows[i], rows[i + 1], pair) for pair in pairs))
                 for i in range(0, len(rows), 2)
             ]
     return rows[0]
 
 
-def _four_sums(builder: Any, first: Any, apart: Any, count: Any, asked: Any, kind: Any, floating: bool = False) -> Any:
-    """Of four rows of ``count`` numbers of a kind, ``apart`` bytes apart, with those of 16 bits at ``asked``.
+def _apart(builder: Any, first: Any, apart: Any) -> list[Any]:
+    """The addresses of four rows."""
+    rows = [first]
+    while len(rows) < ROWS:
+        rows.append(builder.add(rows[-1], apart))
+    return rows
 
-    In whole numbers of 32 bits, which whoever asks knows to hold the sums; or in float32, which holds any.
+
+def _four_sums(builder: Any, count: Any, *products: tuple[list[Any], Any, Any, Any]) -> list[Any]:
+    """The sums of each of ``products``, side by side, all made in one loop over ``count`` numbers.
+
+    A product is of four rows, at addresses, of numbers of a kind, with those of 16 bits at an address; the last says
+    what its sums are: ``WORDS``, which whoever asks knows to hold them, or ``FLOATS``, which hold any.
     """
-    size = kind.width // 8
-    total = FLOATS if floating else WORDS
-    sums = [cgutils.alloca_once_value(builder, ir.Constant(total, None)) for _ in range(ROWS)]
+    sums = [
+        [cgutils.alloca_once_value(builder, ir.Constant(total, None)) for _ in rows] for rows, *_, total in products
+    ]
     with cgutils.for_range(builder, builder.lshr(count, LONG(LANES.bit_length() - 1))) as loop:
-        query = _vector(builder, builder.add(asked, builder.mul(loop.index, LONG(2 * LANES))), SHORT, LANES)
-        row = builder.add(first, builder.mul(loop.index, LONG(LANES * size)))
-        for place in sums:
-            numbers = _vector(builder, row, kind, LANES)
-            product = _multiplied(builder, builder.sext(numbers, SHORTS) if size == 1 else numbers, query)
-            if floating:
-                builder.store(builder.fadd(builder.load(place), builder.sitofp(product, FLOATS), flags=FAST), place)
-            else:
-                builder.store(builder.add(builder.load(place), product), place)
-            row = builder.add(row, apart)
-    add = (lambda a, b: builder.fadd(a, b, flags=FAST)) if floating else builder.add
-    return _side_by_side(builder, [builder.load(place) for place in sums], add)
+        for (rows, kind, asked, total), places in zip(products, sums, strict=True):
+            start = builder.mul(loop.index, LONG(LANES * kind.width // 8))
+            query = _vector(builder, builder.add(asked, builder.mul(loop.index, LONG(2 * LANES))), SHORT, LANES)
+            for row, place in zip(rows, places, strict=True):
+                numbers = _vector(builder, builder.add(row, start), kind, LANES)
+                more = _multiplied(builder, builder.sext(numbers, SHORTS) if kind == BYTE else numbers, query)
+                more = builder.sitofp(more, FLOATS) if total == FLOATS else more
+                builder.store(_added(builder, builder.load(place), more), place)
+    return [_side_by_side(builder, [builder.load(place) for place in places]) for places in sums]
 
 
-def _squared(builder: Any, values: Any) -> Any:
-    """The sum of squares of four float64."""
+def _many(builder: Any, value: Any) -> Any:
+    """Four times the same float64."""
+    one = builder.insert_element(ir.Constant(DOUBLES, ir.Undefined), value, WORD(0))
+    return builder.shuffle_vector(one, one, ir.Constant(ir.VectorType(WORD, ROWS), None))
+
+
+def _squares(builder: Any, sums: Any, scale: Any, units_at: Any, diagonal_at: Any, z_at: Any) -> Any:
+    """Σ (scale · unit · sum + diagonal · z)² over four rows, in float64."""
+
+    def four(address: Any) -> Any:
+        return builder.fpext(_vector(builder, address, FLOAT, ROWS, 4), DOUBLES)
+
+    beside = builder.fmul(sums, builder.fmul(four(units_at), _many(builder, scale)))
+    values = builder.fadd(beside, builder.fmul(four(diagonal_at), four(z_at), flags=FAST), flags=FAST)
     squares = builder.fmul(values, values)
     return called(
         builder, f"llvm.vector.reduce.fadd.v{ROWS}f64", DOUBLE, DOUBLE(0.0), squares, fastmath=("reassoc",)
     )  # fmt: skip
 
 
-def _upper_squares(context: Any, start: Any, apart: Any, width: Any, asked: Any, units: Any, sums: Any) -> Any:
-    """Σ (unit · product)² over four rows of 16 bits; the products go to ``sums``, an address, as int32."""
+def _upper_squares(
+    context: Any,
+    start: Any,
+    apart: Any,
+    width: Any,
+    asked: Any,
+    scale: Any,
+    units: Any,
+    diagonal: Any,
+    z: Any,
+    sums: Any,
+) -> Any:
+    """Σ (scale · unit · product + diagonal · z)² over four rows of bytes; the products go to ``sums``, as int32."""
 
     def generate(target: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        first, apart, count, query, units_at, sums_at = arguments
-        products = _four_sums(builder, first, apart, count, query, SHORT)
-        builder.store(products, builder.inttoptr(sums_at, products.type.as_pointer()), align=4)
-        rows = builder.fmul(
-            builder.sitofp(products, ir.VectorType(FLOAT, ROWS)), _vector(builder, units_at, FLOAT, ROWS, 4)
-        )
-        return _squared(builder, builder.fpext(rows, ir.VectorType(DOUBLE, ROWS)))
+        first, apart, count, query, scale, units_at, diagonal_at, z_at, sums_at = arguments
+        (sums,) = _four_sums(builder, count, (_apart(builder, first, apart), BYTE, query, WORDS))
+        builder.store(sums, builder.inttoptr(sums_at, sums.type.as_pointer()), align=4)
+        return _squares(builder, builder.sitofp(sums, DOUBLES), scale, units_at, diagonal_at, z_at)
 
-    return types.float64(types.uint64, types.uint64, types.int64, types.uint64, types.uint64, types.uint64), generate
+    word = types.uint64
+    return types.float64(word, word, types.int64, word, types.float64, word, word, word, word), generate
 
 
 def _whole_squares(
-    context: Any, upper: Any, low: Any, apart: Any, width: Any, asked: Any, rest: Any, units: Any, sums: Any
-) -> Any:
-    """Σ (unit · (256 · (product + 2⁻¹⁵ · that with ``rest``) + product of the low bytes))² over four rows."""
+    context: Any, upper: Any, lower: Any, apart: Any, width: Any, asked: Any, rest: Any, finer: Any, scale: Any,
+    units: Any, diagonal: Any, z: Any, sums: Any,
+) -> Any:  # fmt: skip
+    """Σ (scale · unit · (product + finer · that with ``rest`` + 2⁻¹⁶ · that of the lower bytes) + diagonal · z)² over
+    four rows. The product of the upper bytes is taken from ``sums``, ``apart`` is how far their rows lie apart."""
 
     def generate(target: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        first, low_at, apart, count, query, rest_at, units_at, sums_at = arguments
-        twice = builder.shl(apart, LONG(1))
-        doubles = ir.VectorType(DOUBLE, ROWS)
+        first, lower_at, apart, count, query, rest_at, finer, scale, units_at, diagonal_at, z_at, sums_at = arguments
+        more, lower = _four_sums(
+            builder,
+            count,
+            (_apart(builder, first, apart), BYTE, rest_at, WORDS),
+            (_apart(builder, lower_at, builder.shl(apart, LONG(1))), SHORT, query, FLOATS),
+        )
+        total = builder.sitofp(_vector(builder, sums_at, WORD, ROWS, 4), DOUBLES)
+        for part, of in ((builder.sitofp(more, DOUBLES), finer), (builder.fpext(lower, DOUBLES), DOUBLE(2.0**-16))):
+            total = builder.fadd(total, builder.fmul(part, _many(builder, of), flags=FAST), flags=FAST)
+        return _squares(builder, total, scale, units_at, diagonal_at, z_at)
 
-        def many(value: float) -> Any:
-            return ir.Constant(doubles, [value] * ROWS)
-
-        more = builder.fpext(_four_sums(builder, first, twice, count, rest_at, SHORT, floating=True), doubles)
-        lower = builder.sitofp(_four_sums(builder, low_at, apart, count, query, BYTE), doubles)
-        products = builder.sitofp(_vector(builder, sums_at, WORD, ROWS, 4), doubles)
-        upper = builder.fadd(products, builder.fmul(more, many(2.0**-15)))
-        both = builder.fadd(builder.fmul(upper, many(256.0)), lower)
-        return _squared(builder, builder.fmul(both, builder.fpext(_vector(builder, units_at, FLOAT, ROWS, 4), doubles)))
-
-    word = types.uint64
-    return types.float64(word, word, word, types.int64, word, word, word, word), generate
+    word, real = types.uint64, types.float64
+    return real(word, word, word, types.int64, word, word, real, real, word, word, word, word), generate
 
 
 upper_squares = intrinsic(_upper_squares)
