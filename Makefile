@@ -29,8 +29,11 @@ accuracy: install  ## run the accuracy experiments on zoo/ (make zoo first) and 
 	@$(PY) -m benchmarks.accuracy.plots
 	@$(PY) -m benchmarks.readme
 
+# files of tests beside one another, in their order
+BESIDE := -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+
 test: install browser $(if $(shell command -v npm),npm)  ## the whole test suite
-	@$(PY) -m pytest
+	@$(PY) -m pytest $(BESIDE)
 
 browser:  ## a Chromium for the tests of the page, where there is none
 	@for name in $(BROWSERS); do command -v $$name >/dev/null && exit 0; done; \

@@ -13,6 +13,15 @@ if TYPE_CHECKING:
     from engine.ingest.report import IngestOutcome
 
 
+WIDEST = 40
+"""Of a bar's columns, those of the model's name: the rate must fit beside it."""
+
+
+def ended(name: str) -> str:
+    """A name, or where it is long its end: of a path, that is what tells one from another."""
+    return name if len(name) <= WIDEST else f"…{name[1 - WIDEST :]}"
+
+
 class IngestProgress:
     """What is shown while models are ingested; use as a context manager.
 
@@ -41,7 +50,8 @@ class IngestProgress:
         if self._live:
             from tqdm import tqdm
 
-            self._bar = tqdm(desc=f"{self._place}{name}", unit=" images", leave=False, dynamic_ncols=True)
+            desc = f"{self._place}{ended(name)}"
+            self._bar = tqdm(desc=desc, unit=" images", leave=False, dynamic_ncols=True)
         return self
 
     def __call__(self, done: int, total: int, quarantined: int) -> None:

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from engine import __version__
+from engine.cli.progress import WIDEST, ended
 
 
 def engine(*arguments: str, env: dict[str, str] | None = None, **extra: object) -> subprocess.CompletedProcess[str]:
@@ -119,6 +120,12 @@ def test_terminal_gets_a_bar(empty: Any, url: str, sources: list[str]) -> None:
     assert b"images/s" in said
     assert b"4 added" in said
     assert b"ant: added" not in said, "the line for each model is for where there is no bar"
+
+
+def test_a_bar_has_room_for_its_rate_beside_a_long_name() -> None:
+    assert ended("cat") == "cat"
+    assert ended("/" + "far/" * 40 + "cat.npy") == "…" + ("far/" * 8 + "cat.npy")
+    assert len(ended("x" * 200)) == WIDEST
 
 
 @pytest.fixture

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import sys
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -15,6 +17,14 @@ HAS_NODE = shutil.which("node") is not None and (NODE_MODULES / ".package-lock.j
 needs_node = pytest.mark.skipif(
     not HAS_NODE, reason="Node.js or its packages are missing: install Node.js 18, then run `make npm`"
 )
+
+
+@pytest.fixture(autouse=True)
+def modules_stay() -> Iterator[None]:
+    """Generators of a folder are read afresh, also those of this one: other tests keep the modules they have."""
+    before = {name: module for name, module in sys.modules.items() if name.partition(".")[0] == "benchmarks"}
+    yield
+    sys.modules.update(before)
 
 
 @pytest.fixture
