@@ -19,7 +19,7 @@ from pathlib import Path
 from tests.torture.tally import Tally
 
 Section = Callable[[Path], Tally]
-SHORT = {"kills": 45, "postgres_kills": 18, "rounds": 4, "inputs": 4000, "seconds": 10}
+SHORT = {"kills": 30, "postgres_kills": 18, "rounds": 4, "inputs": 4000, "seconds": 10}
 """What ``--short`` does: within five minutes on two cores."""
 
 
