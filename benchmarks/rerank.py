@@ -8,7 +8,7 @@ nearest by first moment. Factors are in a factor store's mapped file, read and v
 
 Timed, in turns, so that what else the machine does falls on all alike; each turn has queries of its own:
 
-- ``rerank``: the query's rotation, and the k best of 100 from their factors, on one thread;
+- ``rerank``: the query's rotation, and the k best of 100 from where their factors lie, as in searches, on one thread;
 - ``read``: the 100 candidates' packed factors added up, in four streams at once; ``read ahead``: in one, with memory
   asked for as far ahead as where records have low rank. The faster of the two is what re-ranking is compared with;
 - ``store + rerank``: the same with the store asked for the factors by id and change;
@@ -157,7 +157,8 @@ def measure(
     for turn in range(-3, turns):
         row: dict[str, float] = {}
         query, ids, mine = chosen(step * turn)
-        row["rerank"] = timed(lambda q=query, m=mine: packed_densities(m, feature_to_rotated(rotation, q), K))
+        at = np.array([factor.address for factor in mine], np.uint64)
+        row["rerank"] = timed(lambda q=query, at=at: rule.distances_at(at, feature_to_rotated(rotation, q), K))
         _, _, mine_ = chosen(step * turn + 1)
         at = np.array([factor.address for factor in mine_], np.uint64)
         row["read"] = timed(lambda at=at: read(at, rule.record_bytes(DIMENSION) // 4))
