@@ -24,8 +24,8 @@ QUERIES = 400
 """Each half."""
 SURE = 1.64
 """Standard errors that a setting's recall must lie above what it is chosen for: one in twenty may fall short."""
-DEPTHS = (10, 200)
-"""Answers that settings are measured for: those of a page, and of a shortlist."""
+DEPTHS = (10, 100, 200)
+"""Answers that settings are measured for: those of a page, and of shortlists."""
 RECALLS = (0.5, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995)
 TIMES = np.rint(2.0 ** np.arange(0, 10, 0.5) * 10).astype(int) / 10
 """Estimates kept that are tried, in times the depth."""
@@ -62,7 +62,8 @@ class Tuning:
 
         Beyond the deepest that was measured, as many times more is read.
         """
-        depth = next((depth for depth in DEPTHS if k <= depth), DEPTHS[-1])
+        depths = sorted({one.depth for one in self.settings}) or [DEPTHS[-1]]
+        depth = next((depth for depth in depths if k <= depth), depths[-1])
         fitting = [one for one in self.settings if one.depth == depth and one.target >= recall - 1e-9]
         if not fitting:
             return None
