@@ -117,6 +117,9 @@ def test_what_no_setting_reaches_is_exact() -> None:
     assert deeper is not None
     assert (deeper.probes, deeper.wanted) == (15, 1200)
     assert Tuning.from_json(json.loads(json.dumps(tuning.to_json()))) == tuning
+    hundred = Setting(100, 0.9, 4, 200, 0.92, 500)
+    with_hundred = Tuning(9, 9, (tuning.settings[0], hundred, tuning.settings[1]))
+    assert [with_hundred.setting(k, 0.9) for k in (10, 60, 101)] == list(with_hundred.settings)
 
 
 @pytest.mark.parametrize("said", [[], {}, {"settings": 3}, {"models": 1, "queries": 1, "settings": [{}]}, None, "x"])
