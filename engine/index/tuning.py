@@ -7,6 +7,7 @@ other says what they reach: the recall that an index promises was measured on qu
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -62,8 +63,7 @@ class Tuning:
 
         Beyond the deepest that was measured, as many times more is read.
         """
-        depths = sorted({one.depth for one in self.settings}) or [DEPTHS[-1]]
-        depth = next((depth for depth in depths if k <= depth), depths[-1])
+        depth = next((depth for depth in self._depths if k <= depth), self._depths[-1])
         fitting = [one for one in self.settings if one.depth == depth and one.target >= recall - 1e-9]
         if not fitting:
             return None
@@ -72,6 +72,11 @@ class Tuning:
             return best
         times = -(-k // depth)
         return Setting(k, best.target, best.probes * times, best.wanted * times, best.recall, best.codes * times)
+
+    @cached_property
+    def _depths(self) -> list[int]:
+        """Those that settings were measured for, ascending: a snapshot may be of a version that had others."""
+        return sorted({one.depth for one in self.settings}) or [DEPTHS[-1]]
 
     def to_json(self) -> dict[str, Any]:
         """Plain numbers and texts."""

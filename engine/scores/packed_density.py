@@ -43,8 +43,8 @@ ALIGNED = 64
 """Bytes that records are rounded up to: a cache line."""
 UPPER = 2**16
 """What one of a number's upper byte is of its lower two."""
-STEPS = 127 * UPPER
-"""Of a row's numbers to the largest: 24 bits with the sign, and the upper byte can still be rounded."""
+STEPS = 127
+"""Of a row's unit to its largest number: the upper byte, with the sign, can still be rounded."""
 HEADER = 4
 """Numbers of float64 that go before the units, besides the mean."""
 WIDTH = 16
@@ -169,10 +169,10 @@ class PackedFactor:
         beside = inverse.copy()
         np.fill_diagonal(beside, 0)
         largest = np.abs(beside).max(axis=1)
-        units[:d] = np.where(largest > 0, largest, 1) / (STEPS // UPPER)
+        units[:d] = np.where(largest > 0, largest, 1) / STEPS
         scale = units[:d, None].astype(np.float64)
         steps = np.rint(beside * (UPPER / scale)).astype(np.int32)
-        upper = (steps + UPPER // 2) >> 16
+        upper = (steps + UPPER // 2) // UPPER
         places = _lower(d)
         high[:], low[:] = np.append(upper, 0)[places], np.append(steps - UPPER * upper, 0)[places]
         self.record[:8].view(np.float64)[0] = log_det
