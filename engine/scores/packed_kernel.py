@@ -69,7 +69,7 @@ def _shortened(
     Cauchy–Schwarz. ``held`` and ``same`` are one number, seen twice.
     """
     d = len(z)
-    bits = z.view(np.int32)
+    bits = carray(pointer(np.uint64(z.ctypes.data)), (d,), np.int32)  # a view takes Numba a second more to compile
     length, largest = 0.0, np.int32(0)
     for j in range(d):
         value = np.float64(z[j])
@@ -183,9 +183,10 @@ def _distances(
     if width > d:
         z = np.zeros((n, width), np.float32)
         for c in range(n):
-            z[c, :d] = differences[c]
+            for j in range(d):  # Numba takes seconds longer to compile an assignment to a slice
+                z[c, j] = differences[c, j]
     held = np.empty(1, np.int32)
-    same = held.view(np.float32)
+    same = carray(pointer(np.uint64(held.ctypes.data)), (1,), np.float32)
     rest, sums = np.zeros(width, np.int16), np.empty(4 * groups, np.int32)
     unit, slack, found = np.empty(n), np.empty(n), np.empty(n)
     units_at = np.uint64(8 * (d + HEADER))
