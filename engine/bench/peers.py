@@ -15,8 +15,10 @@ import numpy as np
 
 from engine.bench.searcher import Float32, Int64, Searcher, Setting, missing
 
-PROBES = ((1 / 64, 16), (3 / 128, 8), (3 / 64, 16), (1 / 16, 32), (25 / 256, 32), (1 / 4, 32))
+PROBES = ((1 / 128, 16), (1 / 64, 16), (3 / 128, 8), (3 / 64, 16), (1 / 16, 32), (25 / 256, 32), (1 / 4, 32))
 """Of an inverted file: the share of lists that is probed, and how many answers are refined for each that is wanted."""
+FINER = 500_000
+"""Models from which on an inverted file with twice as many lists is tried too: as many as the engine's cells."""
 REFINED = (4, 8, 16, 32, 64)
 """The same of exhaustive codes."""
 WIDTHS = (16, 32, 64, 128, 256, 512)
@@ -79,6 +81,8 @@ class FaissFactory(FaissFlat):
         found = ["RaBitQfs,Refine(SQfp16)"]
         if n >= 1000:
             found += [f"IVF{lists(n)},RaBitQfs,Refine(SQfp16)", f"IVF{lists(n)},PQ128x4fs,Refine(SQfp16)"]
+        if n >= FINER:
+            found.append(f"IVF{2 * lists(n)},RaBitQfs,Refine(SQfp16)")
         return found
 
     def _make(self, vectors: Float32) -> None:

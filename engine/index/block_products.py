@@ -108,18 +108,24 @@ PRODUCTS = {"vnni": _by_vnni, "avx2": _by_avx2, "portable": _by_any}
 
 
 def products_by(way: str) -> Any:
-    """Make ``(codes, query, n8, n4, n2, n1, least, out) → mask``: all but the counts and ``least`` are addresses.
+    """Make ``(codes, query, n8, n4, n2, n1, begin, least, out) → mask``: addresses, but for counts and ``least``.
 
-    ``out`` gets the 16 inner products as int32; bit l of the mask says that lane l's is above ``least``.
+    ``out`` gets the 16 inner products as int32, each added to its lane's number at ``begin``, unless that is 0; bit l
+    of the mask says that lane l's is above ``least``.
     """
     of_group = PRODUCTS[way]
 
-    def typed(context: Any, codes: Any, query: Any, n8: Any, n4: Any, n2: Any, n1: Any, least: Any, out: Any) -> Any:
+    def typed(
+        context: Any, codes: Any, query: Any, n8: Any, n4: Any, n2: Any, n1: Any, begin: Any, least: Any, out: Any
+    ) -> Any:
         def generate(target: Any, builder: Any, signature: Any, arguments: Any) -> Any:
             vector, word, byte = WORDS.as_pointer(), WORD.as_pointer(), BYTE.as_pointer()
             at = cgutils.alloca_once_value(builder, builder.inttoptr(arguments[0], byte))
             asked = cgutils.alloca_once_value(builder, builder.inttoptr(arguments[1], word))
             total = cgutils.alloca_once_value(builder, _constant(0))
+            with builder.if_then(builder.icmp_unsigned("!=", arguments[6], arguments[6].type(0))):
+                given = builder.load(builder.inttoptr(arguments[6], vector), align=4)
+                builder.store(given, total)
             for bits, count in zip(WIDTHS, arguments[2:6], strict=True):
                 mask = _constant(((1 << bits) - 1) * 0x01010101)
                 parts = range(8 // bits)
@@ -133,11 +139,12 @@ def products_by(way: str) -> Any:
                     builder.store(builder.gep(builder.load(at), [WORD(LINE)]), at)
                     builder.store(builder.gep(builder.load(asked), [WORD(len(parts))]), asked)
             found = builder.load(total)
-            builder.store(found, builder.inttoptr(arguments[7], vector), align=4)
-            above = builder.icmp_signed(">", found, _splat(builder, arguments[6]))
+            builder.store(found, builder.inttoptr(arguments[8], vector), align=4)
+            above = builder.icmp_signed(">", found, _splat(builder, arguments[7]))
             return builder.zext(builder.bitcast(above, ir.IntType(LANES)), WORD)
 
-        given = (types.uint64, types.uint64, types.int64, types.int64, types.int64, types.int64, types.int32)
-        return types.uint32(*given, types.uint64), generate
+        address, count = types.uint64, types.int64
+        given = (address, address, count, count, count, count, address, types.int32, address)
+        return types.uint32(*given), generate
 
     return intrinsic(typed)

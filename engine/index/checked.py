@@ -55,7 +55,7 @@ class Checked:
         self._array = array
         self._sums = sums
         self._path = path
-        self._good = np.zeros(len(sums), np.bool_)
+        self.good = np.zeros(len(sums), np.bool_)
         self.done = not len(sums)
 
     def ensure(self, rows: NDArray[np.int64]) -> None:
@@ -67,9 +67,9 @@ class Checked:
         if self.done:
             return
         blocks = np.unique(rows // BLOCK)
-        for block in blocks[~self._good[blocks]].tolist():
+        for block in blocks[~self.good[blocks]].tolist():
             self._verify(block)
-        self.done = bool(self._good.all())
+        self.done = bool(self.good.all())
 
     def ensure_all(self) -> None:
         """Verify everything. Raises: DamagedIndex."""
@@ -87,8 +87,8 @@ class Checked:
                 stream.seek(-self._array.nbytes, os.SEEK_END)
                 for block, expected in enumerate(self._sums.tolist()):
                     if zlib.crc32(stream.read(size)) == expected:
-                        self._good[block] = True
-                self.done = bool(self._good.all())
+                        self.good[block] = True
+                self.done = bool(self.good.all())
 
         threading.Thread(target=work, name="verify index", daemon=True).start()
 
@@ -97,4 +97,4 @@ class Checked:
             raise DamagedIndex(
                 f"the index file {self._path} is damaged at row {block * BLOCK}", hint="run: engine index build"
             )
-        self._good[block] = True
+        self.good[block] = True

@@ -10,6 +10,7 @@ that is best for a normal distribution (Max, *Quantizing for minimum distortion*
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +27,8 @@ DISTORTIONS = {4: 0.01154, 2: 0.1188, 1: 0.3634, 0: 1.0}
 """Mean squared error, in variances."""
 GROUPS = 16
 """Of a code: 64 bytes."""
+FIRST = 0.6
+"""Share of a code's groups that a search reads first: of most blocks they say that nothing in them is near enough."""
 LONG, LONGEST, LOST = 32, 64, 0.2
 """Groups of a long code, which an exact search bounds inner products by: so many, or twice as many where these are
 wrong by more than a share of vectors' lengths. Of a million clustered models' rows, 13 % may be better than the tenth
@@ -47,10 +50,22 @@ class Layout:
     bits: NDArray[np.int64]
     steps: Float32
 
-    @property
+    @cached_property
     def halves(self) -> Float32:
         """The code that would stand for zero ``(coded,)`` float32: halfway up."""
         return ((2.0**self.bits - 1) / 2).astype(np.float32)
+
+    @cached_property
+    def spreads(self) -> Float32:
+        """The standard deviations of codes ``(coded,)`` float32: a quantiser's levels vary by what it does not lose."""
+        of = {width: np.sqrt(1 - DISTORTIONS[width]) / STEPS[width] for width in STEPS}
+        return np.array([of[width] for width in self.bits.tolist()], np.float32)
+
+    @cached_property
+    def first(self) -> NDArray[np.int64]:
+        """Of ``counts``, those of the groups that a search reads first ``(4,)``."""
+        ends = np.cumsum(self.counts)
+        return np.asarray(np.diff(np.minimum(ends, int(np.ceil(FIRST * ends[-1]))), prepend=0), np.int64)
 
     @property
     def groups(self) -> int:

@@ -12,7 +12,7 @@ from typing import Any
 from engine.errors import CorruptData
 
 CURRENT = "CURRENT.json"
-FORMAT = 5
+FORMAT = 6
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.index.base import Float32, Int64
-from engine.index.codes import LANES, Bytes, Layout, interleaved, packed
+from engine.index.codes import LANES, Bytes, Layout, interleaved, packed, variances_to_layout
 
 AROUND = 0.4
 """A cell's best vector is better than its centroid, the more so the wider the cell: by so many spreads. Between 0.3 and
@@ -71,13 +71,45 @@ class Partition:
         return np.asarray(np.abs(self.centroids - self.centre).max(axis=0) / 127 + 1e-12, np.float32)
 
     @cached_property
-    def coarse(self) -> Bytes:
-        """The centroids' codes of 8 bits, in blocks."""
-        codes = np.rint((self.centroids - self.centre) / self.coarse_steps) + 128
-        d = self.centroids.shape[1]
-        filled = np.zeros((-(-len(codes) // LANES) * LANES, d), np.uint8)
+    def coarse(self) -> NDArray[np.int8]:
+        """The centroids' distances from their mean in numbers of 8 bits ``(cells, d)``."""
+        return np.asarray(np.rint((self.centroids - self.centre) / self.coarse_steps), np.int8)
+
+    @cached_property
+    def _rough(self) -> tuple[Int64, Layout, Bytes]:
+        away = self.centroids - self.centre
+        variances = away.var(axis=0, dtype=np.float64)
+        order = np.argsort(-variances, kind="stable")
+        layout = variances_to_layout(variances[order])
+        codes = packed(layout.codes(away[:, order]), layout.counts)
+        filled = np.zeros((-(-len(codes) // LANES) * LANES, *codes.shape[1:]), np.uint8)
         filled[: len(codes)] = codes
-        return interleaved(packed(filled, np.array([-(-d // 4), 0, 0, 0])))
+        return order[: len(layout.bits)], layout, interleaved(filled)
+
+    @property
+    def rough(self) -> Bytes:
+        """The centroids' distances from their mean in short codes, in blocks."""
+        return self._rough[2]
+
+    @property
+    def rough_layout(self) -> Layout:
+        """Of these."""
+        return self._rough[1]
+
+    @property
+    def rough_order(self) -> Int64:
+        """Which numbers of the basis are coded, in the codes' order ``(coded,)``."""
+        return self._rough[0]
+
+    @cached_property
+    def turning_steps(self) -> Float32:
+        """What one unit of ``turning`` is worth ``(d,)``."""
+        return np.asarray(np.abs(self.rotation).max(axis=1) / 32_767, np.float32)
+
+    @cached_property
+    def turning(self) -> NDArray[np.int16]:
+        """``rotation`` in numbers of 16 bits ``(d, d)``: for one query, reading it takes longer than multiplying."""
+        return np.asarray(np.rint(self.rotation / self.turning_steps[:, None]), np.int16)
 
     def rotated(self, vectors: Float32) -> Float32:
         """Vectors ``(n, d)`` in the basis."""

@@ -13,7 +13,7 @@ import json
 import os
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from engine.index.base import MISSING, FirstMomentIndex, Float32, Int64, rows_of
 from engine.index.cells import SAMPLE, SEED, blocks, nearest, vectors_to_cells
+from engine.index.checked import BLOCK as ROWS_VERIFIED
 from engine.index.checked import Checked, checksums, map_array
 from engine.index.codes import variances_to_layout, variances_to_long
 from engine.index.flat import BLOCK, array_to_file, file_to_array
@@ -60,6 +61,7 @@ class QuantizedIndex(FirstMomentIndex):
         self.tuning = Tuning(0, 0, ()) if tuning is None else tuning
         self._kernel: Any = quantized_kernel
         self._none = np.empty(0, np.bool_)
+        self._setting = lru_cache(maxsize=64)(self.tuning.setting)
 
     @classmethod
     def build(cls, ids: Int64, vectors: Float32, *, dimension: int) -> QuantizedIndex:
@@ -133,7 +135,7 @@ class QuantizedIndex(FirstMomentIndex):
         self, queries: Float32, k: int, *, allowed: Int64 | None = None, recall: float = 1.0
     ) -> tuple[Float32, Int64]:
         """See the base class."""
-        setting = self.tuning.setting(k, recall) if recall < 1 else None
+        setting = self._setting(k, recall) if recall < 1 else None
         places = None if allowed is None else self._places(allowed)
         if len(queries) >= TOGETHER and (threads := os.cpu_count() or 1) > 1:
             with ThreadPoolExecutor(threads) as pool:
@@ -155,8 +157,10 @@ class QuantizedIndex(FirstMomentIndex):
         return scores, ids
 
     def _nearly(self, query: Float32, scores: Float32, ids: Int64, places: Int64 | None, setting: Setting) -> None:
+        probes, wanted = setting.probes, min(max(setting.wanted, len(scores)), len(self.rows.ids))
+        if places is None and self._kernel.answered(query, *self._arrays, probes, wanted, scores, ids):
+            return
         turned = self.turned(query)
-        probes, wanted = setting.probes, max(setting.wanted, len(scores))
         if places is not None and len(places) <= FEW:
             rows = places
         else:
@@ -184,7 +188,7 @@ class QuantizedIndex(FirstMomentIndex):
 
     def _survivors(self, query: Float32, k: int, places: Int64 | None) -> Int64:
         """The rows ``(n,)`` that may be among the k best."""
-        turned = self.turned(query)
+        turned = self.partition.rotated(query)
         admitted = None if places is None else self._admitted(places)
         start, _, _ = self.candidates(turned, 1 + len(self.rows.sizes) // 64, 20 * k, admitted)
         scores, found = np.empty(k, np.float32), np.empty(k, np.int64)
@@ -211,18 +215,33 @@ class QuantizedIndex(FirstMomentIndex):
         wanted = min(wanted, len(self.rows.ids))
         estimates = np.empty(self._kernel.room(wanted), np.float32)
         places = np.empty(len(estimates), np.int64)
-        partition, rows, layout = self.partition, self.rows, self.partition.layout
+        partition, rows = self.partition, self.rows
+        layout, rough = partition.layout, partition.rough_layout
         count, scanned = self._kernel.candidates(
-            turned, partition.coarse, partition.coarse_steps, partition.centre, partition.bonus, rows.codes,
-            layout.counts, layout.steps, layout.halves, rows.starts, rows.sizes,
+            turned, partition.coarse, partition.coarse_steps, partition.centre, partition.bonus, partition.rough,
+            partition.rough_order, rough.counts, rough.steps, rough.halves, rows.codes, layout.counts, layout.first,
+            layout.steps, layout.halves, layout.spreads, rows.starts, rows.sizes,
             self._none if admitted is None else admitted, probes, wanted, estimates, places,
         )  # fmt: skip
         return places[:count], estimates[:count], scanned
 
+    @cached_property
+    def _arrays(self) -> tuple[Any, ...]:
+        """What the compiled search reads, in its order."""
+        partition, rows = self.partition, self.rows
+        layout, rough, checked = partition.layout, partition.rough_layout, rows.fine_checked
+        return (
+            partition.turning, partition.turning_steps, partition.fine_steps, rows.fine, rows.ids,
+            self._none if checked is None else checked.good, ROWS_VERIFIED, partition.coarse, partition.coarse_steps,
+            partition.centre, partition.bonus, partition.rough, partition.rough_order, rough.counts, rough.steps,
+            rough.halves, rows.codes, layout.counts, layout.first, layout.steps, layout.halves, layout.spreads,
+            rows.starts, rows.sizes, self._none,
+        )  # fmt: skip
+
     def turned(self, query: Float32) -> Float32:
-        """A query ``(d,)``, contiguous, in the partition's basis."""
+        """A query ``(d,)``, contiguous, in the partition's basis, but for the rounding of its vectors to 16 bits."""
         turned = np.empty(len(query), np.float32)
-        self._kernel.turned(self.partition.rotation, query, turned)
+        self._kernel.turned(self.partition.turning, self.partition.turning_steps, query, turned)
         return turned
 
     def vectors(self, ids: Int64) -> Float32:
@@ -307,6 +326,7 @@ class QuantizedIndex(FirstMomentIndex):
         for one in checked[:2]:
             one.ensure_behind()
         index = cls(partition, rows, tuning)
+        index._arrays  # noqa: B018  what is derived from the centroids is made now, not at the first search
         index.__dict__["_moments"] = moments["mean"], moments["second"]  # what is computed otherwise, from every vector
         return index
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numba
@@ -14,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.errors import CorruptData
-from engine.index import MISSING, FlatIndex, GraphIndex, LiveIndex, QuantizedIndex
+from engine.index import MISSING, FlatIndex, GraphIndex, LiveIndex, QuantizedIndex, quantized_kernel
 from engine.index import snapshot as snapshots
 from engine.index.block_products import products_by, ways_here
 from engine.index.checked import Checked, checksums
@@ -106,6 +107,63 @@ def test_more_recall_reads_more(collection) -> None:
         costs = [one.codes * one.wanted for one in found]
         assert costs[0] < costs[-1]
         assert all(one.recall > one.target - 0.03 for one in found)
+
+
+def test_cells_are_ranked_by_what_they_promise(collection) -> None:
+    """Short codes say which centroids are multiplied, as good as all that are among the best; these then are right."""
+    rows, index = collection
+    partition, rough = index.partition, index.partition.rough_layout
+    cells = len(partition.centroids)
+    for probes in (1, 8, 40, cells):
+        assert (quantized_kernel.TIMES * probes + quantized_kernel.MORE < cells) == (probes < cells), "both ways"
+        same = []
+        for query in near(np.random.default_rng(8), rows, 50):
+            turned = index.turned(query)
+            chosen, bases = np.empty(cells, np.int64), np.empty(cells, np.float32)
+            count = quantized_kernel.cells_ranked(
+                turned, partition.coarse, partition.coarse_steps, partition.centre, partition.bonus, partition.rough,
+                partition.rough_order, rough.counts, rough.steps, rough.halves, probes, chosen, bases,
+            )  # fmt: skip
+            assert count == probes
+            keys = partition.centroids @ turned + partition.bonus * np.linalg.norm(turned)
+            np.testing.assert_allclose(bases[:count], (partition.centroids @ turned)[chosen[:count]], atol=8e-3)
+            assert (np.diff(keys[chosen[:count]]) < 16e-3).all()
+            same.append(np.isin(np.argsort(-keys)[:probes], chosen[:count]).mean())
+        assert np.mean(same) > 0.97
+
+
+def test_few_that_would_be_kept_are_in_blocks_that_are_left_early(collection) -> None:
+    rows, index = collection
+    layout = replace(index.partition.layout)
+    assert 0 < layout.first.sum() < layout.counts.sum()
+    layout.__dict__["first"] = layout.counts
+    whole = QuantizedIndex(replace(index.partition, layout=layout), index.rows, index.tuning)
+    kept = []
+    for query in near(np.random.default_rng(9), rows, 100):
+        turned = index.turned(query)
+        by_both, _, scanned = index.candidates(turned, 30, 40)
+        by_all, estimates, scanned_too = whole.candidates(turned, 30, 40)
+        assert scanned == scanned_too
+        best = by_all[np.argsort(-estimates)[:40]]
+        kept.append(np.isin(best, by_both).mean())
+    assert np.mean(kept) > 0.98
+
+
+def test_one_call_answers_as_its_steps_do(collection, tmp_path: Path, monkeypatch) -> None:
+    """Rows that are not verified yet send a search the other way; so does a depth that so few cells do not hold."""
+    rows, index = collection
+    index.save(tmp_path)
+    monkeypatch.setattr(Checked, "ensure_behind", lambda self: None)
+    asked = near(np.random.default_rng(10), rows, 20)
+    fresh = QuantizedIndex.load(tmp_path, dimension=D)
+    assert not fresh.rows.fine_checked.good.any()
+    for expected, found in zip(index.search(asked, 10, recall=0.9), fresh.search(asked, 10, recall=0.9), strict=True):
+        np.testing.assert_array_equal(found, expected)
+    assert fresh.rows.fine_checked.good.any()
+    one = QuantizedIndex(index.partition, index.rows, Tuning(20_000, 1, (Setting(10, 0.9, 1, 10, 0.9, 100),)))
+    scores, ids = one.search(asked[:3], 2000, recall=0.9)
+    assert np.isfinite(scores).all()
+    assert all(len(set(row.tolist())) == 2000 for row in ids)
 
 
 def test_what_no_setting_reaches_is_exact() -> None:
@@ -273,9 +331,13 @@ def test_the_compiled_sums_are_those_of_the_numbers(counts: list[int], seed: int
     np.testing.assert_array_equal(interleaved(separated(blocks)), blocks)
     expected = numbers.astype(np.int64) @ query
     least = np.int32(np.median(expected))
+    begin = np.arange(16, dtype=np.int32)
     for sums in compiled_sums():
         out = np.zeros((2, 16), np.int32)
-        masks = [sums(block, query, *counts, least, row) for block, row in zip(blocks, out, strict=True)]
+        for block, row in zip(blocks, out, strict=True):
+            sums(block, query, *counts, begin, least, row)
+        np.testing.assert_array_equal(out.ravel(), expected + np.tile(begin, 2))
+        masks = [sums(block, query, *counts, begin[:0], least, row) for block, row in zip(blocks, out, strict=True)]
         np.testing.assert_array_equal(out.ravel(), expected)
         above = np.concatenate([np.array([mask >> lane & 1 for lane in range(16)]) for mask in masks])
         np.testing.assert_array_equal(above.astype(bool), expected > least)
@@ -286,8 +348,9 @@ def compiled_sums() -> list:
     """``block_products`` by every way, as a function of arrays."""
 
     def sums_by(products):
-        def sums(block, query, n8, n4, n2, n1, least, out):
-            return products(block.ctypes.data, query.ctypes.data, n8, n4, n2, n1, least, out.ctypes.data)
+        def sums(block, query, n8, n4, n2, n1, begin, least, out):
+            start = begin.ctypes.data if len(begin) else np.uint64(0)
+            return products(block.ctypes.data, query.ctypes.data, n8, n4, n2, n1, start, least, out.ctypes.data)
 
         return numba.njit(sums)
 
