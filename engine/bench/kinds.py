@@ -101,14 +101,18 @@ class Approximate(EngineKind):
         return [{"recall": value} for value in RECALLS]
 
     def bytes_read(self, k: int) -> tuple[int, str]:
-        """Centroids, the codes of the cells probed, and the rows that refine; of an exact search, every long code."""
+        """Centroids' codes, the first part of the codes of the cells probed, and the rows that refine; of an exact search,
+        every long code."""
         setting = self.index.tuning.setting(k, self.setting["recall"])
-        code = 4 * self.index.partition.layout.groups
         if setting is None or self.setting["recall"] >= 1:
             rows = self.index.rows
             return rows.long.nbytes + rows.errors.nbytes, "at least"
-        cells = self.index.partition.coarse.nbytes
-        return cells + setting.codes * code + 2 * self.dimension * setting.wanted, "all"
+        partition, kernel = self.index.partition, self.index._kernel
+        near = kernel.TIMES * setting.probes + kernel.MORE
+        cells = partition.rough.nbytes + self.dimension * near
+        code = 4 * int(partition.layout.first.sum())
+        whole = partition.coarse.nbytes
+        return min(cells, whole) + setting.codes * code + 2 * self.dimension * setting.wanted, "at least"
 
     @staticmethod
     def least_bytes(n: int, dimension: int, k: int) -> tuple[int, str]:
