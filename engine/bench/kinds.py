@@ -101,8 +101,8 @@ class Approximate(EngineKind):
         return [{"recall": value} for value in RECALLS]
 
     def bytes_read(self, k: int) -> tuple[int, str]:
-        """Centroids' codes, the first part of the codes of the cells probed, and the rows that refine; of an exact search,
-        every long code."""
+        """Centroids, the first part of the codes of the cells probed, and the rows that refine; of an exact search, all
+        long codes."""
         setting = self.index.tuning.setting(k, self.setting["recall"])
         if setting is None or self.setting["recall"] >= 1:
             rows = self.index.rows
