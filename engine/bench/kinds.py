@@ -107,12 +107,13 @@ class Approximate(EngineKind):
         if setting is None or self.setting["recall"] >= 1:
             rows = self.index.rows
             return rows.long.nbytes + rows.errors.nbytes, "at least"
-        partition, kernel = self.index.partition, self.index._kernel
-        near = kernel.TIMES * setting.probes + kernel.MORE
-        cells = partition.rough.nbytes + self.dimension * near
+        from engine.index import quantized_kernel
+
+        partition = self.index.partition
+        near = int(quantized_kernel.worth_ranking(setting.probes))
+        cells = min(partition.rough.nbytes + self.dimension * near, partition.coarse.nbytes)
         code = 4 * int(partition.layout.first.sum())
-        whole = partition.coarse.nbytes
-        return min(cells, whole) + setting.codes * code + 2 * self.dimension * setting.wanted, "at least"
+        return cells + setting.codes * code + 2 * self.dimension * setting.wanted, "at least"
 
     @staticmethod
     def least_bytes(n: int, dimension: int, k: int) -> tuple[int, str]:

@@ -215,27 +215,30 @@ class QuantizedIndex(FirstMomentIndex):
         wanted = min(wanted, len(self.rows.ids))
         estimates = np.empty(self._kernel.room(wanted), np.float32)
         places = np.empty(len(estimates), np.int64)
-        partition, rows = self.partition, self.rows
-        layout, rough = partition.layout, partition.rough_layout
         count, scanned = self._kernel.candidates(
-            turned, partition.coarse, partition.coarse_steps, partition.centre, partition.bonus, partition.rough,
-            partition.rough_order, rough.counts, rough.steps, rough.halves, rows.codes, layout.counts, layout.first,
-            layout.steps, layout.halves, layout.spreads, rows.starts, rows.sizes,
-            self._none if admitted is None else admitted, probes, wanted, estimates, places,
-        )  # fmt: skip
+            turned, *self._scanned, self._none if admitted is None else admitted, probes, wanted, estimates, places
+        )
         return places[:count], estimates[:count], scanned
 
     @cached_property
     def _arrays(self) -> tuple[Any, ...]:
-        """What the compiled search reads, in its order."""
+        """What one compiled call answers a query by, in its order."""
         partition, rows = self.partition, self.rows
-        layout, rough, checked = partition.layout, partition.rough_layout, rows.fine_checked
+        verified = self._none if rows.fine_checked is None else rows.fine_checked.good
         return (
-            partition.turning, partition.turning_steps, partition.fine_steps, rows.fine, rows.ids,
-            self._none if checked is None else checked.good, ROWS_VERIFIED, partition.coarse, partition.coarse_steps,
-            partition.centre, partition.bonus, partition.rough, partition.rough_order, rough.counts, rough.steps,
-            rough.halves, rows.codes, layout.counts, layout.first, layout.steps, layout.halves, layout.spreads,
-            rows.starts, rows.sizes, self._none,
+            partition.turning, partition.turning_steps, partition.fine_steps, rows.fine, rows.ids, verified,
+            ROWS_VERIFIED, *self._scanned, self._none,
+        )  # fmt: skip
+
+    @cached_property
+    def _scanned(self) -> tuple[Any, ...]:
+        """What candidates are found by, in the compiled loops' order."""
+        partition, rows = self.partition, self.rows
+        layout, rough = partition.layout, partition.rough_layout
+        return (
+            partition.coarse, partition.coarse_steps, partition.centre, partition.bonus, partition.rough,
+            partition.rough_order, rough.counts, rough.steps, rough.halves, rows.codes, layout.counts, layout.first,
+            layout.steps, layout.halves, layout.spreads, rows.starts, rows.sizes,
         )  # fmt: skip
 
     def turned(self, query: Float32) -> Float32:

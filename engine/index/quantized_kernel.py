@@ -128,7 +128,7 @@ def _cells_ranked(
     histogram = np.empty(BUCKETS, np.int64)
     keys = np.empty(cells, np.float32)
     probes = min(probes, cells)
-    near = TIMES * probes + MORE
+    near = worth_ranking(probes)
     count = 0
     if near < cells:
         turned = np.empty(len(steps), np.float32)
@@ -458,11 +458,17 @@ def _whole(value: Any) -> Any:
     return np.int32(np.floor(value)) if value < 2e9 else np.int32(2**31 - 1)
 
 
+def _worth_ranking(probes: int) -> int:
+    """How many cells are ranked by 8 bits a number, if there are more, where ``probes`` are searched."""
+    return TIMES * probes + MORE
+
+
 def _room(wanted: int) -> int:
     """How long the arrays must be that ``candidates`` fills."""
     return max(2 * wanted, 256) + LANES
 
 
+worth_ranking = compiled(_worth_ranking, nogil=True)
 room = compiled(_room, nogil=True)
 whole = compiled(_whole, nogil=True)
 turned = compiled(_turned, nogil=True)

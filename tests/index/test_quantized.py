@@ -115,7 +115,7 @@ def test_cells_are_ranked_by_what_they_promise(collection) -> None:
     partition, rough = index.partition, index.partition.rough_layout
     cells = len(partition.centroids)
     for probes in (1, 8, 40, cells):
-        assert (quantized_kernel.TIMES * probes + quantized_kernel.MORE < cells) == (probes < cells), "both ways"
+        assert (quantized_kernel.worth_ranking(probes) < cells) == (probes < cells), "both ways"
         same = []
         for query in near(np.random.default_rng(8), rows, 50):
             turned = index.turned(query)
