@@ -78,13 +78,14 @@ class Partition:
     @cached_property
     def _rough(self) -> tuple[Int64, Layout, Bytes]:
         away = self.centroids - self.centre
-        variances = away.var(axis=0, dtype=np.float64)
+        variances = np.einsum("cd,cd->d", away, away).astype(np.float64) / len(away)
         order = np.argsort(-variances, kind="stable")
         layout = variances_to_layout(variances[order])
-        codes = packed(layout.codes(away[:, order]), layout.counts)
+        coded = order[: len(layout.bits)]
+        codes = packed(layout.codes(away[:, coded]), layout.counts)
         filled = np.zeros((-(-len(codes) // LANES) * LANES, *codes.shape[1:]), np.uint8)
         filled[: len(codes)] = codes
-        return order[: len(layout.bits)], layout, interleaved(filled)
+        return coded, layout, interleaved(filled)
 
     @property
     def rough(self) -> Bytes:
