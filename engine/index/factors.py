@@ -14,7 +14,9 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -103,6 +105,38 @@ class _Table:
         return mapped[self.offsets[row] : self.offsets[row] + self.sizes[row]]
 
 
+def _locate(
+    table: _Table, ids: Int64, changes: Int64, addresses: NDArray[np.uint64], sizes: Int64, others: Int64
+) -> tuple[int, int]:
+    """How many records were read before and are good, into ``addresses`` and ``sizes``; how many rows of records that
+    were not are in ``others``. All are ``(n,)``."""
+    compiled = _compiled()
+    if compiled is not None:
+        found, left = compiled.located(
+            ids, changes, table.ids, table.changes, table.addresses, table.sizes, table.state, GOOD, addresses,
+            sizes, others,
+        )  # fmt: skip
+        return int(found), int(left)
+    at = np.minimum(np.searchsorted(table.ids, ids), max(len(table.ids) - 1, 0))
+    ours = np.flatnonzero((table.ids[at] == ids) & (table.changes[at] == changes)) if len(table.ids) else at[:0]
+    good = table.state[at[ours]] == GOOD
+    here = ours[good]
+    addresses[here], sizes[here] = table.addresses[at[here]], table.sizes[at[here]]
+    left = len(ours) - len(here)
+    others[:left] = at[ours[~good]]
+    return len(here), left
+
+
+@lru_cache(maxsize=1)
+def _compiled() -> ModuleType | None:
+    """The compiled loop, or None without Numba."""
+    try:
+        from engine.index import factor_lookup
+    except ImportError:
+        return None
+    return factor_lookup
+
+
 class FactorStore:
     """Records of one key. Threads may share it; processes may share its folder.
 
@@ -150,14 +184,14 @@ class FactorStore:
         assert self._rotation is not None, "a store is started before it is asked"
         table, mine = self._table, self._mine
         addresses, sizes = np.zeros(len(ids), np.uint64), np.zeros(len(ids), np.int64)
-        hit = self._mapped_at(table, ids, changes, addresses, sizes)
-        if not hit.all() and self._is_behind():
+        mapped = self._mapped_at(table, ids, changes, addresses, sizes)
+        if mapped < len(ids) and self._is_behind():
             self.refresh()
             table = self._table
-            hit = self._mapped_at(table, ids, changes, addresses, sizes)
+            mapped = self._mapped_at(table, ids, changes, addresses, sizes)
         alive: list[object] = [table]
         missing: dict[int, int] = {}
-        for place in np.flatnonzero(~hit).tolist():
+        for place in np.flatnonzero(addresses == 0).tolist() if mapped < len(ids) else ():
             model_id, change = int(ids[place]), int(changes[place])
             if self._none.get(model_id) == change:
                 continue
@@ -168,7 +202,7 @@ class FactorStore:
             alive.append(record)
             addresses[place], sizes[place] = record.ctypes.data, record.nbytes
         with self._lock:
-            self.counts.mapped += int(hit.sum())
+            self.counts.mapped += mapped
             self.counts.held += len(alive) - 1
             self.counts.missed += len(missing)
         if missing:
@@ -181,22 +215,16 @@ class FactorStore:
                     addresses[place], sizes[place] = record.ctypes.data, record.nbytes
         return Found(addresses, sizes, tuple(alive))
 
-    def _mapped_at(
-        self, table: _Table, ids: Int64, changes: Int64, addresses: NDArray[np.uint64], sizes: Int64
-    ) -> NDArray[np.bool_]:
-        """Which records the file has, and where and how long they are."""
-        if not len(table.ids):
-            return np.zeros(len(ids), bool)
-        at = np.minimum(np.searchsorted(table.ids, ids), len(table.ids) - 1)
-        hit = (table.ids[at] == ids) & (table.changes[at] == changes)
-        state = table.state[at]
-        if (hit & (state == UNREAD)).any():
-            for row in at[hit & (state == UNREAD)].tolist():
+    def _mapped_at(self, table: _Table, ids: Int64, changes: Int64, addresses: NDArray[np.uint64], sizes: Int64) -> int:
+        """How many records the file has; where they are and how long, 0 for one that it has not."""
+        addresses[:] = 0
+        unread = np.empty(len(ids), np.int64)
+        found, left = _locate(table, ids, changes, addresses, sizes, unread)
+        if left:
+            for row in unread[:left].tolist():
                 self._verify(table, row)
-            state = table.state[at]
-        hit &= state == GOOD
-        addresses[hit], sizes[hit] = table.addresses[at[hit]], table.sizes[at[hit]]
-        return np.asarray(hit)
+            found, _ = _locate(table, ids, changes, addresses, sizes, unread)
+        return found
 
     def _keep(self, mine: object, model_id: int, change: int, record: Records | None) -> None:
         """Hold what was made, or remember that nothing can be."""

@@ -292,13 +292,15 @@ def distances_at(
     assert (addresses != 0).all(), "a record lies somewhere"
     dimension = len(query)
     read = np.full(len(addresses), dimension, np.int64)
-    narrow = differences_at(addresses, query, turn)
     compiled = kernel()
     if compiled is None:
+        narrow = differences_at(addresses, query, turn)
         factors = [PackedFactor.at(address, dimension) for address in addresses.tolist()]
         return np.array([_distance(factor, row) for factor, row in zip(factors, narrow, strict=True)], np.float64), read
     so_far = np.full(k, np.inf) if best is None else best
-    found: Float64 = compiled.distances(addresses, narrow, so_far, row_places(dimension), read)
+    turned = np.empty((0, dimension), np.float32) if turn is None else differences_at(addresses, query, turn)
+    wide = np.ascontiguousarray(query, np.float64)
+    found: Float64 = compiled.distances(addresses, wide, turned, so_far, row_places(dimension), read)
     return found, read
 
 

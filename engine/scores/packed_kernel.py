@@ -161,13 +161,15 @@ def _whole(
 
 def _distances(
     addresses: NDArray[np.uint64],
-    differences: NDArray[np.float32],
+    query: NDArray[np.float64],
+    turned: NDArray[np.float32],
     best: NDArray[np.float64],
     places: NDArray[np.int64],
     read: NDArray[np.int64],
 ) -> NDArray[np.float64]:
     """‖L⁻¹z‖² + log det Σ ``(n,)`` of each record, +inf for what was dropped; ``read`` gets the rows read of each.
 
+    z is ``query`` ``(d,)`` less the record's mean, or its row of ``turned`` ``(n, d)``, unless that is empty.
     ``best`` holds the k least distances so far, ascending, and takes in what is found. ``places`` ``(⌈d/4⌉ + 1,)``
     says at which number of its quarter each row begins.
 
@@ -176,15 +178,10 @@ def _distances(
     for the one and ``norm`` times what z is wrong by for the other. What is still good enough after all rows is read
     once more with its lower bytes and the rest of z: it is exact.
     """
-    n, d = differences.shape
+    n, d = len(addresses), len(query)
     groups = len(places) - 1
     width = places[groups] - places[groups - 1]
-    asked, z = np.zeros((n, width), np.int16), differences
-    if width > d:
-        z = np.zeros((n, width), np.float32)
-        for c in range(n):
-            for j in range(d):  # Numba takes seconds longer to compile an assignment to a slice
-                z[c, j] = differences[c, j]
+    asked, z = np.zeros((n, width), np.int16), np.zeros((n, width), np.float32)
     held = np.empty(1, np.int32)
     same = carray(pointer(np.uint64(held.ctypes.data)), (1,), np.float32)
     rest, sums = np.zeros(width, np.int16), np.empty(4 * groups, np.int32)
@@ -194,6 +191,12 @@ def _distances(
     for c in range(n):
         moments = carray(pointer(addresses[c]), (d + HEADER,), np.float64)
         diagonal = carray(pointer(addresses[c] + units_at + np.uint64(16 * groups)), (d,), np.float32)
+        row = z[c]
+        for j in range(d):  # Numba takes seconds longer to compile an assignment to a slice
+            row[j] = query[j] - moments[j + 1]
+        if len(turned):
+            for j in range(d):
+                row[j] = turned[c, j]
         unit[c], length, wrong = shortened(z[c, :d], asked[c], moments[d + 3], held, same)
         slack[c] = moments[d + 1] * length + moments[d + 2] * wrong
         found[c] = moments[0] + along(diagonal, z[c]) if length < np.inf else np.nan
@@ -204,14 +207,14 @@ def _distances(
         moments = carray(pointer(addresses[c]), (d + HEADER,), np.float64)
         room = best[k - 1] - moments[0]
         bar = -1.0 if room < 0 else (np.sqrt(room) + slack[c]) ** 2 * (1 + ROUNDING)
-        upper, query, exact = addresses[c] + upper_at, np.uint64(asked[c].ctypes.data), np.uint64(z[c].ctypes.data)
+        upper, asked_at, exact = addresses[c] + upper_at, np.uint64(asked[c].ctypes.data), np.uint64(z[c].ctypes.data)
         units, products = addresses[c] + units_at, np.uint64(sums.ctypes.data)
-        total, g = some(upper, places, query, unit[c], units, exact, products, bar)
+        total, g = some(upper, places, asked_at, unit[c], units, exact, products, bar)
         read[c] = min(4 * g, d)
         if not total > bar:
             finer = finely(z[c, :d], unit[c], asked[c], rest, moments[d + 3])
             left = np.uint64(rest.ctypes.data)
-            total = moments[0] + whole(upper, places, query, left, finer, unit[c], units, exact, products)
+            total = moments[0] + whole(upper, places, asked_at, left, finer, unit[c], units, exact, products)
             if not total > best[k - 1]:
                 found[c] = total
                 enter(best, total)

@@ -10,6 +10,7 @@ import os
 import threading
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from hypothesis import strategies as st
 from engine.errors import CorruptData, DiskFull, StorageError
 from engine.index import ByteCache, FactorKey, FactorStore
 from engine.index import factor_file as files
+from engine.index import factors as store_module
 
 SIZE = 128
 KEY = FactorKey("collection", "encoder", 4, "", "0.6 v1", "")
@@ -75,6 +77,39 @@ def test_what_was_appended_is_found_by_the_next_process(tmp_path: Path) -> None:
     assert ask(store, versions) == []
     assert (store.counts.mapped, store.counts.missed) == (3, 0)
     assert store.lacks({**versions, 8: 13}) == [8]
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.dictionaries(st.integers(1, 30), st.tuples(st.integers(1, 3), st.sampled_from([0, 1, 2])), max_size=20),
+    st.lists(st.tuples(st.integers(0, 32), st.integers(1, 3)), max_size=12),
+    st.booleans(),
+)
+def test_records_are_located_by_id_change_and_state(
+    there: dict[int, tuple[int, int]], asked: list[tuple[int, int]], compiled: bool
+) -> None:
+    ids = sorted(there)
+    table = SimpleNamespace(
+        ids=np.array(ids, np.int64),
+        changes=np.array([there[i][0] for i in ids], np.int64),
+        state=np.array([there[i][1] for i in ids], np.uint8),
+        addresses=np.array([1000 + i for i in ids], np.uint64),
+        sizes=np.array([2000 + i for i in ids], np.int64),
+    )
+    wanted = np.array(asked, np.int64).reshape(-1, 2)
+    addresses, sizes = np.zeros(len(asked), np.uint64), np.zeros(len(asked), np.int64)
+    others = np.full(len(asked), -1, np.int64)
+    with pytest.MonkeyPatch.context() as patch:
+        if not compiled:
+            patch.setattr(store_module, "_compiled", lambda: None)
+        found, left = store_module._locate(
+            table, *map(np.ascontiguousarray, wanted.T), addresses, sizes, others  # type: ignore[arg-type]
+        )  # fmt: skip
+    good = [change == there.get(i, (0, 0))[0] and there[i][1] == store_module.GOOD for i, change in asked]
+    unread = [ids.index(i) for i, change in asked if i in there and there[i] in ((change, 0), (change, 2))]
+    assert addresses.tolist() == [1000 + i if ok else 0 for (i, _), ok in zip(asked, good, strict=True)]
+    assert sizes.tolist() == [2000 + i if ok else 0 for (i, _), ok in zip(asked, good, strict=True)]
+    assert (found, others[:left].tolist()) == (sum(good), unread)
 
 
 def test_another_change_is_a_miss(tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """The torture: kills, faults, interrupted ingests, mutated inputs and many processes. One line a section on stdout.
 
 python -m tests.torture [--kills 300] [--postgres-kills 100] [--rounds 30] [--inputs 100000] [--seconds 120]
-                        [--only SECTION] [--seed N] [--short]
+                        [--only SECTION] [--seed N] [--short] [--jobs N]
 """
 
 from __future__ import annotations
@@ -9,11 +9,13 @@ from __future__ import annotations
 import argparse
 import os
 import shutil
+import subprocess
 import sys
 import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from tests.torture.tally import Tally
@@ -21,6 +23,7 @@ from tests.torture.tally import Tally
 Section = Callable[[Path], Tally]
 SHORT = {"kills": 30, "postgres_kills": 18, "rounds": 4, "inputs": 4000, "seconds": 10}
 """What ``--short`` does: within five minutes on two cores."""
+NUMBERS = "kills", "postgres_kills", "rounds", "inputs", "seconds", "seed"
 
 
 def parsed(arguments: list[str] | None) -> argparse.Namespace:
@@ -34,6 +37,7 @@ def parsed(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--only", action="append", help="a section, or the beginning of its name; may be repeated")
     parser.add_argument("--seed", type=int, default=1, help="what is drawn (default 1)")
     parser.add_argument("--short", action="store_true", help="all sections in about five minutes")
+    parser.add_argument("--jobs", type=int, default=1, help="sections beside one another (default 1)")
     options = parser.parse_args(arguments)
     if options.short:
         vars(options).update(SHORT)
@@ -74,10 +78,30 @@ def wanted(options: argparse.Namespace) -> Iterator[tuple[str, Section]]:
             yield name, section
 
 
+def beside(options: argparse.Namespace) -> int:
+    """Run each section in a process of its own, some at once, and print what each says, in order; 1 if any found."""
+    numbers = [word for name in NUMBERS for word in (f"--{name.replace('_', '-')}", str(getattr(options, name)))]
+
+    def run(section: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "tests.torture", *numbers, "--only", section]
+        return subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
+
+    names, found = [name for name, _ in wanted(options)], 0
+    with ThreadPoolExecutor(options.jobs) as pool:
+        for done in pool.map(run, names):
+            print(done.stdout, end="", flush=True)
+            found |= done.returncode
+    if not names:
+        say(f"no section is called {options.only}")
+    return int(not names or found != 0)
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Run the sections, print a line for each and what was found after them; 1 if anything was."""
     options = parsed(arguments)
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+    if options.jobs > 1:
+        return beside(options)
     tallies = []
     for name, section in wanted(options):
         folder, started = Path(tempfile.mkdtemp(prefix=f"torture-{name}-")), time.monotonic()

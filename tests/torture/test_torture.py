@@ -365,3 +365,15 @@ def test_the_command_prints_a_line_a_section_and_ends_with_1(
     ]
     assert command.main(["--only", "good"]) == 0
     assert command.main(["--only", "nothing"]) == 1
+
+
+def test_sections_beside_one_another_say_what_they_say_alone(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(Path(__file__).parents[2])
+    several = ["--jobs", "2", "--only", "inputs", "--only", "threads", "--inputs", "40", "--seconds", "2"]
+    assert command.main(several) == 0
+    printed = capfd.readouterr().out.splitlines()
+    assert [line.split(":")[0] for line in printed] == ["threads", "inputs"]  # in the order of the command
+    assert all("losses 0, silent wrong answers 0" in line for line in printed)
+    assert command.main(["--jobs", "2", "--only", "nothing"]) == 1
