@@ -84,7 +84,8 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	  { echo "Python 3.10 or newer is needed; set PYTHON=python3.x" >&2; exit 1; }
 	@test -x $(PY) || $(PYTHON) -m venv $(VENV)
 	@echo "installing into $(VENV)/ (torch is large: this takes a minute or two)" >&2
-	@$(PY) -m pip install --quiet -c constraints.txt -e '.[dev]'
+	@$(PY) -m pip install --quiet --no-compile -c constraints.txt -e '.[dev]'
+	@$(PY) -m compileall -q -j 0 $(VENV)/lib >/dev/null || true  # as pip does it, but on all cores
 	@touch $@
 
 npm: $(NODE)/node_modules/.package-lock.json
