@@ -36,7 +36,7 @@ Records = NDArray[np.uint8]
 DIRECTORY, COUNTS, LOCK = "FACTORS", "COUNTS", "LOCK"
 PATIENCE = 60.0
 """Seconds to wait for another process that publishes."""
-FORMAT = 4
+FORMAT = 5
 SEGMENT, ROTATION = ".factors", ".rotation"
 ABANDONED = 3600.0
 """Seconds after which a file that no directory names is taken to have been left by a killed process."""

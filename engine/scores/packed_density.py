@@ -8,10 +8,10 @@ covariance of all models' samples together, largest variance first: that is wher
 row r costs r + 1 numbers only. So that the k-th best is near from the start, candidates are taken in order of what the
 diagonals of their factors say: in such a basis that is much.
 
-A number of L⁻¹ beside its diagonal is kept in three bytes, in units of its row's largest: one in one place, two in
-another; the diagonal, many times larger, in float32. Most candidates are dropped by the one byte and by z in whole
-numbers of 16 bits, with errors that are bounded; of the others all is read. The densities are within 1e-3 nats of
-float64.
+A number of L⁻¹ beside its diagonal is kept in 20 bits, in units of its row's largest: 8, 4 and 8 of them, each in
+another place; the diagonal, many times larger, in float32. Most candidates are dropped by the first 8 and by z in whole
+numbers of 16 bits, nearly all others by 4 more, with errors that are bounded; of what is left all is read. The
+densities are within 1e-3 nats of float64.
 """
 
 from __future__ import annotations
@@ -41,20 +41,22 @@ Float64 = NDArray[np.float64]
 Addresses = NDArray[np.uint64]
 ALIGNED = 64
 """Bytes that records are rounded up to: a cache line."""
-UPPER = 2**16
-"""What one of a number's upper byte is of its lower two."""
+MIDDLE = 255
+"""What one of a number's middle four bits is of its last eight, which go from −127 to 127."""
+UPPER = 15 * MIDDLE
+"""And one of its upper eight: the middle ones go from −7 to 7, so that whatever is left is as often above as below."""
 STEPS = 127
 """Of a row's unit to its largest number: the upper byte, with the sign, can still be rounded."""
-HEADER = 4
+HEADER = 5
 """Numbers of float64 that go before the units, besides the mean."""
 WIDTH = 16
 """Numbers that vector registers take at a time."""
 
 
 def record_bytes(dimension: int) -> int:
-    """Bytes of one model's record: three a number of L⁻¹, and what goes with it; in whole cache lines."""
+    """Bytes of one model's record: two and a half a number of L⁻¹, and what goes with it; in whole cache lines."""
     places = row_places(dimension)
-    exact = 8 * (dimension + HEADER) + 32 * (len(places) - 1) + 12 * int(places[-1])
+    exact = 8 * (dimension + HEADER) + 32 * (len(places) - 1) + 10 * int(places[-1])
     return -(-exact // ALIGNED) * ALIGNED
 
 
@@ -85,10 +87,11 @@ def _lower(dimension: int) -> NDArray[np.int64]:
 class PackedFactor:
     """One density in the shared basis. ``record`` is ``(record_bytes(d),)`` uint8, contiguous, at an address of 8·n.
 
-    In it lie, one after the other: log det Σ, the rotated mean ``(d,)``, ``slack``, ``norm`` and ``widest`` in float64;
-    the rows' units and the diagonal of L⁻¹, float32, for four rows at a time; the upper byte of each number beside the
-    diagonal, rounded, as int8, at ``row_places``; what it leaves, as int16, at the same; zeros. A unit is that of an
-    upper byte, and on the diagonal both are zero.
+    In it lie, one after the other: log det Σ, the rotated mean ``(d,)``, ``slack``, ``less``, ``norm`` and ``widest``
+    in float64; the rows' units and the diagonal of L⁻¹, float32, for four rows at a time; then, of each number beside
+    the diagonal and at ``row_places``, the upper bits, rounded, as int8; the middle ones of what that leaves, 16 in 8
+    bytes, the first eight in their lower halves; the last ones, as int8; zeros. A unit is that of the upper bits, and
+    on the diagonal all are zero.
     """
 
     record: NDArray[np.uint8]
@@ -122,18 +125,23 @@ class PackedFactor:
 
     @property
     def slack(self) -> float:
-        """At least the spectral norm of what L⁻¹ is wrong by without its lower bytes."""
+        """At least the spectral norm of what L⁻¹ is wrong by with its upper bits alone."""
         return float(self._bounds[0])
 
     @property
-    def norm(self) -> float:
-        """The Frobenius norm of L⁻¹ beside its diagonal, without its lower bytes."""
+    def less(self) -> float:
+        """The same with its middle bits besides."""
         return float(self._bounds[1])
 
     @property
-    def widest(self) -> float:
-        """The largest norm of a row of upper bytes, in whole numbers."""
+    def norm(self) -> float:
+        """The Frobenius norm of L⁻¹ beside its diagonal, of the upper bits alone."""
         return float(self._bounds[2])
+
+    @property
+    def widest(self) -> float:
+        """The largest norm of a row of upper, middle or last bits, in whole numbers."""
+        return float(self._bounds[3])
 
     @property
     def _bounds(self) -> Float64:
@@ -146,25 +154,25 @@ class PackedFactor:
 
     def square(self) -> Float32:
         """L⁻¹ ``(d, d)``, with the zeros above its diagonal."""
-        units, diagonal, high, low = self._parts()
+        units, diagonal, upper, middle, last = self._parts()
         square = np.zeros(self.dimension**2 + 1)
-        square[_lower(self.dimension)] = high + low / UPPER
+        square[_lower(self.dimension)] = upper + (MIDDLE * _unpacked(middle) + last) / UPPER
         rows = square[:-1].reshape(self.dimension, -1) * units[: self.dimension, None].astype(np.float64)
         np.fill_diagonal(rows, diagonal[: self.dimension])
         return np.asarray(rows, np.float32)
 
-    def _parts(self) -> tuple[Float32, Float32, NDArray[np.int8], NDArray[np.int16]]:
+    def _parts(self) -> tuple[Float32, Float32, NDArray[np.int8], NDArray[np.uint8], NDArray[np.int8]]:
         places = row_places(self.dimension)
         start, rows, count = 8 * (self.dimension + HEADER), 4 * (len(places) - 1), 4 * int(places[-1])
         units, diagonal = self.record[start : start + 8 * rows].view(np.float32).reshape(2, rows)
         start += 8 * rows
-        high = self.record[start : start + count].view(np.int8)
-        return units, diagonal, high, self.record[start + count : start + 3 * count].view(np.int16)
+        upper, middle, last = np.split(self.record[start : start + 5 * count // 2], [count, 3 * count // 2])
+        return units, diagonal, upper.view(np.int8), middle, last.view(np.int8)
 
     def fill(self, log_det: float, mean: Float64, inverse: Float64) -> PackedFactor:
         """Write it, of L⁻¹ ``(d, d)``."""
         d = self.dimension
-        units, diagonal, high, low = self._parts()
+        units, diagonal, high, between, low = self._parts()
         diagonal[:d] = np.diag(inverse)
         beside = inverse.copy()
         np.fill_diagonal(beside, 0)
@@ -173,16 +181,32 @@ class PackedFactor:
         scale = units[:d, None].astype(np.float64)
         steps = np.rint(beside * (UPPER / scale)).astype(np.int32)
         upper = (steps + UPPER // 2) // UPPER
+        middle = (steps - UPPER * upper + MIDDLE // 2) // MIDDLE
+        last = steps - UPPER * upper - MIDDLE * middle
         places = _lower(d)
-        high[:], low[:] = np.append(upper, 0)[places], np.append(steps - UPPER * upper, 0)[places]
+        high[:], low[:] = np.append(upper, 0)[places], np.append(last, 0)[places]
+        between[:] = _packed(np.append(middle, 0)[places])
         self.record[:8].view(np.float64)[0] = log_det
         self.mean[:] = mean
         kept = scale * upper
-        wrong = beside - kept
-        np.fill_diagonal(wrong, np.diag(inverse) - diagonal[:d])
-        bounds = spectral_bound(wrong), np.linalg.norm(kept), np.linalg.norm(upper.astype(np.float64), axis=1).max()
-        self._bounds[:] = (1 + 1e-4) * np.array(bounds)
+        more = kept + scale * (middle / (UPPER // MIDDLE))
+        wrong = np.diag(np.diag(inverse) - diagonal[:d])
+        widest = max(np.linalg.norm(bits.astype(np.float64), axis=1).max() for bits in (upper, middle, last))
+        bounds = spectral_bound(beside - kept + wrong), spectral_bound(beside - more + wrong), np.linalg.norm(kept)
+        self._bounds[:] = (1 + 1e-4) * np.array([*bounds, widest])
         return self
+
+
+def _packed(numbers: NDArray[np.int32]) -> NDArray[np.uint8]:
+    """Numbers of four bits with a sign ``(16·n,)``, 16 of them in 8 bytes."""
+    halves = (numbers & 15).astype(np.uint8).reshape(-1, 2, 8)
+    return np.ravel(halves[:, 0] | halves[:, 1] << 4)
+
+
+def _unpacked(halves: NDArray[np.uint8]) -> NDArray[np.int32]:
+    """The same back."""
+    both = np.stack([halves.reshape(-1, 8) & 15, halves.reshape(-1, 8) >> 4], axis=1)
+    return (np.ravel(both).astype(np.int32) ^ 8) - 8
 
 
 def spectral_bound(matrix: Float64) -> float:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from engine.compiled import LINE, compiled, pointer, prefetch
 from engine.scores.packed_density import HEADER
-from engine.scores.packed_products import upper_squares, whole_squares
+from engine.scores.packed_products import last_squares, middle_squares, upper_squares
 
 AHEAD = 4096
 """Bytes: how far ahead of rows of low rank memory is asked for. The hardware's own prefetching ends with each page."""
@@ -117,7 +117,7 @@ def _along(diagonal: NDArray[np.float32], z: NDArray[np.float32]) -> Any:
 def _partial(
     upper: Any, places: NDArray[np.int64], asked: Any, unit: float, units: Any, z: Any, sums: Any, bar: float
 ) -> Any:
-    """Add squares of products of upper bytes, four rows at a time, until they are beyond the bar: the sum and where.
+    """Add squares of products of upper bits, four rows at a time, until they are beyond the bar: the sum and where.
 
     The products go to the address ``sums``.
     """
@@ -133,28 +133,37 @@ def _partial(
     return total, g
 
 
-def _whole(
-    upper: Any,
-    places: NDArray[np.int64],
-    asked: Any,
-    rest: Any,
-    finer: float,
-    unit: float,
-    units: Any,
-    z: Any,
-    sums: Any,
-) -> float:
-    """‖L⁻¹z‖², from all three bytes of every number; ``sums`` has the products of upper bytes with ``asked``.
-
-    Only lower bytes with ``rest`` are left out: 2⁻³² of the largest in each row.
-    """
+def _better(
+    upper: Any, places: NDArray[np.int64], asked: Any, rest: Any, finer: float, unit: float, units: Any, z: Any,
+    sums: Any, totals: Any,
+) -> float:  # fmt: skip
+    """‖L⁻¹z‖² by upper and middle bits; ``sums`` has the products of upper bits with ``asked``, ``totals`` gets those
+    of both, with ``rest`` besides."""
     total, groups, apart = 0.0, len(places) - 1, np.uint64(places[-1])
-    lower, diagonal = upper + np.uint64(4) * apart, units + np.uint64(16 * groups)
+    middle, diagonal = upper + np.uint64(4) * apart, units + np.uint64(16 * groups)
     for g in range(groups):
         at, first = np.uint64(16 * g), np.uint64(places[g])
-        total += whole_squares(
-            upper + first, lower + np.uint64(2) * first, apart, places[g + 1] - places[g], asked, rest, finer, unit,
-            units + at, diagonal + at, z + at, sums + at,
+        total += middle_squares(
+            upper + first, middle + (first >> np.uint64(1)), apart, places[g + 1] - places[g], asked, rest, finer, unit,
+            units + at, diagonal + at, z + at, sums + at, totals + at + at,
+        )  # fmt: skip
+    return total
+
+
+def _whole(
+    upper: Any, places: NDArray[np.int64], asked: Any, unit: float, units: Any, z: Any, totals: Any
+) -> float:  # fmt: skip
+    """‖L⁻¹z‖², from all bits of every number: ``totals`` has the products of all but the last ones.
+
+    Only middle and last bits with what ``asked`` leaves of z are left out: 2⁻²⁴ of the largest in each row.
+    """
+    total, groups, apart = 0.0, len(places) - 1, np.uint64(places[-1])
+    last, diagonal = upper + np.uint64(6) * apart, units + np.uint64(16 * groups)
+    for g in range(groups):
+        at = np.uint64(16 * g)
+        total += last_squares(
+            last + np.uint64(places[g]), apart, places[g + 1] - places[g], asked, unit, units + at, diagonal + at,
+            z + at, totals + at + at,
         )  # fmt: skip
     return total
 
@@ -173,10 +182,10 @@ def _distances(
     ``best`` holds the k least distances so far, ascending, and takes in what is found. ``places`` ``(⌈d/4⌉ + 1,)``
     says at which number of its quarter each row begins.
 
-    Candidates are taken in order of what their diagonals alone say. First a candidate's upper bytes are read, row by
+    Candidates are taken in order of what their diagonals alone say. First a candidate's upper bits are read, row by
     row, with z in whole numbers of 16 bits. The root of any partial sum of squares is wrong by at most ``slack`` · ‖z‖
     for the one and ``norm`` times what z is wrong by for the other. What is still good enough after all rows is read
-    once more with its lower bytes and the rest of z: it is exact.
+    once more with its middle bits and the rest of z, which is wrong by less, and then with its last bits: it is exact.
     """
     n, d = len(addresses), len(query)
     groups = len(places) - 1
@@ -184,8 +193,8 @@ def _distances(
     asked, z = np.zeros((n, width), np.int16), np.zeros((n, width), np.float32)
     held = np.empty(1, np.int32)
     same = carray(pointer(np.uint64(held.ctypes.data)), (1,), np.float32)
-    rest, sums = np.zeros(width, np.int16), np.empty(4 * groups, np.int32)
-    unit, slack, found = np.empty(n), np.empty(n), np.empty(n)
+    rest, sums, totals = np.zeros(width, np.int16), np.empty(4 * groups, np.int32), np.empty(4 * groups)
+    unit, length, wrong, found = np.empty(n), np.empty(n), np.empty(n), np.empty(n)
     units_at = np.uint64(8 * (d + HEADER))
     upper_at = units_at + np.uint64(32 * groups)
     for c in range(n):
@@ -197,30 +206,39 @@ def _distances(
         if len(turned):
             for j in range(d):
                 row[j] = turned[c, j]
-        unit[c], length, wrong = shortened(z[c, :d], asked[c], moments[d + 3], held, same)
-        slack[c] = moments[d + 1] * length + moments[d + 2] * wrong
-        found[c] = moments[0] + along(diagonal, z[c]) if length < np.inf else np.nan
+        unit[c], length[c], wrong[c] = shortened(z[c, :d], asked[c], moments[d + 4], held, same)
+        found[c] = moments[0] + along(diagonal, z[c]) if length[c] < np.inf else np.nan
     k = len(best)
     for c in np.argsort(found):
         if np.isnan(found[c]):
             continue
         moments = carray(pointer(addresses[c]), (d + HEADER,), np.float64)
-        room = best[k - 1] - moments[0]
-        bar = -1.0 if room < 0 else (np.sqrt(room) + slack[c]) ** 2 * (1 + ROUNDING)
+        slack = moments[d + 1] * length[c] + moments[d + 3] * wrong[c]
+        bar = beyond(best[k - 1] - moments[0], slack)
         upper, asked_at, exact = addresses[c] + upper_at, np.uint64(asked[c].ctypes.data), np.uint64(z[c].ctypes.data)
         units, products = addresses[c] + units_at, np.uint64(sums.ctypes.data)
         total, g = some(upper, places, asked_at, unit[c], units, exact, products, bar)
         read[c] = min(4 * g, d)
         if not total > bar:
-            finer = finely(z[c, :d], unit[c], asked[c], rest, moments[d + 3])
-            left = np.uint64(rest.ctypes.data)
-            total = moments[0] + whole(upper, places, asked_at, left, finer, unit[c], units, exact, products)
-            if not total > best[k - 1]:
-                found[c] = total
-                enter(best, total)
-                continue
+            finer = finely(z[c, :d], unit[c], asked[c], rest, moments[d + 4])
+            rest_at, totals_at = np.uint64(rest.ctypes.data), np.uint64(totals.ctypes.data)
+            total = better(upper, places, asked_at, rest_at, finer, unit[c], units, exact, products, totals_at)
+            # wrong without the last bits, without what the middle ones make of the rest, and by the rest's rounding
+            slack = moments[d + 2] * length[c] + (moments[d + 1] + moments[d + 2]) * wrong[c]
+            slack += moments[d + 3] * unit[c] * finer * np.sqrt(np.float64(d)) / 2
+            if not total > beyond(best[k - 1] - moments[0], slack):
+                total = moments[0] + whole(upper, places, asked_at, unit[c], units, exact, totals_at)
+                if not total > best[k - 1]:
+                    found[c] = total
+                    enter(best, total)
+                    continue
         found[c] = np.inf
     return found
+
+
+def _beyond(room: float, slack: float) -> float:
+    """What a sum of squares is beyond if it is larger than ``room`` and its root is wrong by at most ``slack``."""
+    return -1.0 if room < 0 else (np.sqrt(room) + slack) ** 2 * (1 + ROUNDING)
 
 
 def _enter(best: NDArray[np.float64], total: float) -> None:
@@ -282,6 +300,8 @@ shortened = compiled(_shortened)
 along = compiled(_along)
 finely = compiled(_left)
 some = compiled(_partial)
+better = compiled(_better)
+beyond = compiled(_beyond)
 whole = compiled(_whole)
 rotated = compiled(_rotated, nogil=True)
 differences = compiled(_differences, nogil=True)

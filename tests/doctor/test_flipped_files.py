@@ -135,7 +135,9 @@ def test_a_flipped_byte_is_never_searched_and_is_mended(
                 assert all(finding.repaired for finding in eng.doctor(repair=True)), (relative, place)
                 assert_equal(answers(eng), wanted)
             kinds.add(relative.suffix or relative.name)
-    print(f"{kind}: {flipped} flipped bytes in {len(derived(folder, kind))} files, {refused} refused with a typed error")
+    print(
+        f"{kind}: {flipped} flipped bytes in {len(derived(folder, kind))} files, {refused} refused with a typed error"
+    )
     assert flipped > len(derived(folder, kind))
     assert refused == 0  # whatever is derived is made again while the search waits
     everything = {".factors", ".rotation", "FACTORS", "COUNTS"} if kind == "flat" else set()
