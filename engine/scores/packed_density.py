@@ -89,9 +89,9 @@ class PackedFactor:
 
     In it lie, one after the other: log det Σ, the rotated mean ``(d,)``, ``slack``, ``less``, ``norm`` and ``widest``
     in float64; the rows' units and the diagonal of L⁻¹, float32, for four rows at a time; then, of each number beside
-    the diagonal and at ``row_places``, the upper bits, rounded, as int8; the middle ones of what that leaves, 16 in 8
-    bytes, the first eight in their lower halves; the last ones, as int8; zeros. A unit is that of the upper bits, and
-    on the diagonal all are zero.
+    the diagonal and at ``row_places``, the upper bits, rounded, as int8; the middle ones of what that leaves, in half
+    a byte each, two quarters in one, the first and third in the lower halves; the last ones, as int8; zeros. A unit is
+    that of the upper bits, and on the diagonal all are zero.
     """
 
     record: NDArray[np.uint8]
@@ -198,14 +198,15 @@ class PackedFactor:
 
 
 def _packed(numbers: NDArray[np.int32]) -> NDArray[np.uint8]:
-    """Numbers of four bits with a sign ``(16·n,)``, 16 of them in 8 bytes."""
-    halves = (numbers & 15).astype(np.uint8).reshape(-1, 2, 8)
-    return np.ravel(halves[:, 0] | halves[:, 1] << 4)
+    """Numbers of four bits with a sign, four quarters of them, in half as many bytes."""
+    quarters = (numbers & 15).astype(np.uint8).reshape(2, 2, -1)
+    return np.ravel(quarters[:, 0] | quarters[:, 1] << 4)
 
 
 def _unpacked(halves: NDArray[np.uint8]) -> NDArray[np.int32]:
     """The same back."""
-    both = np.stack([halves.reshape(-1, 8) & 15, halves.reshape(-1, 8) >> 4], axis=1)
+    pairs = halves.reshape(2, -1)
+    both = np.stack([pairs & 15, pairs >> 4], axis=1)
     return (np.ravel(both).astype(np.int32) ^ 8) - 8
 
 

@@ -134,36 +134,35 @@ def _partial(
 
 
 def _better(
-    upper: Any, places: NDArray[np.int64], asked: Any, rest: Any, finer: float, unit: float, units: Any, z: Any,
-    sums: Any, totals: Any,
-) -> float:  # fmt: skip
-    """‖L⁻¹z‖² by upper and middle bits; ``sums`` has the products of upper bits with ``asked``, ``totals`` gets those
-    of both, with ``rest`` besides."""
+    upper: Any, places: NDArray[np.int64], asked: Any, unit: float, units: Any, z: Any, sums: Any, totals: Any
+) -> float:
+    """‖L⁻¹z‖² by upper and middle bits; ``sums`` has the products of upper ones, ``totals`` gets both."""
     total, groups, apart = 0.0, len(places) - 1, np.uint64(places[-1])
     middle, diagonal = upper + np.uint64(4) * apart, units + np.uint64(16 * groups)
     for g in range(groups):
-        at, first = np.uint64(16 * g), np.uint64(places[g])
+        at = np.uint64(16 * g)
         total += middle_squares(
-            upper + first, middle + (first >> np.uint64(1)), apart, places[g + 1] - places[g], asked, rest, finer, unit,
-            units + at, diagonal + at, z + at, sums + at, totals + at + at,
+            middle + np.uint64(places[g]), apart, places[g + 1] - places[g], asked, unit, units + at, diagonal + at,
+            z + at, sums + at, totals + at + at,
         )  # fmt: skip
     return total
 
 
 def _whole(
-    upper: Any, places: NDArray[np.int64], asked: Any, unit: float, units: Any, z: Any, totals: Any
+    upper: Any, places: NDArray[np.int64], asked: Any, rest: Any, finer: float, unit: float, units: Any, z: Any,
+    totals: Any,
 ) -> float:  # fmt: skip
-    """‖L⁻¹z‖², from all bits of every number: ``totals`` has the products of all but the last ones.
+    """‖L⁻¹z‖², from all bits of every number: ``totals`` has the products of upper and middle bits with ``asked``.
 
-    Only middle and last bits with what ``asked`` leaves of z are left out: 2⁻²⁴ of the largest in each row.
+    Only middle and last bits with ``rest`` are left out: 2⁻²⁴ of the largest in each row.
     """
     total, groups, apart = 0.0, len(places) - 1, np.uint64(places[-1])
     last, diagonal = upper + np.uint64(6) * apart, units + np.uint64(16 * groups)
     for g in range(groups):
-        at = np.uint64(16 * g)
+        at, first = np.uint64(16 * g), np.uint64(places[g])
         total += last_squares(
-            last + np.uint64(places[g]), apart, places[g + 1] - places[g], asked, unit, units + at, diagonal + at,
-            z + at, totals + at + at,
+            upper + first, last + first, apart, places[g + 1] - places[g], asked, rest, finer, unit, units + at,
+            diagonal + at, z + at, totals + at + at,
         )  # fmt: skip
     return total
 
@@ -185,7 +184,7 @@ def _distances(
     Candidates are taken in order of what their diagonals alone say. First a candidate's upper bits are read, row by
     row, with z in whole numbers of 16 bits. The root of any partial sum of squares is wrong by at most ``slack`` · ‖z‖
     for the one and ``norm`` times what z is wrong by for the other. What is still good enough after all rows is read
-    once more with its middle bits and the rest of z, which is wrong by less, and then with its last bits: it is exact.
+    once more with its middle bits, which is wrong by less, and then with its last bits and the rest of z: it is exact.
     """
     n, d = len(addresses), len(query)
     groups = len(places) - 1
@@ -220,14 +219,14 @@ def _distances(
         total, g = some(upper, places, asked_at, unit[c], units, exact, products, bar)
         read[c] = min(4 * g, d)
         if not total > bar:
-            finer = finely(z[c, :d], unit[c], asked[c], rest, moments[d + 4])
-            rest_at, totals_at = np.uint64(rest.ctypes.data), np.uint64(totals.ctypes.data)
-            total = better(upper, places, asked_at, rest_at, finer, unit[c], units, exact, products, totals_at)
-            # wrong without the last bits, without what the middle ones make of the rest, and by the rest's rounding
-            slack = moments[d + 2] * length[c] + (moments[d + 1] + moments[d + 2]) * wrong[c]
-            slack += moments[d + 3] * unit[c] * finer * np.sqrt(np.float64(d)) / 2
+            totals_at = np.uint64(totals.ctypes.data)
+            total = better(upper, places, asked_at, unit[c], units, exact, products, totals_at)
+            slack = moments[d + 2] * (length[c] + wrong[c]) + (moments[d + 1] + moments[d + 3]) * wrong[c]
             if not total > beyond(best[k - 1] - moments[0], slack):
-                total = moments[0] + whole(upper, places, asked_at, unit[c], units, exact, totals_at)
+                finer = finely(z[c, :d], unit[c], asked[c], rest, moments[d + 4])
+                rest_at = np.uint64(rest.ctypes.data)
+                total = moments[0]
+                total += whole(upper, places, asked_at, rest_at, finer, unit[c], units, exact, totals_at)
                 if not total > best[k - 1]:
                     found[c] = total
                     enter(best, total)

@@ -8,6 +8,7 @@ processors without AVX2 get what LLVM makes of the same. The rows' sums come out
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from llvmlite import ir
@@ -18,7 +19,8 @@ from engine.compiled import called, processor_has
 from engine.scores.packed_density import MIDDLE, UPPER
 from engine.scores.packed_density import WIDTH as LANES
 
-LONG, WORD, SHORT, BYTE, HALF = (ir.IntType(bits) for bits in (64, 32, 16, 8, 4))
+Numbers = Callable[[Any, list[Any], Any], list[Any]]
+LONG, WORD, SHORT, BYTE = (ir.IntType(bits) for bits in (64, 32, 16, 8))
 FLOAT, DOUBLE = ir.FloatType(), ir.DoubleType()
 PAIRS, ROWS = LANES // 2, 4
 SHORTS, WORDS = ir.VectorType(SHORT, LANES), ir.VectorType(WORD, PAIRS)
@@ -52,16 +54,6 @@ def _vector(builder: Any, address: Any, kind: Any, count: int, align: int = 1) -
     return builder.load(builder.inttoptr(address, ir.VectorType(kind, count).as_pointer()), align=align)
 
 
-def _numbers(builder: Any, address: Any, kind: Any) -> Any:
-    """16 numbers at an address, of ``kind`` bits, as such of 16: those of 4 bits are halves of 8 bytes."""
-    if kind != HALF:
-        return builder.sext(_vector(builder, address, kind, LANES), SHORTS)
-    bytes_of = _vector(builder, address, BYTE, LANES // 2)
-    four = ir.Constant(bytes_of.type, [4] * (LANES // 2))
-    halves = builder.ashr(builder.shl(bytes_of, four), four), builder.ashr(bytes_of, four)
-    return builder.sext(builder.shuffle_vector(*halves, _places(range(LANES))), SHORTS)
-
-
 def _side_by_side(builder: Any, rows: list[Any]) -> Any:
     """Four vectors of 8 to the four sums of their numbers."""
     width = PAIRS
@@ -87,20 +79,33 @@ def _apart(builder: Any, first: Any, apart: Any) -> list[Any]:
     return rows
 
 
-def _four_sums(builder: Any, count: Any, *products: tuple[list[Any], Any, Any]) -> list[Any]:
+def _bytes(builder: Any, rows: list[Any], first: Any) -> list[Any]:
+    """16 numbers of each of four rows of bytes, from the ``first`` on, in 16 bits each."""
+    return [builder.sext(_vector(builder, builder.add(row, first), BYTE, LANES), SHORTS) for row in rows]
+
+
+def _halves(builder: Any, rows: list[Any], first: Any) -> list[Any]:
+    """The same of rows of half bytes: two rows of bytes have two of these each, the lower halves first."""
+    four, twelve = (ir.Constant(SHORTS, [by] * LANES) for by in (4, 12))
+    found = []
+    for both in _bytes(builder, rows, first):
+        found += [builder.ashr(builder.shl(both, twelve), twelve), builder.ashr(both, four)]
+    return found
+
+
+def _four_sums(builder: Any, count: Any, *products: tuple[Numbers, list[Any], Any]) -> list[Any]:
     """The sums of each of ``products``, side by side, all made in one loop over ``count`` numbers.
 
-    A product is of four rows, at addresses, of numbers of a kind, with those of 16 bits at an address. Whoever asks
-    knows that 32 bits hold its sums.
+    A product is of what ``_bytes`` or ``_halves`` reads at the addresses of rows, and of numbers of 16 bits at another.
+    Whoever asks knows that 32 bits hold its sums.
     """
-    sums = [[cgutils.alloca_once_value(builder, ir.Constant(WORDS, None)) for _ in rows] for rows, *_ in products]
+    sums = [[cgutils.alloca_once_value(builder, ir.Constant(WORDS, None)) for _ in range(ROWS)] for _ in products]
     with cgutils.for_range(builder, builder.lshr(count, LONG(LANES.bit_length() - 1))) as loop:
-        for (rows, kind, asked), places in zip(products, sums, strict=True):
-            start = builder.mul(loop.index, LONG(LANES * kind.width // 8))
-            query = _vector(builder, builder.add(asked, builder.mul(loop.index, LONG(2 * LANES))), SHORT, LANES)
-            for row, place in zip(rows, places, strict=True):
-                more = _multiplied(builder, _numbers(builder, builder.add(row, start), kind), query)
-                builder.store(builder.add(builder.load(place), more), place)
+        first = builder.mul(loop.index, LONG(LANES))
+        for (numbers, rows, asked), places in zip(products, sums, strict=True):
+            query = _vector(builder, builder.add(asked, builder.shl(first, LONG(1))), SHORT, LANES)
+            for row, place in zip(numbers(builder, rows, first), places, strict=True):
+                builder.store(builder.add(builder.load(place), _multiplied(builder, row, query)), place)
     return [_side_by_side(builder, [builder.load(place) for place in places]) for places in sums]
 
 
@@ -140,7 +145,7 @@ def _upper_squares(
 
     def generate(target: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         first, apart, count, query, scale, units_at, diagonal_at, z_at, sums_at = arguments
-        (sums,) = _four_sums(builder, count, (_apart(builder, first, apart), BYTE, query))
+        (sums,) = _four_sums(builder, count, (_bytes, _apart(builder, first, apart), query))
         builder.store(sums, builder.inttoptr(sums_at, sums.type.as_pointer()), align=4)
         return _squares(builder, builder.sitofp(sums, DOUBLES), scale, units_at, diagonal_at, z_at)
 
@@ -149,63 +154,53 @@ def _upper_squares(
 
 
 def _middle_squares(
-    context: Any, upper: Any, middle: Any, apart: Any, width: Any, asked: Any, rest: Any, finer: Any, scale: Any,
-    units: Any, diagonal: Any, z: Any, sums: Any, totals: Any,
+    context: Any, middle: Any, apart: Any, width: Any, asked: Any, scale: Any, units: Any, diagonal: Any, z: Any,
+    sums: Any, totals: Any,
 ) -> Any:  # fmt: skip
-    """Σ (scale · unit · total + diagonal · z)² over four rows: a total, in float64, goes to ``totals`` too.
-
-    It is the product of the upper bits, which ``sums`` has, and that with ``rest``, ``finer`` times, and that of the
-    middle bits. ``apart`` is how far rows of upper bits lie apart, rows of middle ones half as far.
-    """
+    """The same with the product of the middle bits besides: of ``sums`` that of the upper ones. What both are goes to
+    ``totals``, as float64. Two rows of half bytes lie in one of bytes, ``apart`` from the next two."""
 
     def generate(target: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        (
-            first,
-            middle_at,
-            apart,
-            count,
-            query,
-            rest_at,
-            finer,
-            scale,
-            units_at,
-            diagonal_at,
-            z_at,
-            sums_at,
-            totals_at,
-        ) = arguments
-        more, middle = _four_sums(
-            builder,
-            count,
-            (_apart(builder, first, apart), BYTE, rest_at),
-            (_apart(builder, middle_at, builder.lshr(apart, LONG(1))), HALF, query),
-        )
-        total = builder.sitofp(_vector(builder, sums_at, WORD, ROWS, 4), DOUBLES)
-        for part, of in ((more, finer), (middle, DOUBLE(MIDDLE / UPPER))):
-            part = builder.sitofp(part, DOUBLES)
-            total = builder.fadd(total, builder.fmul(part, _many(builder, of), flags=FAST), flags=FAST)
+        first, apart, count, query, scale, units_at, diagonal_at, z_at, sums_at, totals_at = arguments
+        (more,) = _four_sums(builder, count, (_halves, [first, builder.add(first, apart)], query))
+        before = builder.sitofp(_vector(builder, sums_at, WORD, ROWS, 4), DOUBLES)
+        total = _and_parts(builder, before, more, DOUBLE(MIDDLE / UPPER))
         builder.store(total, builder.inttoptr(totals_at, DOUBLES.as_pointer()), align=8)
         return _squares(builder, total, scale, units_at, diagonal_at, z_at)
 
     word, real = types.uint64, types.float64
-    return real(word, word, word, types.int64, word, word, real, real, word, word, word, word, word), generate
+    return real(word, word, types.int64, word, real, word, word, word, word, word), generate
 
 
 def _last_squares(
-    context: Any, last: Any, apart: Any, width: Any, asked: Any, scale: Any, units: Any, diagonal: Any, z: Any,
-    totals: Any,
+    context: Any, upper: Any, last: Any, apart: Any, width: Any, asked: Any, rest: Any, finer: Any, scale: Any,
+    units: Any, diagonal: Any, z: Any, totals: Any,
 ) -> Any:  # fmt: skip
-    """The same with the product of the last bits besides: of ``totals`` that of all before."""
+    """The same with the product of the last bits besides, and ``finer`` times that of the upper ones with ``rest``: of
+    ``totals`` that of the others."""
 
     def generate(target: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        first, apart, count, query, scale, units_at, diagonal_at, z_at, totals_at = arguments
-        (sums,) = _four_sums(builder, count, (_apart(builder, first, apart), BYTE, query))
-        more = builder.fmul(builder.sitofp(sums, DOUBLES), _many(builder, DOUBLE(1 / UPPER)), flags=FAST)
-        total = builder.fadd(_vector(builder, totals_at, DOUBLE, ROWS, 8), more, flags=FAST)
+        first, last_at, apart, count, query, rest_at, finer, scale, *places, totals_at = arguments
+        units_at, diagonal_at, z_at = places
+        more, last = _four_sums(
+            builder,
+            count,
+            (_bytes, _apart(builder, first, apart), rest_at),
+            (_bytes, _apart(builder, last_at, apart), query),
+        )
+        total = _and_parts(builder, _vector(builder, totals_at, DOUBLE, ROWS, 8), more, finer)
+        total = _and_parts(builder, total, last, DOUBLE(1 / UPPER))
         return _squares(builder, total, scale, units_at, diagonal_at, z_at)
 
     word, real = types.uint64, types.float64
-    return real(word, word, types.int64, word, real, word, word, word, word), generate
+    return real(word, word, word, types.int64, word, word, real, real, word, word, word, word), generate
+
+
+def _and_parts(builder: Any, total: Any, sums: Any, of: Any) -> Any:
+    """total + sums · of, four at a time."""
+    return builder.fadd(
+        total, builder.fmul(builder.sitofp(sums, DOUBLES), _many(builder, of), flags=FAST), flags=FAST
+    )  # fmt: skip
 
 
 upper_squares = intrinsic(_upper_squares)

@@ -323,11 +323,11 @@ def test_products_are_the_same_with_and_without_the_instruction(pairs: bool, mon
         sums_at, totals_at = np.uint64(sums.ctypes.data), np.uint64(totals.ctypes.data)
         one = upper_squares(first, apart, width, query, 0.5, units, diagonal, z, sums_at)
         two = middle_squares(
-            first, np.uint64(middle.ctypes.data), apart, width, query, np.uint64(rest.ctypes.data), 0.25, 0.5, units,
-            diagonal, z, sums_at, totals_at,
+            np.uint64(middle.ctypes.data), apart, width, query, 0.5, units, diagonal, z, sums_at, totals_at
         )  # fmt: skip
         return one, two, last_squares(
-            np.uint64(last.ctypes.data), apart, width, query, 0.5, units, diagonal, z, totals_at
+            first, np.uint64(last.ctypes.data), apart, width, query, np.uint64(rest.ctypes.data), 0.25, 0.5, units,
+            diagonal, z, totals_at,
         )  # fmt: skip
 
     random = np.random.default_rng(0)
@@ -340,8 +340,8 @@ def test_products_are_the_same_with_and_without_the_instruction(pairs: bool, mon
     found = squares(rows, packed_density._packed(middle.ravel()), last, asked, rest, four, sums, totals)
     wide = asked.astype(np.int64)
     upper = rows @ wide
-    better = upper + 0.25 * (rows @ rest.astype(np.int64)) + middle @ wide / 15
-    whole = better + last @ wide / 3825
+    better = upper + middle @ wide / 15
+    whole = better + 0.25 * (rows @ rest.astype(np.int64)) + last @ wide / 3825
     wanted = [np.sum((0.5 * units * total + diagonal * z) ** 2) for total in (upper, better, whole)]
     assert found == pytest.approx(wanted, rel=1e-6)
     assert sums.tolist() == upper.tolist()
@@ -353,4 +353,5 @@ def test_four_bits_are_packed_and_unpacked() -> None:
     halves = packed_density._packed(numbers)
     assert halves.nbytes == 32
     assert packed_density._unpacked(halves).tolist() == numbers.tolist()
-    assert halves[0] == (int(numbers[0]) & 15) | (int(numbers[8]) & 15) << 4
+    assert halves[0] == (int(numbers[0]) & 15) | (int(numbers[16]) & 15) << 4
+    assert halves[16] == (int(numbers[32]) & 15) | (int(numbers[48]) & 15) << 4
