@@ -207,7 +207,7 @@ def measure(
             times.setdefault(name, []).append(value)
         _, rows = rule.packed_distances(mine, feature_to_rotated(rotation, query), K)
         upper = (rows * (rows + 1)).mean() / (DIMENSION * (DIMENSION + 1))
-        shares.append(float(upper + 2 * (rows == DIMENSION).mean()) / 3)  # all of the lower bytes, or none
+        shares.append(float(8 * upper + 12 * (rows == DIMENSION).mean()) / 20)  # all of the lower bits, or none
         if turn < 20:
             for i in ids:
                 prepared(i)

@@ -46,7 +46,7 @@ MIDDLE = 255
 UPPER = 15 * MIDDLE
 """And one of its upper eight: the middle ones go from −7 to 7, so that whatever is left is as often above as below."""
 STEPS = 127
-"""Of a row's unit to its largest number: the upper byte, with the sign, can still be rounded."""
+"""Of a row's unit to its largest number: the upper bits, with the sign, can still be rounded."""
 HEADER = 5
 """Numbers of float64 that go before the units, besides the mean."""
 WIDTH = 16
