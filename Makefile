@@ -45,7 +45,7 @@ screenshots: install browser  ## pictures of the page on demo/ (make demo first)
 	@test -f demo/zoo.db || { echo "build the zoo first: make demo" >&2; exit 1; }
 	@$(PY) -m benchmarks.screenshots --database sqlite:///demo/zoo.db --out docs/screenshots
 
-torture: install  ## kills, faults, hostile input, many processes: half an hour (SHORT=1: four minutes; ARGS="--only faults": a part)
+torture: install  ## kills, faults, hostile input, many processes: half an hour (SHORT=1: five minutes; ARGS="--only faults": a part)
 	@OMP_NUM_THREADS=1 $(PY) -m tests.torture $(if $(SHORT),--short --jobs 2) $(ARGS)
 
 check: install  ## lint, format, strict types, import order, docs
