@@ -183,12 +183,11 @@ class FactorStore:
         """
         assert self._rotation is not None, "a store is started before it is asked"
         table, mine = self._table, self._mine
-        addresses, sizes = np.zeros(len(ids), np.uint64), np.zeros(len(ids), np.int64)
-        mapped = self._mapped_at(table, ids, changes, addresses, sizes)
+        addresses, sizes, mapped = self._mapped_at(table, ids, changes)
         if mapped < len(ids) and self._is_behind():
             self.refresh()
             table = self._table
-            mapped = self._mapped_at(table, ids, changes, addresses, sizes)
+            addresses, sizes, mapped = self._mapped_at(table, ids, changes)
         alive: list[object] = [table]
         missing: dict[int, int] = {}
         for place in np.flatnonzero(addresses == 0).tolist() if mapped < len(ids) else ():
@@ -215,16 +214,16 @@ class FactorStore:
                     addresses[place], sizes[place] = record.ctypes.data, record.nbytes
         return Found(addresses, sizes, tuple(alive))
 
-    def _mapped_at(self, table: _Table, ids: Int64, changes: Int64, addresses: NDArray[np.uint64], sizes: Int64) -> int:
-        """How many records the file has; where they are and how long, 0 for one that it has not."""
-        addresses[:] = 0
+    def _mapped_at(self, table: _Table, ids: Int64, changes: Int64) -> tuple[NDArray[np.uint64], Int64, int]:
+        """Where the records are that the file has, and how long, 0 for the others; how many it has."""
+        addresses, sizes = np.zeros(len(ids), np.uint64), np.zeros(len(ids), np.int64)
         unread = np.empty(len(ids), np.int64)
         found, left = _locate(table, ids, changes, addresses, sizes, unread)
         if left:
             for row in unread[:left].tolist():
                 self._verify(table, row)
             found, _ = _locate(table, ids, changes, addresses, sizes, unread)
-        return found
+        return addresses, sizes, found
 
     def _keep(self, mine: object, model_id: int, change: int, record: Records | None) -> None:
         """Hold what was made, or remember that nothing can be."""

@@ -200,11 +200,12 @@ def _distances(
         moments = carray(pointer(addresses[c]), (d + HEADER,), np.float64)
         diagonal = carray(pointer(addresses[c] + units_at + np.uint64(16 * groups)), (d,), np.float32)
         row = z[c]
-        for j in range(d):  # Numba takes seconds longer to compile an assignment to a slice
-            row[j] = query[j] - moments[j + 1]
         if len(turned):
-            for j in range(d):
+            for j in range(d):  # Numba takes seconds longer to compile an assignment to a slice
                 row[j] = turned[c, j]
+        else:
+            for j in range(d):
+                row[j] = query[j] - moments[j + 1]
         unit[c], length[c], wrong[c] = shortened(z[c, :d], asked[c], moments[d + 4], held, same)
         found[c] = moments[0] + along(diagonal, z[c]) if length[c] < np.inf else np.nan
     k = len(best)

@@ -121,6 +121,15 @@ def test_another_change_is_a_miss(tmp_path: Path) -> None:
     assert store.lacks({1: 12, 2: 11}) == [1]
 
 
+def test_what_another_process_has_dropped_has_neither_place_nor_size(tmp_path: Path) -> None:
+    store = opened(tmp_path)
+    append(store, {1: 10, 2: 11})
+    append(opened(tmp_path), {3: 12}, {1: 10, 3: 12})  # 2 is gone from the file, which is noticed by 3 being there
+    found = store.find(np.array([1, 2, 3]), np.array([10, 11, 12]), lambda ids: {})
+    assert (found.addresses != 0).tolist() == [True, False, True]
+    assert found.sizes.tolist() == [SIZE, 0, SIZE]
+
+
 def test_a_model_that_cannot_be_made_is_absent(tmp_path: Path) -> None:
     assert find(opened(tmp_path), {5: 1}, lambda ids: {}) == {}
 
