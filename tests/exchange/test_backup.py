@@ -65,7 +65,7 @@ def test_a_backup_during_writes_is_a_state_that_existed(
         eng.ingest(cloud(1, rows=20), name="mine")
         copies = []
         with writing(both, tmp_path / "writer-index") as acknowledged:
-            for number in range(2):
+            for number in range(3):
                 before = [*acknowledged] if number == 0 else [one.name for one in eng.models({"tag": "written"})]
                 path = tmp_path / f"copy{number}.db"
                 assert eng.backup(path) == {}

@@ -97,6 +97,8 @@ def test_the_main_path_runs(clean):
     assert image["hits"][0]["name"] == "blue"
     assert json.loads(clean("similar", "red", "--json"))["hits"][0]["name"] == "blue"
     assert "(current)" in clean("db", "current")
+    clean("db", "upgrade")
+    assert json.loads(clean("list", "--json"))["models"][0]["samples"] == 8
 
 
 def test_an_old_database_is_upgraded_and_copied(clean):

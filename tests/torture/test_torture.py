@@ -45,10 +45,10 @@ def assert_clean(tally: Tally) -> None:
 
 
 def test_kills(tmp_path: Path, backend: str) -> None:
-    tally = kills(tmp_path, backend, 2, 1, hush, ("bulk", "pictures", "factors", "migrate"))
+    tally = kills(tmp_path, backend, 4, 1, hush, ("bulk", "pictures", "factors", "migrate"))
     assert_clean(tally)
-    assert tally.done["kills"] == 2
-    assert sum(count for what, count in tally.done.items() if what != "kills") == 2
+    assert tally.done["kills"] == 4
+    assert sum(count for what, count in tally.done.items() if what != "kills") == 4
 
 
 @pytest.mark.parametrize("fault", [faults.limited_file, faults.read_only, faults.locked])
