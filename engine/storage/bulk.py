@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from sqlalchemy import Table, delete, insert, select, update
+from sqlalchemy import Table, delete, func, insert, select, update
 from sqlalchemy.orm import Session
 
 from engine.records import Statistics
 from engine.storage import blobs
 from engine.storage.database import Database
+from engine.storage.insert_rows import insert_rows
 from engine.storage.model_rows import CHUNK, chunks, now, remove_unused_tags
 from engine.storage.neighbours import forget_neighbours
 from engine.storage.tables import (
@@ -90,7 +92,7 @@ def _known(session: Session, names: Sequence[str]) -> dict[str, int]:
     found: dict[str, int] = {}
     for piece in _pieces(names):
         rows = session.execute(select(ModelRow.name, ModelRow.id).where(ModelRow.name.in_(piece)))
-        found.update((row.name, row.id) for row in rows)
+        found.update((name, model_id) for name, model_id in rows)
     return found
 
 
@@ -100,23 +102,27 @@ def _digests(session: Session, encoder_id: int, ids: Iterable[int]) -> dict[int,
         query = select(StatisticsRow.model_id, StatisticsRow.source_digest).where(
             StatisticsRow.encoder_id == encoder_id, StatisticsRow.model_id.in_(block)
         )
-        found.update((row.model_id, row.source_digest) for row in session.execute(query))
+        found.update((model_id, digest) for model_id, digest in session.execute(query))
     return found
 
 
 def _added(session: Session, names: Sequence[str], models: dict[str, BulkModel]) -> dict[str, int]:
     if not names:
         return {}
-    at = now()
-    rows = [
-        {"name": name, "kind": KIND, "links": {}, "metadata": {}, "created_at": at, "updated_at": at,
-         "source": {"type": "moments", "dimension": len(models[name].statistics.mean),
-                    "samples": models[name].statistics.samples}}
-        for name in names
-    ]  # fmt: skip
-    table = _table(ModelRow)
-    made = session.connection().execute(insert(table).returning(table.c.id, table.c.name), rows)
-    return {row.name: row.id for row in made}
+    at, table = now(), _table(ModelRow)
+    last = session.scalar(select(func.max(table.c.id))) or 0
+    given = [models[name].statistics for name in names]
+    each: dict[str, Sequence[Any]] = {"name": names}
+    same: dict[str, Any] = {"kind": KIND, "links": {}, "metadata": {}, "created_at": at, "updated_at": at}
+    shapes = [(len(one.mean), one.samples) for one in given]
+    sources = {shape: {"type": "moments", "dimension": shape[0], "samples": shape[1]} for shape in shapes}
+    if len(sources) == 1:
+        same["source"] = sources[shapes[0]]
+    else:
+        each["source"] = [sources[shape] for shape in shapes]
+    insert_rows(session.connection(), table, each, same)
+    made = session.execute(select(table.c.name, table.c.id).where(table.c.id > last)).all()
+    return dict(made)
 
 
 def _forget(session: Session, encoder_id: int, ids: Sequence[int]) -> None:
@@ -137,23 +143,29 @@ def _forget(session: Session, encoder_id: int, ids: Sequence[int]) -> None:
 def _write(session: Session, encoder_id: int, models: Sequence[tuple[int, BulkModel]]) -> None:
     if not models:
         return
-    at = now()
-    puts = [{"model_id": model_id, "encoder_id": encoder_id, "op": "put", "at": at} for model_id, _ in models]
-    table, connection = _table(ChangeRow), session.connection()
-    made = connection.execute(insert(table).returning(table.c.seq, table.c.model_id), puts)
-    change = {row.model_id: row.seq for row in made}
-    rows = []
-    for model_id, model in models:
-        statistics = model.statistics
-        mean, covariance = blobs.mean_to_blob(statistics.mean), blobs.covariance_to_blob(statistics.covariance)
-        rows.append({
-            "model_id": model_id, "encoder_id": encoder_id, "samples": statistics.samples,
-            "epsilon": statistics.epsilon, "mean": mean, "covariance": covariance,
-            "mean_checksum": blobs.checksum(mean), "checksum": blobs.checksum(mean, covariance or b""),
-            "source_digest": model.digest, "quarantined": 0, "quarantine": [], "change": change[model_id],
-            "neighbours_change": None, "updated_at": at,
-        })  # fmt: skip
-    connection.execute(insert(_table(StatisticsRow)), rows)
+    at, connection, changes = now(), session.connection(), _table(ChangeRow)
+    ids, given = [model_id for model_id, _ in models], [model.statistics for _, model in models]
+    last = session.scalar(select(func.max(changes.c.seq))) or 0
+    insert_rows(connection, changes, {"model_id": ids}, {"encoder_id": encoder_id, "op": "put", "at": at})
+    made = session.execute(select(changes.c.model_id, changes.c.seq).where(changes.c.seq > last)).all()
+    change = dict(made)
+    means = [blobs.mean_to_blob(one.mean) for one in given]
+    covariances = [blobs.covariance_to_blob(one.covariance) for one in given]
+    sums = [blobs.checksum(mean) for mean in means]
+    both = [
+        alone if covariance is None else blobs.checksum(mean, covariance)
+        for mean, covariance, alone in zip(means, covariances, sums, strict=True)
+    ]
+    insert_rows(
+        connection,
+        _table(StatisticsRow),
+        {
+            "model_id": ids, "samples": [one.samples for one in given], "epsilon": [one.epsilon for one in given],
+            "mean": means, "covariance": covariances, "mean_checksum": sums, "checksum": both,
+            "source_digest": [model.digest for _, model in models], "change": [change[model_id] for model_id in ids],
+        },
+        {"encoder_id": encoder_id, "quarantined": 0, "quarantine": [], "updated_at": at},
+    )  # fmt: skip
 
 
 def _tag(session: Session, described: Sequence[tuple[int, tuple[str, ...]]], *, new: set[int]) -> None:
@@ -169,7 +181,7 @@ def _tag(session: Session, described: Sequence[tuple[int, tuple[str, ...]]], *, 
         )
     missing = [{"name": tag} for tag in wanted if tag not in known]
     if missing:
-        made = session.execute(insert(TagRow).returning(TagRow.id, TagRow.name), missing)
+        made = session.execute(insert(TagRow).returning(TagRow.id, TagRow.name), missing).all()
         known.update((row.name, row.id) for row in made)
     pairs = [{"model_id": model_id, "tag_id": known[tag]} for model_id, tags in described for tag in tags]
     if pairs:

@@ -132,6 +132,31 @@ def test_creating_twice_changes_nothing(url: str, settings: Settings) -> None:
         assert second.default_encoder == "external:a"
 
 
+@sqlite_file
+@pytest.mark.parametrize("page", [4096, 65536])
+def test_a_file_of_other_pages_keeps_them(url: str, settings: Settings, rng, page: int) -> None:
+    with raw(url) as connection:
+        connection.execute(f"PRAGMA page_size = {page}")
+        connection.execute("PRAGMA journal_mode = WAL")
+    given = rng.standard_normal((7, 512)).astype(np.float32)
+    for count in (4, 7):
+        with Engine.open(url, create=True, encoder="external:a", settings=settings) as eng:
+            names = [f"m{i}" for i in range(count)]
+            eng.ingest_statistics(names, given[:count], encoder="external:a", samples=9)
+            assert eng.search_vectors(given[count - 1], 1)[1].tolist() == [eng.get(names[-1]).id]
+    with raw(url) as connection:
+        assert connection.execute("PRAGMA page_size").fetchone() == (page,)
+
+
+@sqlite_file
+def test_a_page_of_a_new_file_holds_several_means(url: str, settings: Settings, rng) -> None:
+    with Engine.open(url, create=True, encoder="external:a", settings=settings) as eng:
+        before, many = file_of(url).stat().st_size, 4000
+        given = rng.standard_normal((many, 512))
+        eng.ingest_statistics([f"m{i}" for i in range(many)], given, encoder="external:a", samples=9)
+    assert file_of(url).stat().st_size - before < 1.5 * many * 512 * 4  # a page each were twice as much
+
+
 def test_a_collection_that_was_never_completed(url: str, settings: Settings) -> None:
     database = Database(url, settings, create=True)
     migrate.upgrade(database)  # killed before it got its identity
