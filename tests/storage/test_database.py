@@ -339,13 +339,13 @@ def test_a_database_that_cannot_grow_loses_nothing(database: Database, catalog: 
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of one megabyte."""
+    """A file system of four megabytes, of which an empty collection takes one."""
     folder = tmp_path / "small"
     folder.mkdir()
     mounted = (
         shutil.which("mount")
         and not subprocess.run(
-            ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)], capture_output=True, check=False
+            ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(folder)], capture_output=True, check=False
         ).returncode
     )
     if not mounted:
