@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import Connection, Dialect, Table, insert
@@ -25,15 +26,21 @@ def insert_rows(
     count = max(map(len, columns.values()), default=0)
     for name, value in same.items():
         columns[name] = _taken(table.c[name].type, [value], dialect) * count
-    statement = insert(table).inline().compile(dialect=dialect, column_keys=list(columns))
-    order = statement.positiontup if statement.positional else list(columns)
-    rows = list(zip(*(columns[name] for name in order or ()), strict=True))
+    statement, order = _compiled(table, dialect, tuple(columns))
+    rows = list(zip(*(columns[name] for name in order or columns), strict=True))
     if not rows:
         return
-    if statement.positional:
-        connection.exec_driver_sql(str(statement), rows)
+    if order:
+        connection.exec_driver_sql(statement, rows)
     else:
-        connection.exec_driver_sql(str(statement), [dict(zip(columns, row, strict=True)) for row in rows])
+        connection.exec_driver_sql(statement, [dict(zip(columns, row, strict=True)) for row in rows])
+
+
+@lru_cache(maxsize=64)
+def _compiled(table: Table, dialect: Dialect, names: tuple[str, ...]) -> tuple[str, list[str] | None]:
+    """A statement, and the order of its values where these have no names: composing it takes longer than a row."""
+    statement = insert(table).inline().compile(dialect=dialect, column_keys=list(names))
+    return str(statement), statement.positiontup if statement.positional else None
 
 
 def _taken(kind: TypeEngine[Any], values: Sequence[Any], dialect: Dialect) -> list[Any]:
