@@ -176,7 +176,7 @@ def full_database(folder: Path, tally: Tally) -> None:
     """The database's disk fills while models are put, replaced and removed; then there is room again."""
     settings = Settings(index_folder=str(folder / "index"))
     with (
-        small_disk(folder / "small", "1200k") as resize,
+        small_disk(folder / "small", "4800k") as resize,
         working(f"sqlite:///{folder / 'small' / 'zoo.db'}", settings, tally, "the database's disk is full") as client,
     ):
         errors = [client.put(DiskFull, rows=300) for _ in range(120)]
@@ -186,7 +186,7 @@ def full_database(folder: Path, tally: Tally) -> None:
             client.remove(DiskFull)
             client.search()
         client.tried(client.eng.build_index, DiskFull)
-        resize("16m")
+        resize("64m")
         for call in (client.put, client.again, client.remove):
             call()
         client.tried(client.eng.build_index)
