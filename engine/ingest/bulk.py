@@ -10,9 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.errors import DuplicateName, InvalidInput, InvalidStatistics
-from engine.records import Statistics
 from engine.statistics import checked_statistics, unpack_symmetric
-from engine.storage.bulk import BulkCounts, BulkModel
+from engine.storage.bulk import Block, BulkCounts
 from engine.storage.details import checked_details, checked_name
 
 BLOCK_MODELS = 10_000
@@ -27,7 +26,7 @@ def arrays_to_blocks(
     samples: int | Sequence[int] | NDArray[np.integer[Any]],
     tags: Sequence[Any] | None,
     epsilon: float,
-) -> Iterator[list[BulkModel]]:
+) -> Iterator[Block]:
     """Models a transaction at a time; see ``Engine.ingest_statistics``.
 
     Names, shapes, means, counts and tags are checked before the first block, covariances with their block.
@@ -45,8 +44,8 @@ def arrays_to_blocks(
 
 
 def put_blocks(
-    blocks: Iterator[list[BulkModel]],
-    put: Callable[[list[BulkModel]], BulkCounts],
+    blocks: Iterator[Block],
+    put: Callable[[Block], BulkCounts],
     total: int,
     on_progress: Callable[[int, int], None] | None,
 ) -> BulkCounts:
@@ -54,7 +53,7 @@ def put_blocks(
     counts, done = BulkCounts(), 0
     for block in blocks:
         counts += put(block)
-        done += len(block)
+        done += len(block.names)
         if on_progress is not None:
             on_progress(done, total)
     return counts
@@ -68,35 +67,44 @@ def _blocks(
     counts: list[int],
     labels: list[tuple[str, ...] | None],
     epsilon: float,
-) -> Iterator[list[BulkModel]]:
+) -> Iterator[Block]:
     each = means.shape[1] * 4 + (0 if covariances is None else means.shape[1] * (means.shape[1] + 1) * 2)
     size = max(min(BLOCK_MODELS, BLOCK_BYTES // max(each, 1)), 1)
     for start in range(0, len(names), size):
-        block = []
-        for i in range(start, min(start + size, len(names))):
-            statistics = Statistics(means[i], None, epsilon, counts[i])
-            if covariances is not None:
-                statistics = _with_covariance(names[i], means[i], covariances[i], packed, epsilon, counts[i])
-            block.append(BulkModel(names[i], statistics, _digest(statistics), labels[i]))
-        yield block
+        part = slice(start, min(start + size, len(names)))
+        own: list[NDArray[np.float32] | None] = [None] * (part.stop - start)
+        if covariances is not None:
+            own = [_checked_covariance(names[i], means[i], covariances[i], packed, epsilon, counts[i])
+                   for i in range(start, part.stop)]  # fmt: skip
+        digests = _digests(means[part], own, counts[part], epsilon)
+        yield Block(names[part], means[part], own, epsilon, counts[part], digests, labels[part])
 
 
-def _with_covariance(
+def _checked_covariance(
     name: str, mean: NDArray[np.float32], covariance: NDArray[Any], packed: bool, epsilon: float, samples: int
-) -> Statistics:
+) -> NDArray[np.float32] | None:
     full = unpack_symmetric(covariance, len(mean)) if packed else covariance
     try:
-        return checked_statistics(mean, full, epsilon=epsilon, samples=samples)
+        return checked_statistics(mean, full, epsilon=epsilon, samples=samples).covariance
     except InvalidStatistics as error:
         raise InvalidStatistics(f"{name}: {error.message}", hint=error.hint) from error
 
 
-def _digest(statistics: Statistics) -> str:
-    digest = hashlib.sha256(f"statistics {len(statistics.mean)} {statistics.samples} {statistics.epsilon}".encode())
-    digest.update(statistics.mean.tobytes())
-    if statistics.covariance is not None:
-        digest.update(statistics.covariance.tobytes())
-    return digest.hexdigest()
+def _digests(
+    means: NDArray[np.float32], covariances: list[NDArray[np.float32] | None], counts: list[int], epsilon: float
+) -> list[str]:
+    """What tells whether a model's moments are those that are there."""
+    begun = {
+        samples: hashlib.sha256(f"statistics {means.shape[1]} {samples} {epsilon}".encode()) for samples in set(counts)
+    }
+    found = []
+    for mean, covariance, samples in zip(means, covariances, counts, strict=True):
+        digest = begun[samples].copy()
+        digest.update(mean.tobytes())
+        if covariance is not None:
+            digest.update(covariance.tobytes())
+        found.append(digest.hexdigest())
+    return found
 
 
 def _checked_names(names: Sequence[str]) -> list[str]:

@@ -6,10 +6,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from sqlalchemy import Table, delete, func, insert, select, update
 from sqlalchemy.orm import Session
 
-from engine.records import Statistics
 from engine.storage import blobs
 from engine.storage.database import Database
 from engine.storage.insert_rows import insert_rows
@@ -30,14 +31,27 @@ KIND = "unknown"
 """Of a model of which nothing but its moments was given."""
 
 
-@dataclass(frozen=True)
-class BulkModel:
-    """One model's moments; ``digest`` tells unchanged content, ``tags`` None leaves the tags as they are."""
+@dataclass(frozen=True, eq=False)
+class Block:
+    """Ready-made moments of ``n`` models, to be written in one transaction.
 
-    name: str
-    statistics: Statistics
-    digest: str
-    tags: tuple[str, ...] | None = None
+    Attributes:
+        names: distinct and checked.
+        means: ``(n, d)`` float32.
+        covariances: ``(d, d)`` float32 each, without ε, or None.
+        epsilon: ε of all.
+        samples: how many features went into each.
+        digests: what tells whether a model's moments are those that are there.
+        tags: each model's; None leaves those that it has.
+    """
+
+    names: Sequence[str]
+    means: NDArray[np.float32]
+    covariances: Sequence[NDArray[np.float32] | None]
+    epsilon: float
+    samples: Sequence[int]
+    digests: Sequence[str]
+    tags: Sequence[tuple[str, ...] | None]
 
 
 @dataclass(frozen=True)
@@ -54,27 +68,28 @@ class BulkCounts:
         )  # fmt: skip
 
 
-def put_many(database: Database, encoder_id: int, models: Sequence[BulkModel]) -> BulkCounts:
-    """Write or replace the statistics of models of distinct, checked names: all of them, or none.
+def put_many(database: Database, encoder_id: int, block: Block) -> BulkCounts:
+    """Write or replace the statistics of a block's models: all of them, or none.
 
     Models whose content is unchanged keep their statistics, and get the tags that were given.
     """
     with database.write() as session:
-        ids = _known(session, [model.name for model in models])
-        digests = _digests(session, encoder_id, ids.values())
-        changed = [model for model in models if digests.get(ids.get(model.name, 0)) != model.digest]
-        replaced = [ids[model.name] for model in changed if ids.get(model.name) in digests]
-        fresh = [model.name for model in changed if model.name not in ids]
-        ids |= _added(session, fresh, {model.name: model for model in changed})
+        ids = _known(session, block.names)
+        there = _digests(session, encoder_id, ids.values())
+        changed = [i for i, name in enumerate(block.names) if there.get(ids.get(name, 0)) != block.digests[i]]
+        replaced = [ids[block.names[i]] for i in changed if ids.get(block.names[i]) in there]
+        fresh = [i for i in changed if block.names[i] not in ids]
+        added = _added(session, block, fresh)
+        ids |= added
         _forget(session, encoder_id, replaced)
-        _write(session, encoder_id, [(ids[model.name], model) for model in changed])
-        described = [(ids[model.name], model.tags) for model in models if model.tags is not None]
-        _tag(session, described, new={ids[name] for name in fresh})
-        for names in _pieces([model.name for model in changed]):
+        _write(session, encoder_id, block, changed, [ids[block.names[i]] for i in changed])
+        described = [(ids[name], tags) for name, tags in zip(block.names, block.tags, strict=True) if tags is not None]
+        _tag(session, described, new=set(added.values()))
+        for names in _pieces([block.names[i] for i in changed]):
             session.execute(
                 delete(CheckpointRow).where(CheckpointRow.name.in_(names), CheckpointRow.encoder_id == encoder_id)
             )
-        return BulkCounts(len(changed) - len(replaced), len(replaced), len(models) - len(changed))
+        return BulkCounts(len(changed) - len(replaced), len(replaced), len(block.names) - len(changed))
 
 
 def _table(row: type[Base]) -> Table:
@@ -106,20 +121,20 @@ def _digests(session: Session, encoder_id: int, ids: Iterable[int]) -> dict[int,
     return found
 
 
-def _added(session: Session, names: Sequence[str], models: dict[str, BulkModel]) -> dict[str, int]:
-    if not names:
+def _added(session: Session, block: Block, which: Sequence[int]) -> dict[str, int]:
+    """Rows of models that were not there, by their number in the block; their ids by name."""
+    if not which:
         return {}
-    at, table = now(), _table(ModelRow)
+    at, table, dimension = now(), _table(ModelRow), block.means.shape[1]
     last = session.scalar(select(func.max(table.c.id))) or 0
-    given = [models[name].statistics for name in names]
-    each: dict[str, Sequence[Any]] = {"name": names}
+    each: dict[str, Sequence[Any]] = {"name": [block.names[i] for i in which]}
     same: dict[str, Any] = {"kind": KIND, "links": {}, "metadata": {}, "created_at": at, "updated_at": at}
-    shapes = [(len(one.mean), one.samples) for one in given]
-    sources = {shape: {"type": "moments", "dimension": shape[0], "samples": shape[1]} for shape in shapes}
+    counts = [block.samples[i] for i in which]
+    sources = {count: {"type": "moments", "dimension": dimension, "samples": count} for count in set(counts)}
     if len(sources) == 1:
-        same["source"] = sources[shapes[0]]
+        same["source"] = sources[counts[0]]
     else:
-        each["source"] = [sources[shape] for shape in shapes]
+        each["source"] = [sources[count] for count in counts]
     insert_rows(session.connection(), table, each, same)
     made = session.execute(select(table.c.name, table.c.id).where(table.c.id > last)).all()
     return dict(made)
@@ -140,17 +155,17 @@ def _forget(session: Session, encoder_id: int, ids: Sequence[int]) -> None:
         )
 
 
-def _write(session: Session, encoder_id: int, models: Sequence[tuple[int, BulkModel]]) -> None:
-    if not models:
+def _write(session: Session, encoder_id: int, block: Block, which: Sequence[int], ids: Sequence[int]) -> None:
+    """Statistics of models, by their numbers in the block, under their ids, and a change for each."""
+    if not which:
         return
     at, connection, changes = now(), session.connection(), _table(ChangeRow)
-    ids, given = [model_id for model_id, _ in models], [model.statistics for _, model in models]
     last = session.scalar(select(func.max(changes.c.seq))) or 0
     insert_rows(connection, changes, {"model_id": ids}, {"encoder_id": encoder_id, "op": "put", "at": at})
     made = session.execute(select(changes.c.model_id, changes.c.seq).where(changes.c.seq > last)).all()
     change = dict(made)
-    means = [blobs.mean_to_blob(one.mean) for one in given]
-    covariances = [blobs.covariance_to_blob(one.covariance) for one in given]
+    means = [blobs.mean_to_blob(block.means[i]) for i in which]
+    covariances = [blobs.covariance_to_blob(block.covariances[i]) for i in which]
     sums = [blobs.checksum(mean) for mean in means]
     both = [
         alone if covariance is None else blobs.checksum(mean, covariance)
@@ -160,11 +175,13 @@ def _write(session: Session, encoder_id: int, models: Sequence[tuple[int, BulkMo
         connection,
         _table(StatisticsRow),
         {
-            "model_id": ids, "samples": [one.samples for one in given], "epsilon": [one.epsilon for one in given],
-            "mean": means, "covariance": covariances, "mean_checksum": sums, "checksum": both,
-            "source_digest": [model.digest for _, model in models], "change": [change[model_id] for model_id in ids],
+            "model_id": ids, "samples": [block.samples[i] for i in which], "mean": means, "covariance": covariances,
+            "mean_checksum": sums, "checksum": both, "source_digest": [block.digests[i] for i in which],
+            "change": [change[model_id] for model_id in ids],
         },
-        {"encoder_id": encoder_id, "quarantined": 0, "quarantine": [], "updated_at": at},
+        {
+            "encoder_id": encoder_id, "epsilon": block.epsilon, "quarantined": 0, "quarantine": [], "updated_at": at,
+        },
     )  # fmt: skip
 
 
