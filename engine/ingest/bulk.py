@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.errors import DuplicateName, InvalidInput, InvalidStatistics
-from engine.statistics import checked_statistics, unpack_symmetric
+from engine.statistics import LARGEST, checked_statistics, unpack_symmetric
 from engine.storage.bulk import Block, BulkCounts
 from engine.storage.details import checked_details, checked_name
 
@@ -128,10 +128,12 @@ def _checked_means(names: list[str], means: NDArray[Any]) -> NDArray[np.float32]
         )
     with np.errstate(over="ignore"):
         rounded = np.ascontiguousarray(given, np.float32)
-    finite = np.isfinite(rounded).all(axis=1)
-    if not finite.all():
-        raise InvalidStatistics(f"{names[int(np.argmin(finite))]}: the mean is not finite in float32")
-    some = rounded.any(axis=1)
+    highest, lowest = rounded.max(axis=1), rounded.min(axis=1)
+    usable = (highest <= LARGEST) & (lowest >= -LARGEST)  # a NaN compares as false
+    if not usable.all():
+        name = names[int(np.argmin(usable))]
+        raise InvalidStatistics(f"{name}: the mean is not finite in float32, or has a number beyond {LARGEST:g}")
+    some = (highest != 0) | (lowest != 0)
     if not some.all():
         raise InvalidStatistics(f"{names[int(np.argmin(some))]}: the mean is zero, so it has no direction to search by")
     return rounded

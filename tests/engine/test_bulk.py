@@ -148,6 +148,11 @@ WRONG: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"means": np.ones((25, D), int)}, InvalidStatistics, "floating"),
     ({"means": np.where(np.arange(25)[:, None] == 3, np.nan, 1.0) * np.ones(D)}, InvalidStatistics, "m3: .* finite"),
     ({"means": np.where(np.arange(25)[:, None] == 3, 1e39, 1.0) * np.ones(D)}, InvalidStatistics, "m3: .* finite"),
+    (
+        {"means": np.where(np.arange(25)[:, None] == 3, -1e10, 1.0) * np.ones(D), "covariances": None},
+        InvalidStatistics,
+        r"m3: .* beyond 1e\+09",
+    ),
     ({"means": np.where(np.arange(25)[:, None] == 9, 0.0, 1.0) * np.ones(D)}, InvalidStatistics, "m9: .* zero"),
     ({"covariances": np.ones((25, D))}, InvalidStatistics, "lower triangle|covariances must be"),
     ({"samples": 0}, InvalidStatistics, "m0: the sample count"),
