@@ -256,13 +256,16 @@ def statistics(suffix: str, folder: Path) -> Reader:
     """Files of many models' moments, up to the blocks that are written to the database."""
     from engine.ingest.bulk import arrays_to_blocks
     from engine.ingest.statistics_file import read_statistics
+    from engine.statistics import are_usable
 
     def read(data: bytes) -> None:
         for table in read_statistics(written(folder / f"s{suffix}", data)):
             taken = arrays_to_blocks(table.names, table.means, table.covariances, table.samples, table.tags, 1e-4)
-            for model in (model for block in taken for model in block):
-                require(np.isfinite(model.statistics.mean).all() and model.statistics.mean.any(), "an unusable mean")
-                require(model.statistics.samples >= 1, "a count below 1")
+            for block in taken:
+                lengths = {len(column) for column in (block.names, block.means, block.covariances, block.samples)}
+                require(lengths == {len(block.digests)} == {len(block.tags)}, "columns of different lengths")
+                require(are_usable(block.means) and block.means.any(axis=1).all(), "an unusable mean")
+                require(min(block.samples) >= 1, "a count below 1")
 
     means = rows(1, 3, 4)
     covariances = np.stack([np.eye(4, dtype=np.float32)] * 3)
