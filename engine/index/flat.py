@@ -86,7 +86,8 @@ class FlatIndex(FirstMomentIndex):
         # One query is fastest on one thread (a second one only adds jitter); the setting is this thread's own.
         self._faiss.omp_set_num_threads(1 if len(queries) == 1 else max(os.cpu_count() or 1, 1))
         scores, rows = self._index.search(self._mapped(queries), k, params=parameters)
-        if len(rows) == 1 and rows.item(-1) >= 0:  # what is missing comes last
+        # What is missing comes last; one query's last answer is looked at without a reduction.
+        if rows.size and (rows.item(-1) if len(rows) == 1 else rows[:, -1].min()) >= 0:
             return scores, self._ids[rows]
         found = rows >= 0
         ids = np.full(rows.shape, MISSING, np.int64)
