@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import scipy.linalg
+import torch
 from sqlalchemy import text
 
 from engine import Engine
@@ -214,9 +215,24 @@ def test_the_scale_of_a_query_says_nothing(eng: Engine, zoo) -> None:
         np.testing.assert_allclose(scores, expected[0], atol=1e-6)
 
 
+@pytest.mark.parametrize("method", METHODS)
+def test_a_query_of_unit_norm_is_taken_as_it_is(eng: Engine, zoo, cloud, method: str) -> None:
+    unit = cloud(2, rows=1)[0]
+    kept = unit.copy()
+    expected = eng.search_vectors(3 * unit.astype(np.float64), 4, method)
+    readable = unit.copy()
+    readable.setflags(write=False)
+    for query in (unit, readable, np.repeat(unit, 2)[::2], unit.astype(">f4"), torch.from_numpy(unit)):
+        scores, ids = eng.search_vectors(query, 4, method)
+        np.testing.assert_array_equal(ids, expected[1])
+        np.testing.assert_allclose(scores, expected[0], rtol=1e-5)
+        assert (unit == kept).all()
+
+
 @pytest.mark.parametrize(
     "query",
     [
+        np.full(8, np.nan, np.float32), np.full(8, np.inf, np.float32),
         np.zeros(8, np.float32), np.full(8, np.nan), np.full(8, np.inf), np.ones(7), np.ones((2, 7)),
         np.ones((1, 1, 8)), np.float32(1), np.ones(8, int), np.array(["a"] * 8), np.array([None] * 8), "text", None,
         [[1.0] * 8, [1.0]],
