@@ -48,11 +48,13 @@ screenshots: install browser  ## pictures of the page on demo/ (make demo first)
 torture: install  ## kills, faults, hostile input, many processes: half an hour (SHORT=1: five minutes; ARGS="--only faults": a part)
 	@OMP_NUM_THREADS=1 $(PY) -m tests.torture $(if $(SHORT),--short --jobs 2) $(ARGS)
 
-check: install  ## lint, format, strict types, import order, docs
+check: lint  ## lint, format, strict types, import order, docs
+	@$(PY) -m pytest tests/house tests/docs
+
+lint: install  ## of these, what is no test
 	@$(PY) -m ruff check .
 	@$(PY) -m ruff format --check .
 	@$(PY) -m mypy
-	@$(PY) -m pytest tests/house tests/docs
 
 format: install  ## format and mend what can be mended
 	@$(PY) -m ruff check --fix .

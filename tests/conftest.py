@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -15,6 +16,9 @@ from engine.records import EncoderIdentity, Ingested, Model, Statistics
 from engine.statistics import Moments
 from engine.storage import Catalog, Database, migrate
 from tests.postgres import copy_collection, shared_server
+
+hypothesis.settings.register_profile("engine", deadline=None)  # a busy machine is no failure
+hypothesis.settings.load_profile("engine")
 
 DIMENSION = 8
 MakeStatistics = Callable[..., tuple[Statistics, NDArray[np.float32]]]
@@ -33,7 +37,7 @@ def rng() -> np.random.Generator:
     return np.random.default_rng(20240501)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def cloud() -> Callable[..., NDArray[np.float32]]:
     """Unit-norm features by a seed: ``cloud(7, rows=12, dimension=8)``."""
 

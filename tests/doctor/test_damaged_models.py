@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -36,14 +37,16 @@ def features_of(number: int, cloud: Any) -> np.ndarray:
     return rows
 
 
-@pytest.fixture
-def whole(url: str, settings: Settings, cloud: Any) -> str:
-    """A collection of twelve models with everything that a model can have; the address."""
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory, cloud: Any) -> Path:
+    """A folder with a collection of twelve models with everything that a model can have, and its index."""
     import io
 
+    folder = tmp_path_factory.mktemp("whole")
     picture = io.BytesIO()
     Image.new("RGB", (16, 16), (200, 10, 10)).save(picture, "PNG")
-    with Engine.open(url, create=True, encoder="external:test", settings=settings) as eng:
+    settings = Settings(busy_timeout=0.2, index_folder=str(folder / "index"))
+    with Engine.open(f"sqlite:///{folder / 'zoo.db'}", create=True, encoder="external:test", settings=settings) as eng:
         for number, name in enumerate(NAMES):
             eng.ingest(features_of(number, cloud), name=name, tags=["animal"])
         encoder_id, _ = eng._catalog.encoder_by_name("external:test")
@@ -57,6 +60,13 @@ def whole(url: str, settings: Settings, cloud: Any) -> str:
         eng.search_vectors(features_of(3, cloud)[0], method="linear_density")
         eng.build_index()
         assert eng.doctor() == []
+    return folder
+
+
+@pytest.fixture
+def whole(made: Path, url: str, tmp_path: Path) -> str:
+    """That collection, to be damaged; the address."""
+    shutil.copytree(made, tmp_path, dirs_exist_ok=True)
     return url
 
 
