@@ -29,8 +29,8 @@ accuracy: install  ## run the accuracy experiments on zoo/ (make zoo first) and 
 	@$(PY) -m benchmarks.accuracy.plots
 	@$(PY) -m benchmarks.readme
 
-# files of tests beside one another, in their order
-BESIDE := -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+# files of tests beside one another, in their order; one more than there are cores, since many wait for other processes
+BESIDE := -n $(shell echo $$(($$(getconf _NPROCESSORS_ONLN) + 1))) --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 test: install browser $(if $(shell command -v npm),npm)  ## the whole test suite
 	@$(PY) -m pytest $(BESIDE)
