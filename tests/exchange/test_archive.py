@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 import random
+import shutil
 import struct
 import warnings
 import zipfile
@@ -26,6 +27,7 @@ from engine.exchange.archive_file import MANIFEST, manifest_digest
 from engine.records import EncoderIdentity, Ingested, Quarantined, Thumbnail
 from engine.statistics import Moments
 from engine.storage import Catalog, exchange
+from tests.postgres import copy_collection
 
 DERIVED = {"neighbours", "checkpoints", "changes", "alembic_version", "collection", "model_tags"}
 OWN = {"id", "model_id", "encoder_id", "change", "neighbours_change", "tag_id"}
@@ -73,10 +75,20 @@ def fill(eng: Engine, cloud: Any, count: int = 7) -> None:
     eng.build_index()
 
 
-@pytest.fixture
-def zoo(url: str, settings: Settings, cloud: Any) -> Any:
-    with Engine.open(url, create=True, encoder="external:test", settings=settings) as eng:
+@pytest.fixture(scope="module")
+def filled(new_collection: Callable[[], str], cloud: Any, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
+    """A collection to be copied, and its index."""
+    address, index = new_collection(), tmp_path_factory.mktemp("filled") / "index"
+    with Engine.open(address, settings=Settings(index_folder=str(index))) as eng:
         fill(eng, cloud)
+    return address, index
+
+
+@pytest.fixture
+def zoo(filled: tuple[str, Path], url: str, settings: Settings) -> Any:
+    copy_collection(filled[0], url)
+    shutil.copytree(filled[1], settings.index_folder)
+    with Engine.open(url, settings=settings) as eng:
         yield eng
 
 

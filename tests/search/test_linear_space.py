@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
@@ -13,6 +13,7 @@ from engine.config import Settings
 from engine.errors import InvalidQuery, MissingStatistics
 from engine.scores import Shrinkage, Whitening, blend, unit
 from engine.scores.linear_density import LinearDensity
+from tests.postgres import copy_collection
 
 D = 8
 LINEAR = "linear_density"
@@ -24,12 +25,21 @@ def features_of(seed: int, rows: int = 60) -> np.ndarray:
     return unit(wide.astype(np.float32))
 
 
-@pytest.fixture
-def eng(url: str, settings: Settings) -> Iterator[Engine]:
-    """Fifteen models with samples."""
-    with Engine.open(url, create=True, encoder="external:test", settings=settings) as opened:
+@pytest.fixture(scope="module")
+def filled(new_collection: Callable[[], str], tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Fifteen models with samples, to be copied; the address."""
+    address = new_collection()
+    with Engine.open(address, settings=Settings(index_folder=str(tmp_path_factory.mktemp("index")))) as opened:
         for seed in range(15):
             opened.ingest(features_of(seed), name=f"m{seed}", tags=["odd" if seed % 2 else "even"])
+    return address
+
+
+@pytest.fixture
+def eng(filled: str, url: str, settings: Settings) -> Iterator[Engine]:
+    """A copy of them, without an index."""
+    copy_collection(filled, url)
+    with Engine.open(url, settings=settings) as opened:
         yield opened
 
 
