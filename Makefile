@@ -51,7 +51,7 @@ torture: install  ## kills, faults, hostile input, many processes: half an hour 
 check: lint  ## lint, format, strict types, import order, docs
 	@$(PY) -m pytest tests/house tests/docs
 
-lint: install  ## of these, what is no test
+lint: install  ## `make check` without its tests
 	@$(PY) -m ruff check .
 	@$(PY) -m ruff format --check .
 	@$(PY) -m mypy

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from time import perf_counter
 from typing import Any, TypeVar
 
@@ -167,14 +168,11 @@ class Searching(Collection):
         queries = checked_vectors(q, plan.view.identity.dimension)
         shortlist = checked_shortlist(shortlist)
         allowed = None if where is None else self._catalog.matching_ids(where)
-        asked = queries, k, modality, shortlist, recall, allowed
-        try:  # as ``_answered``, without its two callables: a few microseconds
-            scores, ids = self._arrays(plan, *asked)
-        except DamagedIndex as error:
-            self._mended(plan.view, error)
-            scores, ids = self._arrays(self._fast_plan(*key), *asked)
-        one = q.ndim == 1 if isinstance(q, np.ndarray) else np.ndim(q) == 1
-        return (scores[0], ids[0]) if one else (scores, ids)
+        _, (scores, ids) = self._answered(
+            plan, partial(self._fast_plan, *key),
+            lambda plan: self._arrays(plan, queries, k, modality, shortlist, recall, allowed),
+        )  # fmt: skip
+        return (scores[0], ids[0]) if np.ndim(q) == 1 else (scores, ids)
 
     def _fast_plan(
         self, encoder: str | None, modality: str, method: str, transform: str | None, shortlist_space: str | None

@@ -20,7 +20,6 @@ from engine.storage.details import is_storable
 
 ORDINARY = (1e-200, 1e200)
 """Squared lengths that have lost nothing to rounding."""
-FLOAT32 = np.dtype(np.float32)
 ROUNDED = float(np.finfo(np.float32).eps)
 """The squared length of a vector of unit norm is at most so far from 1 once it is rounded to float32."""
 LARGEST = sys.float_info.max
@@ -124,9 +123,8 @@ def checked_vectors(queries: Any, dimension: int) -> NDArray[np.float32]:
         )
     if array.ndim == 1:  # the case that is worth a few microseconds
         wide = array.astype(np.float64)
-        short = array.dtype is FLOAT32  # whose squares do not overflow; ``vdot`` does not warn of those that do
-        square = float(wide.dot(wide) if short else np.vdot(wide, wide))
-        if short and abs(square - 1) <= ROUNDED and array.flags.carray:
+        square = float(np.vdot(wide, wide))  # which, unlike ``@``, never warns: what overflows is looked at below
+        if abs(square - 1) <= ROUNDED and array.dtype == np.float32 and array.flags.carray:
             return array[None]  # of unit norm as it is: an encoder's feature, say
         if ORDINARY[0] < square < ORDINARY[1]:
             wide /= math.sqrt(square)
