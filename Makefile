@@ -33,7 +33,7 @@ accuracy: install  ## run the accuracy experiments on zoo/ (make zoo first) and 
 BESIDE := -n $(shell echo $$(($$(getconf _NPROCESSORS_ONLN) + 1))) --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 test: install browser $(if $(shell command -v npm),npm)  ## the whole test suite
-	@$(PY) -m pytest $(BESIDE)
+	@.ci/in-memory $(PY) -m pytest $(BESIDE)
 
 browser:  ## a Chromium for the tests of the page, where there is none
 	@for name in $(BROWSERS); do command -v $$name >/dev/null && exit 0; done; \
