@@ -153,10 +153,10 @@ def test_frechet_is_the_formula_with_matrix_roots(case) -> None:
     fast = np.array(
         [frechet_distance(models[a].mean, choleskys[a], models[b].mean, choleskys[b]) for a, b in pairs]
     )  # fmt: skip
+    roots = [scipy.linalg.sqrtm(sigma_of(models[a])) for a in range(3)]
     slow = []
     for a, b in pairs:
-        root = scipy.linalg.sqrtm(sigma_of(models[a]))
-        cross = scipy.linalg.sqrtm(root @ sigma_of(models[b]) @ root)
+        cross = scipy.linalg.sqrtm(roots[a] @ sigma_of(models[b]) @ roots[a])
         difference = models[a].mean.astype(float) - models[b].mean.astype(float)
         slow.append(
             difference @ difference
