@@ -59,7 +59,7 @@ def zoos(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Path, dict
     made: dict[str, tuple[Path, dict[str, Any]]] = {}
     for kind in KINDS:
         folder = tmp_path_factory.mktemp(kind)
-        if made:
+        if made:  # the database is the same for all: what is derived from it differs
             shutil.copy(made[KINDS[0]][0] / "zoo.db", folder)
         url = f"sqlite:///{folder / 'zoo.db'}"
         with Engine.open(url, create=True, encoder="external:test", settings=settings(kind)) as eng:
