@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import Table, delete, func, insert, select, update
+from sqlalchemy import delete, func, insert, select, update
 from sqlalchemy.orm import Session
 
 from engine.storage import blobs
@@ -17,7 +17,6 @@ from engine.storage.insert_rows import insert_rows
 from engine.storage.model_rows import CHUNK, chunks, now, remove_unused_tags
 from engine.storage.neighbours import forget_neighbours
 from engine.storage.tables import (
-    Base,
     ChangeRow,
     CheckpointRow,
     ModelRow,
@@ -25,6 +24,7 @@ from engine.storage.tables import (
     SampleFeaturesRow,
     StatisticsRow,
     TagRow,
+    row_to_table,
 )
 
 KIND = "unknown"
@@ -92,13 +92,6 @@ def put_many(database: Database, encoder_id: int, block: Block) -> BulkCounts:
         return BulkCounts(len(changed) - len(replaced), len(replaced), len(block.names) - len(changed))
 
 
-def _table(row: type[Base]) -> Table:
-    """For rows rather than objects: nothing of them is to be tracked."""
-    table = row.__table__
-    assert isinstance(table, Table)
-    return table
-
-
 def _pieces(names: Sequence[str]) -> Iterable[Sequence[str]]:
     return (names[start : start + CHUNK] for start in range(0, len(names), CHUNK))
 
@@ -125,7 +118,7 @@ def _added(session: Session, block: Block, which: Sequence[int]) -> dict[str, in
     """Rows of models that were not there, by their number in the block; their ids by name."""
     if not which:
         return {}
-    at, table, dimension = now(), _table(ModelRow), block.means.shape[1]
+    at, table, dimension = now(), row_to_table(ModelRow), block.means.shape[1]
     last = session.scalar(select(func.max(table.c.id))) or 0
     each: dict[str, Sequence[Any]] = {"name": [block.names[i] for i in which]}
     same: dict[str, Any] = {"kind": KIND, "links": {}, "metadata": {}, "created_at": at, "updated_at": at}
@@ -159,7 +152,7 @@ def _write(session: Session, encoder_id: int, block: Block, which: Sequence[int]
     """Statistics of models, by their numbers in the block, under their ids, and a change for each."""
     if not which:
         return
-    at, connection, changes = now(), session.connection(), _table(ChangeRow)
+    at, connection, changes = now(), session.connection(), row_to_table(ChangeRow)
     last = session.scalar(select(func.max(changes.c.seq))) or 0
     insert_rows(connection, changes, {"model_id": ids}, {"encoder_id": encoder_id, "op": "put", "at": at})
     made = session.execute(select(changes.c.model_id, changes.c.seq).where(changes.c.seq > last)).all()
@@ -173,7 +166,7 @@ def _write(session: Session, encoder_id: int, block: Block, which: Sequence[int]
     ]
     insert_rows(
         connection,
-        _table(StatisticsRow),
+        row_to_table(StatisticsRow),
         {
             "model_id": ids, "samples": [block.samples[i] for i in which], "mean": means, "covariance": covariances,
             "mean_checksum": sums, "checksum": both, "source_digest": [block.digests[i] for i in which],
@@ -202,5 +195,5 @@ def _tag(session: Session, described: Sequence[tuple[int, tuple[str, ...]]], *, 
         known.update((row.name, row.id) for row in made)
     pairs = [{"model_id": model_id, "tag_id": known[tag]} for model_id, tags in described for tag in tags]
     if pairs:
-        session.connection().execute(insert(_table(ModelTagRow)), pairs)
+        session.connection().execute(insert(row_to_table(ModelTagRow)), pairs)
     remove_unused_tags(session)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 
 from alembic import command
@@ -36,11 +37,18 @@ def _config() -> Config:
     return config
 
 
+@cache
+def _revisions() -> tuple[str, frozenset[str]]:
+    """The newest revision, and all: finding them runs every script, which is most of the time that opening takes."""
+    scripts = ScriptDirectory.from_config(_config())
+    head = scripts.get_current_head()
+    assert head is not None, "the package ships at least one migration"
+    return head, frozenset(script.revision for script in scripts.walk_revisions())
+
+
 def head_revision() -> str:
     """The revision that this engine's code expects."""
-    head = ScriptDirectory.from_config(_config()).get_current_head()
-    assert head is not None, "the package ships at least one migration"
-    return head
+    return _revisions()[0]
 
 
 def current_revision(database: Database) -> str | None:
@@ -51,7 +59,7 @@ def current_revision(database: Database) -> str | None:
 
 def is_known(revision: str) -> bool:
     """Whether this engine's code has a migration of that revision."""
-    return any(script.revision == revision for script in ScriptDirectory.from_config(_config()).walk_revisions())
+    return revision in _revisions()[1]
 
 
 def upgrade(database: Database, revision: str = "head") -> None:

@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import groupby, islice
+from operator import itemgetter
 
-from sqlalchemy import delete, or_, select, update
+from sqlalchemy import bindparam, delete, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from engine.storage.database import Database
+from engine.storage.insert_rows import insert_rows
 from engine.storage.model_rows import add_change, chunks
-from engine.storage.tables import ModelRow, NeighbourRow, StatisticsRow
+from engine.storage.tables import ModelRow, NeighbourRow, StatisticsRow, row_to_table
+
+_TABLE = row_to_table(NeighbourRow)
+_LEAVE = delete(_TABLE).where(
+    _TABLE.c.encoder_id == bindparam("encoder_id"), _TABLE.c.distance == bindparam("distance"),
+    _TABLE.c.model_id == bindparam("owner"), _TABLE.c.neighbour_id == bindparam("last"),
+)  # fmt: skip
 
 
 def forget_neighbours(session: Session, model_id: int, encoder_id: int) -> None:
@@ -102,44 +111,45 @@ class Neighbours:
                 alive.update(session.scalars(query))
             current = [(other, value) for other, value in values if other in alive and other != model_id]
             key = {"encoder_id": encoder_id, "distance": distance}
-            session.execute(delete(NeighbourRow).filter_by(**key, model_id=model_id))
-            for other, value in sorted(current, key=lambda pair: pair[1])[:keep]:
-                session.add(NeighbourRow(**key, model_id=model_id, neighbour_id=other, value=value))
-            lists = _lists(session, key, [other for other, _ in current])
-            for other, value in current:
-                _insert(session, key, lists.get(other, []), other, model_id, value, keep)
+            _take_out(session, key, model_id, [other for other, _ in current])
+            rows = [(model_id, *pair) for pair in sorted(current, key=lambda pair: pair[1])[:keep]]
+            full = _full_lists(session, key, [other for other, _ in current], keep)
+            entered = [(other, model_id, value) for other, value in current if other not in full or value < full[other]]
+            leaving = _beyond(session, key, [other for other, _, _ in entered if other in full], keep - 1)
+            if leaving:
+                session.connection().execute(_LEAVE, leaving)
+            if rows := rows + entered:
+                columns = dict(zip(("model_id", "neighbour_id", "value"), zip(*rows, strict=True), strict=True))
+                insert_rows(session.connection(), _TABLE, columns, key)
             mine.neighbours_change = change
 
 
-def _lists(session: Session, key: dict[str, object], owners: Sequence[int]) -> dict[int, list[NeighbourRow]]:
-    """The stored lists of several models, each nearest first."""
-    lists: dict[int, list[NeighbourRow]] = {}
+def _take_out(session: Session, key: dict[str, object], model_id: int, owners: Sequence[int]) -> None:
+    """Empty a model's list, and take the model out of those of others."""
+    session.execute(delete(_TABLE).filter_by(**key, model_id=model_id))
     for block in chunks(owners):
-        query = (
-            select(NeighbourRow)
-            .filter_by(**key)
-            .where(NeighbourRow.model_id.in_(block))
-            .order_by(NeighbourRow.model_id, NeighbourRow.value, NeighbourRow.neighbour_id)
-        )
-        for row in session.scalars(query):
-            lists.setdefault(row.model_id, []).append(row)
-    return lists
+        session.execute(delete(_TABLE).filter_by(**key, neighbour_id=model_id).where(_TABLE.c.model_id.in_(block)))
 
 
-def _insert(
-    session: Session,
-    key: dict[str, object],
-    rows: list[NeighbourRow],
-    owner: int,
-    other: int,
-    value: float,
-    keep: int,
-) -> None:
-    """Put a model into another's list, dropping what no longer fits."""
-    mine = next((row for row in rows if row.neighbour_id == other), None)
-    if mine is not None:
-        mine.value = value
-    elif len(rows) < keep or value < rows[-1].value:
-        session.add(NeighbourRow(**key, model_id=owner, neighbour_id=other, value=value))
-        for row in rows[keep - 1 :]:
-            session.delete(row)
+def _full_lists(session: Session, key: dict[str, object], owners: Sequence[int], keep: int) -> dict[int, float]:
+    """The largest distance in the list of each owner that has ``keep`` or more."""
+    largest: dict[int, float] = {}
+    for block in chunks(owners):
+        query = select(_TABLE.c.model_id, func.max(_TABLE.c.value)).filter_by(**key).where(_TABLE.c.model_id.in_(block))
+        full = query.group_by(_TABLE.c.model_id).having(func.count() >= keep)
+        largest.update((row.model_id, row[1]) for row in session.execute(full))
+    return largest
+
+
+def _beyond(session: Session, key: dict[str, object], owners: Sequence[int], keep: int) -> list[dict[str, object]]:
+    """Of each owner's list what comes after its ``keep`` nearest, as parameters of ``_LEAVE``.
+
+    As rows, not objects: there may be thousands for every model that is taken in.
+    """
+    found: list[dict[str, object]] = []
+    columns = _TABLE.c.model_id, _TABLE.c.value, _TABLE.c.neighbour_id
+    for block in chunks(owners):
+        query = select(*columns).filter_by(**key).where(_TABLE.c.model_id.in_(block)).order_by(*columns)
+        for owner, rows in groupby(session.execute(query), key=itemgetter(0)):
+            found += [{**key, "owner": owner, "last": other} for _, _, other in islice(rows, keep, None)]
+    return found

@@ -20,6 +20,7 @@ from sqlalchemy import (
     LargeBinary,
     MetaData,
     String,
+    Table,
     Text,
     UniqueConstraint,
     text,
@@ -43,6 +44,13 @@ class Base(DeclarativeBase):
 
     metadata = MetaData(naming_convention=NAMING)
     type_annotation_map = {dict[str, Any]: JSON, list[Any]: JSON, datetime: DateTime(timezone=True)}  # noqa: RUF012
+
+
+def row_to_table(row: type[Base]) -> Table:
+    """A class's table, for work on rows rather than objects: nothing of them is to be tracked."""
+    table = row.__table__
+    assert isinstance(table, Table)
+    return table
 
 
 class CollectionRow(Base):
