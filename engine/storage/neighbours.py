@@ -150,6 +150,6 @@ def _beyond(session: Session, key: dict[str, object], owners: Sequence[int], kee
     columns = _TABLE.c.model_id, _TABLE.c.value, _TABLE.c.neighbour_id
     for block in chunks(owners):
         query = select(*columns).filter_by(**key).where(_TABLE.c.model_id.in_(block)).order_by(*columns)
-        for owner, rows in groupby(session.execute(query), key=itemgetter(0)):
+        for owner, rows in groupby(session.execute(query).all(), key=itemgetter(0)):
             found += [{**key, "owner": owner, "last": other} for _, _, other in islice(rows, keep, None)]
     return found
