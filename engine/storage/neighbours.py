@@ -111,14 +111,16 @@ class Neighbours:
                 alive.update(session.scalars(query))
             current = [(other, value) for other, value in values if other in alive and other != model_id]
             key = {"encoder_id": encoder_id, "distance": distance}
-            _take_out(session, key, model_id, [other for other, _ in current])
+            owners = [other for other, _ in current]
+            _take_out(session, key, model_id, owners)
             rows = [(model_id, *pair) for pair in sorted(current, key=lambda pair: pair[1])[:keep]]
-            full = _full_lists(session, key, [other for other, _ in current], keep)
-            entered = [(other, model_id, value) for other, value in current if other not in full or value < full[other]]
-            leaving = _beyond(session, key, [other for other, _, _ in entered if other in full], keep - 1)
+            full = _full_lists(session, key, owners, keep)
+            entered = [(other, value) for other, value in current if other not in full or value < full[other]]
+            leaving = _beyond(session, key, [other for other, _ in entered if other in full], keep - 1)
             if leaving:
                 session.connection().execute(_LEAVE, leaving)
-            if rows := rows + entered:
+            rows += [(other, model_id, value) for other, value in entered]
+            if rows:
                 columns = dict(zip(("model_id", "neighbour_id", "value"), zip(*rows, strict=True), strict=True))
                 insert_rows(session.connection(), _TABLE, columns, key)
             mine.neighbours_change = change
