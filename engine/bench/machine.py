@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import gc
 import os
 import platform
 import sys
@@ -40,12 +42,22 @@ def machine(packages: tuple[str, ...] = PACKAGES) -> dict[str, Any]:
 
 
 def gpu() -> str | None:
-    """The name of the CUDA device that torch sees, or None."""
+    """The name of the CUDA device that torch sees, or None. Torch, seconds to import, is asked where it may see one."""
     try:
+        if "torch" not in sys.modules and "rocm" not in version("torch") and not _cuda_driver():
+            return None
         import torch
-    except ImportError:
+    except (ImportError, PackageNotFoundError):
         return None
     return str(torch.cuda.get_device_name()) if torch.cuda.is_available() else None
+
+
+def _cuda_driver() -> bool:
+    try:
+        ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
+    except OSError:
+        return False
+    return True
 
 
 def resident_bytes(pid: int | str = "self") -> int | None:
@@ -58,9 +70,6 @@ def resident_bytes(pid: int | str = "self") -> int | None:
 
 def trim() -> None:
     """Give what was freed back to the system, so that it is not counted as resident."""
-    import ctypes
-    import gc
-
     gc.collect()
     if sys.platform == "linux":
         trimmed = getattr(ctypes.CDLL(None), "malloc_trim", None)
@@ -86,7 +95,7 @@ def bandwidth(size: int = BYTES, turns: int = 5) -> dict[str, float]:
 
 @lru_cache(maxsize=1)
 def _reader() -> Any:
-    from numba import njit
+    from engine.compiled import compiled
 
     def total(array: NDArray[np.float32]) -> Any:
         quarter = len(array) // 4
@@ -97,7 +106,7 @@ def _reader() -> Any:
             found += (one[i] + two[i]) + (three[i] + four[i])
         return found
 
-    return njit(fastmath=True)(total)
+    return compiled(total)
 
 
 def _line(path: str, key: str) -> str | None:
