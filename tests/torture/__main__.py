@@ -87,6 +87,8 @@ def beside(options: argparse.Namespace) -> int:
         return subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
 
     names, found = [name for name, _ in wanted(options)], 0
+    if len(names) > 1:  # what is compiled is kept on disk: two sections that begin at once would each compile the same
+        subprocess.run([sys.executable, "-m", "tests.torture.warm"], check=True)
     with ThreadPoolExecutor(options.jobs) as pool:
         for done in pool.map(run, names):
             print(done.stdout, end="", flush=True)
