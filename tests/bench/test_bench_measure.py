@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -108,3 +110,13 @@ def test_fastest_at_a_recall() -> None:
     rows = [{"recall": 0.9, "p50_ms": 1.0}, {"recall": 0.96, "p50_ms": 3.0}, {"recall": 0.99, "p50_ms": 2.0}]
     assert report.fastest(rows, 0.95) == rows[2]
     assert report.fastest(rows, 0.999) is None
+
+
+@pytest.mark.parametrize("driver", [False, True])
+def test_torch_is_asked_for_a_gpu_only_where_there_may_be_one(driver: bool) -> None:
+    code = (
+        "import sys; from engine.bench import machine; "
+        f"machine._cuda_driver = lambda: {driver}; machine.gpu(); print('torch' in sys.modules)"
+    )
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert said.stdout.strip() == str(driver)
