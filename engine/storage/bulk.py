@@ -85,10 +85,7 @@ def put_many(database: Database, encoder_id: int, block: Block) -> BulkCounts:
         _write(session, encoder_id, block, changed, [ids[block.names[i]] for i in changed])
         described = [(ids[name], tags) for name, tags in zip(block.names, block.tags, strict=True) if tags is not None]
         _tag(session, described, new=set(added.values()))
-        for names in _pieces([block.names[i] for i in changed]):
-            session.execute(
-                delete(CheckpointRow).where(CheckpointRow.name.in_(names), CheckpointRow.encoder_id == encoder_id)
-            )
+        _forget_checkpoints(session, encoder_id, [block.names[i] for i in changed])
         return BulkCounts(len(changed) - len(replaced), len(replaced), len(block.names) - len(changed))
 
 
@@ -146,6 +143,15 @@ def _forget(session: Session, encoder_id: int, ids: Sequence[int]) -> None:
             .values(updated_at=now())
             .execution_options(synchronize_session=False)
         )
+
+
+def _forget_checkpoints(session: Session, encoder_id: int, names: Sequence[str]) -> None:
+    """Interrupted ingests of models whose moments are here now."""
+    own = CheckpointRow.encoder_id == encoder_id
+    if session.scalar(select(CheckpointRow.encoder_id).where(own).limit(1)) is None:
+        return  # as mostly: nothing need be looked for by thousands of names
+    for piece in _pieces(names):
+        session.execute(delete(CheckpointRow).where(CheckpointRow.name.in_(piece), own))
 
 
 def _write(session: Session, encoder_id: int, block: Block, which: Sequence[int], ids: Sequence[int]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +66,20 @@ def stored(eng: Engine) -> dict[str, tuple[bytes, bytes, int]]:
 
 def findings(eng: Engine) -> list[str]:
     return [f.what for f in eng.doctor() if f.severity == "damage" or "disagree" in f.what]
+
+
+def test_interrupted_ingests_of_its_models_are_forgotten(eng: Engine) -> None:
+    names, means, covariances = moments(0)
+    eng.ingest_statistics(["first"], means[:1], covariances[:1], encoder=ENCODER, samples=40)
+    catalog = eng._catalog
+    ((mine, identity),) = catalog.encoders().items()
+    other = catalog.register_encoder(replace(identity, name="external:other"))
+    for name, encoder_id in ((names[3], mine), ("elsewhere", mine), (names[3], other)):
+        catalog.save_checkpoint(name, encoder_id, "digest", 5, b"five")
+    eng.ingest_statistics(names, means, covariances, encoder=ENCODER, samples=40)
+    assert catalog.checkpoint(names[3], mine, "digest") is None
+    assert catalog.checkpoint("elsewhere", mine, "digest") == b"five"
+    assert catalog.checkpoint(names[3], other, "digest") == b"five"
 
 
 @pytest.mark.parametrize("form", ["square", "packed", "double"])
