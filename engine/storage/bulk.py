@@ -148,9 +148,8 @@ def _forget(session: Session, encoder_id: int, ids: Sequence[int]) -> None:
 def _forget_checkpoints(session: Session, encoder_id: int, names: Sequence[str]) -> None:
     """Interrupted ingests of models whose moments are here now."""
     own = CheckpointRow.encoder_id == encoder_id
-    if session.scalar(select(CheckpointRow.encoder_id).where(own).limit(1)) is None:
-        return  # as mostly: nothing need be looked for by thousands of names
-    for piece in _pieces(names):
+    waiting = session.scalars(select(CheckpointRow.name).where(own)).all()  # mostly none, where names are thousands
+    for piece in _pieces(sorted(set(names).intersection(waiting))):
         session.execute(delete(CheckpointRow).where(CheckpointRow.name.in_(piece), own))
 
 
