@@ -10,7 +10,7 @@ NODE   := benchmarks/zoo/node
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo zoo accuracy test browser screenshots load torture check lint format types docs install npm constraints speed bench clean
+.PHONY: help demo zoo accuracy tools test browser screenshots load torture check lint format types docs install npm constraints speed bench clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
@@ -32,9 +32,11 @@ accuracy: install  ## run the accuracy experiments on zoo/ (make zoo first) and 
 # files of tests beside one another, in their order; one more than there are cores, since many wait for other processes
 BESIDE := -n $(shell echo $$(($$(getconf _NPROCESSORS_ONLN) + 1))) --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
+tools: install browser $(if $(shell command -v npm),npm)
+
 # threads of matrix libraries wait by spinning, on the cores that other files' tests need: with one thread each, four
 # files of tests about matrices took 102 s instead of 223
-test: install browser $(if $(shell command -v npm),npm)  ## the whole test suite
+test: tools  ## the whole test suite
 	@OPENBLAS_NUM_THREADS=1 .ci/in-memory $(PY) -m pytest $(BESIDE)
 
 browser:  ## a Chromium for the tests of the page, where there is none
