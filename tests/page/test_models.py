@@ -228,6 +228,17 @@ def test_the_map_is_searched_and_coloured(opened: NewPage) -> None:
     expect(page.locator("#over")).to_contain_text("purples")
 
 
+def test_a_step_on_the_map_goes_by_what_was_typed_before_it(opened: NewPage) -> None:
+    page = mapped(opened)
+    page.evaluate("""() => {  // no frame is drawn between typing and the step
+      const find = document.getElementById("find");
+      find.value = "purp";
+      find.dispatchEvent(new Event("input"));
+      document.getElementById("sky").dispatchEvent(new KeyboardEvent("keydown", { key: "Tab" }));
+    }""")
+    expect(page.locator("#over")).to_contain_text("purples")
+
+
 def test_the_map_without_scripts_leads_to_the_list(opened: NewPage) -> None:
     page = opened("/explore", scripts=False)
     page.get_by_role("link", name="Browse the list").click()

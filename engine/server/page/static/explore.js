@@ -10,7 +10,8 @@
   let loading = 0;
 
   const toScreen = (i) => [(data.x[i] - view.x) * view.scale + size.w / 2, (view.y - data.y[i]) * view.scale + size.h / 2];
-  const soon = () => { if (!stale) { stale = true; requestAnimationFrame(draw); } };
+  const soon = () => { if (!stale) { stale = true; requestAnimationFrame(current); } };
+  const current = () => { if (stale) draw(); }; // what is pointed at is asked of what was last wanted, not of the frame before it
 
   function fit() {
     const box = canvas.getBoundingClientRect();
@@ -151,6 +152,7 @@
   }
   function nearest(sx, sy) {
     let best = -1, far = Infinity;
+    current();
     for (const i of seen) {
       const [x, y] = toScreen(i), d = Math.hypot(x - sx, y - sy);
       if (d < far) [best, far] = [i, d];
@@ -196,6 +198,7 @@
     else if (event.key === "Enter") open(over);
     else if (event.key === "Escape") hover(-1);
     else if (event.key === "Tab" && data) {
+      current();
       const order = seen.filter((i) => { const [x, y] = toScreen(i); return x >= 0 && y >= 0 && x <= size.w && y <= size.h; });
       const to = over < 0 ? (event.shiftKey ? -1 : 0) : order.indexOf(over) + (event.shiftKey ? -1 : 1);
       if (to < 0 || to >= order.length) { hover(-1); return; } // and leave the map
