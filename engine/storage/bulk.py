@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import delete, func, insert, select, update
+from sqlalchemy import bindparam, delete, func, insert, select, update
 from sqlalchemy.orm import Session
 
 from engine.storage import blobs
 from engine.storage.database import Database
 from engine.storage.insert_rows import insert_rows
-from engine.storage.model_rows import CHUNK, chunks, now, remove_unused_tags
+from engine.storage.model_rows import CHUNK, IDS, LAST_CHANGE, chunks, now, remove_unused_tags
 from engine.storage.neighbours import forget_neighbours
 from engine.storage.tables import (
     ChangeRow,
@@ -29,6 +29,17 @@ from engine.storage.tables import (
 
 KIND = "unknown"
 """Of a model of which nothing but its moments was given."""
+
+# Made once, of tables: for one model, composing them took longer than writing it.
+_MODELS, _STATISTICS, _CHANGES, _CHECKPOINTS = map(row_to_table, (ModelRow, StatisticsRow, ChangeRow, CheckpointRow))
+_KNOWN = select(_MODELS.c.name, _MODELS.c.id).where(_MODELS.c.name.in_(bindparam("names", expanding=True)))
+_DIGESTS = select(_STATISTICS.c.model_id, _STATISTICS.c.source_digest).where(
+    _STATISTICS.c.encoder_id == bindparam("encoder_id"), _STATISTICS.c.model_id.in_(IDS)
+)
+_LAST_MODEL = select(func.coalesce(func.max(_MODELS.c.id), 0))
+_NEW_MODELS = select(_MODELS.c.name, _MODELS.c.id).where(_MODELS.c.id > bindparam("last"))
+_NEW_CHANGES = select(_CHANGES.c.model_id, _CHANGES.c.seq).where(_CHANGES.c.seq > bindparam("last"))
+_WAITING = select(_CHECKPOINTS.c.name).where(_CHECKPOINTS.c.encoder_id == bindparam("encoder_id"))
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,18 +107,14 @@ def _pieces(names: Sequence[str]) -> Iterable[Sequence[str]]:
 def _known(session: Session, names: Sequence[str]) -> dict[str, int]:
     found: dict[str, int] = {}
     for piece in _pieces(names):
-        rows = session.execute(select(ModelRow.name, ModelRow.id).where(ModelRow.name.in_(piece)))
-        found.update((name, model_id) for name, model_id in rows)
+        found.update(dict(session.execute(_KNOWN, {"names": piece}).all()))
     return found
 
 
 def _digests(session: Session, encoder_id: int, ids: Iterable[int]) -> dict[int, str]:
     found: dict[int, str] = {}
     for block in chunks(ids):
-        query = select(StatisticsRow.model_id, StatisticsRow.source_digest).where(
-            StatisticsRow.encoder_id == encoder_id, StatisticsRow.model_id.in_(block)
-        )
-        found.update((model_id, digest) for model_id, digest in session.execute(query))
+        found.update(dict(session.execute(_DIGESTS, {"encoder_id": encoder_id, "ids": block}).all()))
     return found
 
 
@@ -115,8 +122,8 @@ def _added(session: Session, block: Block, which: Sequence[int]) -> dict[str, in
     """Rows of models that were not there, by their number in the block; their ids by name."""
     if not which:
         return {}
-    at, table, dimension = now(), row_to_table(ModelRow), block.means.shape[1]
-    last = session.scalar(select(func.max(table.c.id))) or 0
+    at, dimension = now(), block.means.shape[1]
+    last = session.scalars(_LAST_MODEL).one()
     each: dict[str, Sequence[Any]] = {"name": [block.names[i] for i in which]}
     same: dict[str, Any] = {"kind": KIND, "links": {}, "metadata": {}, "created_at": at, "updated_at": at}
     counts = [block.samples[i] for i in which]
@@ -125,9 +132,8 @@ def _added(session: Session, block: Block, which: Sequence[int]) -> dict[str, in
         same["source"] = sources[counts[0]]
     else:
         each["source"] = [sources[count] for count in counts]
-    insert_rows(session.connection(), table, each, same)
-    made = session.execute(select(table.c.name, table.c.id).where(table.c.id > last)).all()
-    return dict(made)
+    insert_rows(session.connection(), _MODELS, each, same)
+    return dict(session.execute(_NEW_MODELS, {"last": last}).all())
 
 
 def _forget(session: Session, encoder_id: int, ids: Sequence[int]) -> None:
@@ -147,21 +153,21 @@ def _forget(session: Session, encoder_id: int, ids: Sequence[int]) -> None:
 
 def _forget_checkpoints(session: Session, encoder_id: int, names: Sequence[str]) -> None:
     """Interrupted ingests of models whose moments are here now."""
-    own = CheckpointRow.encoder_id == encoder_id
-    waiting = session.scalars(select(CheckpointRow.name).where(own)).all()  # mostly none, where names are thousands
+    waiting = session.scalars(_WAITING, {"encoder_id": encoder_id}).all()  # mostly none, where names are thousands
     for piece in _pieces(sorted(set(names).intersection(waiting))):
-        session.execute(delete(CheckpointRow).where(CheckpointRow.name.in_(piece), own))
+        session.execute(
+            delete(CheckpointRow).where(CheckpointRow.name.in_(piece), CheckpointRow.encoder_id == encoder_id)
+        )
 
 
 def _write(session: Session, encoder_id: int, block: Block, which: Sequence[int], ids: Sequence[int]) -> None:
     """Statistics of models, by their numbers in the block, under their ids, and a change for each."""
     if not which:
         return
-    at, connection, changes = now(), session.connection(), row_to_table(ChangeRow)
-    last = session.scalar(select(func.max(changes.c.seq))) or 0
-    insert_rows(connection, changes, {"model_id": ids}, {"encoder_id": encoder_id, "op": "put", "at": at})
-    made = session.execute(select(changes.c.model_id, changes.c.seq).where(changes.c.seq > last)).all()
-    change = dict(made)
+    at, connection = now(), session.connection()
+    last = session.scalars(LAST_CHANGE).one()
+    insert_rows(connection, _CHANGES, {"model_id": ids}, {"encoder_id": encoder_id, "op": "put", "at": at})
+    change = dict(session.execute(_NEW_CHANGES, {"last": last}).all())
     means = [blobs.mean_to_blob(block.means[i]) for i in which]
     covariances = [blobs.covariance_to_blob(block.covariances[i]) for i in which]
     sums = [blobs.checksum(mean) for mean in means]
@@ -171,7 +177,7 @@ def _write(session: Session, encoder_id: int, block: Block, which: Sequence[int]
     ]
     insert_rows(
         connection,
-        row_to_table(StatisticsRow),
+        _STATISTICS,
         {
             "model_id": ids, "samples": [block.samples[i] for i in which], "mean": means, "covariance": covariances,
             "mean_checksum": sums, "checksum": both, "source_digest": [block.digests[i] for i in which],

@@ -14,7 +14,7 @@ from engine.errors import EncoderNotFound
 from engine.records import EncoderIdentity, Ingested, Model
 from engine.storage import blobs
 from engine.storage.details import checked_details, checked_name
-from engine.storage.encoder_rows import encoder_row, find_encoder, row_to_identity
+from engine.storage.encoder_rows import find_encoder, put_encoder, read_encoders
 from engine.storage.filters import Where, where_to_conditions
 from engine.storage.model_rows import (
     add_change,
@@ -36,7 +36,6 @@ from engine.storage.statistics_reads import StatisticsReads
 from engine.storage.tables import (
     CheckpointRow,
     CollectionRow,
-    EncoderRow,
     ModelRow,
     SampleFeaturesRow,
     StatisticsRow,
@@ -69,7 +68,7 @@ class Catalog(StatisticsReads):
     def encoders(self) -> dict[int, EncoderIdentity]:
         """The encoders that made statistics here, by id."""
         with self.database.read() as session:
-            return {row.id: row_to_identity(row) for row in session.scalars(select(EncoderRow).order_by(EncoderRow.id))}
+            return read_encoders(session)
 
     def register_encoder(self, identity: EncoderIdentity) -> int:
         """The id of an encoder, registering it if it is new.
@@ -81,7 +80,7 @@ class Catalog(StatisticsReads):
         if known is not None:
             return known
         with self.database.write() as session:
-            return encoder_row(session, identity, now()).id
+            return put_encoder(session, identity, now())
 
     def encoder_id(self, identity: EncoderIdentity) -> int | None:
         """The id of an encoder, or None if it is not registered.
@@ -90,8 +89,7 @@ class Catalog(StatisticsReads):
             EncoderMismatch: that name stands here for other weights or another preprocessing.
         """
         with self.database.read() as session:
-            row = find_encoder(session, identity)
-            return None if row is None else row.id
+            return find_encoder(session, identity)
 
     # --- models
 

@@ -19,7 +19,7 @@ from engine.errors import DuplicateName
 from engine.records import EncoderIdentity, Thumbnail
 from engine.storage import blobs
 from engine.storage.database import Database
-from engine.storage.encoder_rows import encoder_row, row_to_identity
+from engine.storage.encoder_rows import put_encoder, row_to_identity
 from engine.storage.filters import Where, where_to_conditions
 from engine.storage.model_rows import add_change, apply_details, aware, find_row, new_row, remove_unused_tags
 from engine.storage.neighbours import remove_row
@@ -199,7 +199,7 @@ def write_records(
     """
     counts = ImportCounts()
     with database.write() as session:
-        ids = [encoder_row(session, identity, at, hint=ELSEWHERE).id for identity, at in encoders]
+        ids = [put_encoder(session, identity, at, hint=ELSEWHERE) for identity, at in encoders]
         for record in models:
             _put_model(session, record, ids, on_conflict, counts)
             session.flush()

@@ -7,19 +7,20 @@ from datetime import datetime, timezone
 from itertools import islice
 from typing import Any
 
-from sqlalchemy import BindParameter, Row, Select, bindparam, delete, inspect, select
+from sqlalchemy import BindParameter, Row, Select, bindparam, delete, func, inspect, select
 from sqlalchemy.orm import Session
 
 from engine.errors import DuplicateName, ModelNotFound
 from engine.records import Model
 from engine.storage.details import is_storable
-from engine.storage.tables import ChangeRow, EncoderRow, ModelRow, ModelTagRow, StatisticsRow, TagRow
+from engine.storage.tables import ChangeRow, EncoderRow, ModelRow, ModelTagRow, StatisticsRow, TagRow, row_to_table
 
 CHUNK = 1000  # ids in one IN (...): well below every database's limit on bound parameters
 COLUMNS = tuple(getattr(ModelRow, each.key) for each in inspect(ModelRow).column_attrs)
 IDS: BindParameter[Any] = bindparam("ids", expanding=True)
 
 # Made once: composing them anew costs a search as much as running them does.
+LAST_CHANGE = select(func.coalesce(func.max(row_to_table(ChangeRow).c.seq), 0))
 _FOUND = select(*COLUMNS).where(ModelRow.id.in_(IDS))
 _MEASURED = (
     select(StatisticsRow.model_id, EncoderRow.name, StatisticsRow.samples, StatisticsRow.quarantined)

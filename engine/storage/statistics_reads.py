@@ -7,14 +7,21 @@ from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import func, select
+from sqlalchemy import bindparam, func, select
 
 from engine.errors import CorruptData
 from engine.records import Quarantined, StoredStatistics, Thumbnail
 from engine.storage import blobs
 from engine.storage.database import Database
-from engine.storage.model_rows import chunks
-from engine.storage.tables import ChangeRow, EncoderRow, SampleFeaturesRow, StatisticsRow, ThumbnailRow
+from engine.storage.model_rows import LAST_CHANGE, chunks
+from engine.storage.tables import (
+    ChangeRow,
+    EncoderRow,
+    SampleFeaturesRow,
+    StatisticsRow,
+    ThumbnailRow,
+    row_to_table,
+)
 
 CHUNK_ROWS = 4096
 MOMENTS = (
@@ -25,6 +32,23 @@ FEATURES = (
     SampleFeaturesRow.model_id, SampleFeaturesRow.data, SampleFeaturesRow.checksum, SampleFeaturesRow.count
 )  # fmt: skip
 Value = TypeVar("Value")
+
+# Made once, of tables: a search after a change waits for these, and composing them costs more than SQLite's answers.
+_CHANGES, _STATISTICS, _ENCODERS = map(row_to_table, (ChangeRow, StatisticsRow, EncoderRow))
+_SINCE = (_STATISTICS.c.encoder_id == bindparam("encoder_id"), _STATISTICS.c.change > bindparam("change"))
+_EXTENT = select(
+    LAST_CHANGE.scalar_subquery(),
+    select(func.count()).select_from(_STATISTICS).where(*_SINCE).scalar_subquery(),
+    _ENCODERS.c.dimension,
+).where(_ENCODERS.c.id == bindparam("encoder_id"))
+_MEANS = (
+    select(_STATISTICS.c.model_id, _STATISTICS.c.mean, _STATISTICS.c.mean_checksum)
+    .where(*_SINCE)
+    .order_by(_STATISTICS.c.model_id)
+    .execution_options(yield_per=CHUNK_ROWS)
+)
+_CHANGED = select(_STATISTICS.c.model_id, _STATISTICS.c.change).where(*_SINCE)
+_REMOVED = select(_CHANGES.c.model_id).where(_CHANGES.c.seq > bindparam("change"), _CHANGES.c.op == "remove")
 
 
 class StatisticsReads:
@@ -42,35 +66,27 @@ class StatisticsReads:
     def last_change(self) -> int:
         """The newest change's number, 0 before the first."""
         with self.database.read() as session:
-            return session.scalar(select(func.max(ChangeRow.seq))) or 0
+            return int(session.scalars(LAST_CHANGE).one())
 
     def means_since(
         self, encoder_id: int, change: int
     ) -> tuple[NDArray[np.int64], NDArray[np.float32], list[int], list[int], int]:
         """What happened after ``change``: ``(ids, means (n, d), removed ids, damaged ids, newest change)``."""
         with self.database.read() as session:
-            newest = session.scalar(select(func.max(ChangeRow.seq))) or 0
-            dimension = session.get_one(EncoderRow, encoder_id).dimension
-            query = (
-                select(StatisticsRow.model_id, StatisticsRow.mean, StatisticsRow.mean_checksum)
-                .where(StatisticsRow.encoder_id == encoder_id, StatisticsRow.change > change)
-                .order_by(StatisticsRow.model_id)
-                .execution_options(yield_per=CHUNK_ROWS)
-            )
-            concerned = (StatisticsRow.encoder_id == encoder_id, StatisticsRow.change > change)
-            count = session.scalar(select(func.count()).select_from(StatisticsRow).where(*concerned)) or 0
+            since = {"encoder_id": encoder_id, "change": change}
+            newest, count, dimension = session.execute(_EXTENT, since).one()
             ids: list[int] = []
             damaged: list[int] = []
             means = np.empty((count, dimension), np.float32)
-            for model_id, mean, expected in session.execute(query):
+            for model_id, mean, expected in session.execute(_MEANS, since):
                 try:
                     means[len(ids)] = blobs.blob_to_mean(mean, expected, dimension=dimension)
                 except CorruptData:
                     damaged.append(model_id)
                 else:
                     ids.append(model_id)
-            removed = select(ChangeRow.model_id).where(ChangeRow.seq > change, ChangeRow.op == "remove")
-            return np.array(ids, np.int64), means[: len(ids)], list(session.scalars(removed)), damaged, newest
+            removed = session.scalars(_REMOVED, {"change": change}).all()
+            return np.array(ids, np.int64), means[: len(ids)], list(removed), damaged, newest
 
     def changes_behind(self, encoder_id: int, change: int) -> int:
         """How many changes after ``change`` concern an encoder's index."""
@@ -102,13 +118,10 @@ class StatisticsReads:
     def changes_since(self, encoder_id: int, change: int) -> tuple[dict[int, int], list[int], int]:
         """What ``all_changes`` says differently after ``change``: ``(changes by id, removed ids, newest change)``."""
         with self.database.read() as session:
-            newest = session.scalar(select(func.max(ChangeRow.seq))) or 0
-            query = select(StatisticsRow.model_id, StatisticsRow.change).where(
-                StatisticsRow.encoder_id == encoder_id, StatisticsRow.change > change
-            )
-            removed = select(ChangeRow.model_id).where(ChangeRow.seq > change, ChangeRow.op == "remove")
-            found = {row.model_id: row.change for row in session.execute(query)}
-            return found, list(session.scalars(removed)), newest
+            newest = session.scalars(LAST_CHANGE).one()
+            changed = session.execute(_CHANGED, {"encoder_id": encoder_id, "change": change})
+            found = {row.model_id: row.change for row in changed}
+            return found, list(session.scalars(_REMOVED, {"change": change})), newest
 
     def statistics(self, encoder_id: int, ids: Iterable[int]) -> tuple[dict[int, StoredStatistics], dict[int, str]]:
         """Moments by id, and the reason for each whose checksum does not hold."""
