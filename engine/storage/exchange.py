@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import delete, func, select, update
+from sqlalchemy import BindParameter, and_, bindparam, delete, func, insert, select, update
 from sqlalchemy.orm import Session
 
 from engine.errors import DuplicateName
@@ -30,6 +30,7 @@ from engine.storage.tables import (
     StatisticsRow,
     ThumbnailRow,
     TransformRow,
+    row_to_table,
 )
 
 WHITENING = "whitening"
@@ -38,6 +39,24 @@ REFUSE, SKIP, REPLACE = "refuse", "skip", "replace"
 CONFLICTS = (REFUSE, SKIP, REPLACE)
 """What is done with a model whose name is taken."""
 ELSEWHERE = "import into another collection"
+
+# Made once, of tables: what is composed, or tracked, for each of thousands of models takes longer than their blobs do.
+_STATISTICS, _FEATURES, _THUMBNAILS = map(row_to_table, (StatisticsRow, SampleFeaturesRow, ThumbnailRow))
+_OWN: BindParameter[Any] = bindparam("model_id")
+_MEASURED = (
+    select(_STATISTICS, *(_FEATURES.c[name].label(f"kept_{name}") for name in ("count", "data", "checksum")))
+    .outerjoin(
+        _FEATURES,
+        and_(_FEATURES.c.model_id == _STATISTICS.c.model_id, _FEATURES.c.encoder_id == _STATISTICS.c.encoder_id),
+    )
+    .where(_STATISTICS.c.model_id == _OWN)
+    .order_by(_STATISTICS.c.encoder_id)
+)
+_PREVIEWS = (
+    select(_THUMBNAILS.c.data, _THUMBNAILS.c.media_type)
+    .where(_THUMBNAILS.c.model_id == _OWN)
+    .order_by(_THUMBNAILS.c.position)
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -146,24 +165,18 @@ class Reading:
 
     def _record(self, row: ModelRow) -> ModelRecord | None:
         statistics = []
-        measured = select(StatisticsRow).filter_by(model_id=row.id).order_by(StatisticsRow.encoder_id)
-        for one in self._session.scalars(measured):
-            kept = self._session.get(SampleFeaturesRow, (row.id, one.encoder_id))
+        for one in self._session.execute(_MEASURED, {"model_id": row.id}):
             good = blobs.checksum(one.mean, one.covariance or b"") == one.checksum
-            if not good or (kept is not None and blobs.checksum(kept.data) != kept.checksum):
+            if not good or (one.kept_data is not None and blobs.checksum(one.kept_data) != one.kept_checksum):
                 self.damaged.models[row.name] = "what is stored does not match its checksum"
                 return None
             statistics.append(
                 StatisticsRecord(
                     self._encoder_ids.index(one.encoder_id), one.samples, one.epsilon, one.mean, one.covariance,
                     one.source_digest, one.quarantined, list(one.quarantine), aware(one.updated_at),
-                    None if kept is None else kept.data, 0 if kept is None else kept.count,
+                    one.kept_data, one.kept_count or 0,
                 )
             )  # fmt: skip
-            self._session.expunge(one)
-            if kept is not None:
-                self._session.expunge(kept)
-        previews = select(ThumbnailRow.data, ThumbnailRow.media_type).filter_by(model_id=row.id)
         details = {
             "kind": row.kind, "description": row.description, "author": row.author, "license": row.license,
             "base_model": row.base_model, "links": dict(row.links), "resolution": row.resolution,
@@ -172,7 +185,7 @@ class Reading:
         return ModelRecord(
             row.name, details, dict(row.source), row.generator, aware(row.created_at), aware(row.updated_at),
             tuple(statistics),
-            tuple(Thumbnail(*one) for one in self._session.execute(previews.order_by(ThumbnailRow.position))),
+            tuple(Thumbnail(*one) for one in self._session.execute(_PREVIEWS, {"model_id": row.id})),
         )  # fmt: skip
 
 
@@ -202,7 +215,6 @@ def write_records(
         ids = [put_encoder(session, identity, at, hint=ELSEWHERE) for identity, at in encoders]
         for record in models:
             _put_model(session, record, ids, on_conflict, counts)
-            session.flush()
             session.expunge_all()
         for transform in transforms:
             counts.transforms += _put_transform(session, transform, ids[transform.encoder], on_conflict)
@@ -234,28 +246,29 @@ def _put_model(
     row.created_at, row.updated_at = record.created_at, record.updated_at
     session.flush()
     for one in record.statistics:
-        encoder_id = encoder_ids[one.encoder]
-        session.add(
-            StatisticsRow(
-                model_id=row.id, encoder_id=encoder_id, samples=one.samples, epsilon=one.epsilon, mean=one.mean,
-                covariance=one.covariance, mean_checksum=blobs.checksum(one.mean),
-                checksum=blobs.checksum(one.mean, one.covariance or b""), source_digest=one.source_digest,
-                quarantined=one.quarantined, quarantine=one.quarantine,
-                change=add_change(session, row.id, encoder_id, "put"), neighbours_change=None,
-                updated_at=one.updated_at,
-            )
+        key = {"model_id": row.id, "encoder_id": encoder_ids[one.encoder]}
+        session.execute(
+            insert(_STATISTICS),
+            {
+                **key, "samples": one.samples, "epsilon": one.epsilon, "mean": one.mean, "covariance": one.covariance,
+                "mean_checksum": blobs.checksum(one.mean),
+                "checksum": blobs.checksum(one.mean, one.covariance or b""), "source_digest": one.source_digest,
+                "quarantined": one.quarantined, "quarantine": one.quarantine,
+                "change": add_change(session, row.id, key["encoder_id"], "put"), "neighbours_change": None,
+                "updated_at": one.updated_at,
+            },
         )  # fmt: skip
         if one.features is not None:
-            session.add(
-                SampleFeaturesRow(
-                    model_id=row.id, encoder_id=encoder_id, count=one.count, data=one.features,
-                    checksum=blobs.checksum(one.features),
-                )
-            )  # fmt: skip
-    session.add_all(
-        ThumbnailRow(model_id=row.id, position=i, media_type=one.media_type, data=one.data)
-        for i, one in enumerate(record.thumbnails)
-    )
+            kept = {**key, "count": one.count, "data": one.features, "checksum": blobs.checksum(one.features)}
+            session.execute(insert(_FEATURES), kept)
+    if record.thumbnails:
+        session.execute(
+            insert(_THUMBNAILS),
+            [
+                {"model_id": row.id, "position": i, "media_type": one.media_type, "data": one.data}
+                for i, one in enumerate(record.thumbnails)
+            ],
+        )
 
 
 def _put_transform(session: Session, record: TransformRecord, encoder_id: int, on_conflict: str) -> bool:

@@ -7,7 +7,7 @@ from datetime import datetime, timezone
 from itertools import islice
 from typing import Any
 
-from sqlalchemy import BindParameter, Row, Select, bindparam, delete, func, inspect, select
+from sqlalchemy import BindParameter, Row, Select, bindparam, delete, func, insert, inspect, select
 from sqlalchemy.orm import Session
 
 from engine.errors import DuplicateName, ModelNotFound
@@ -21,6 +21,9 @@ IDS: BindParameter[Any] = bindparam("ids", expanding=True)
 
 # Made once: composing them anew costs a search as much as running them does.
 LAST_CHANGE = select(func.coalesce(func.max(row_to_table(ChangeRow).c.seq), 0))
+_NEW_CHANGE = insert(row_to_table(ChangeRow)).returning(row_to_table(ChangeRow).c.seq)
+_NAMED = select(ModelRow).where(ModelRow.name == bindparam("name"))
+_TAGS = select(TagRow).where(TagRow.name.in_(bindparam("names", expanding=True)))
 _FOUND = select(*COLUMNS).where(ModelRow.id.in_(IDS))
 _MEASURED = (
     select(StatisticsRow.model_id, EncoderRow.name, StatisticsRow.samples, StatisticsRow.quarantined)
@@ -49,15 +52,13 @@ def chunks(values: Iterable[int]) -> Iterator[list[int]]:
 
 def add_change(session: Session, model_id: int, encoder_id: int | None, op: str) -> int:
     """Append to the change sequence; the number it got."""
-    row = ChangeRow(model_id=model_id, encoder_id=encoder_id, op=op, at=now())
-    session.add(row)
-    session.flush()
-    return row.seq
+    change = {"model_id": model_id, "encoder_id": encoder_id, "op": op, "at": now()}
+    return int(session.scalars(_NEW_CHANGE, change).one())
 
 
 def find_row(session: Session, name: str) -> ModelRow | None:
     """The row of that name."""
-    return session.scalar(select(ModelRow).where(ModelRow.name == name))
+    return session.scalar(_NAMED, {"name": name})
 
 
 def row_of(session: Session, name: str) -> ModelRow:
@@ -113,7 +114,9 @@ def rename(session: Session, row: ModelRow, name: str) -> None:
 
 
 def _tag_rows(session: Session, names: Sequence[str]) -> list[TagRow]:
-    known = {tag.name: tag for tag in session.scalars(select(TagRow).where(TagRow.name.in_(names)))}
+    if not names:
+        return []
+    known = {tag.name: tag for tag in session.scalars(_TAGS, {"names": list(names)})}
     for name in names:
         if name not in known:
             known[name] = TagRow(name=name)

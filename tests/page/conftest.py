@@ -26,6 +26,8 @@ COLOURS = {
 }  # fmt: skip
 HOSTILE = '<b id="bold">bold</b> & "quoted"/é'
 """A model's name that would show if it were not escaped, with a slash in it."""
+PATIENCE = 20_000
+"""Milliseconds within which a page does what is expected of it, on a machine that is busy with other tests."""
 SCREENSHOTS = Path(os.environ.get("ENGINE_SCREENSHOTS", Path(__file__).resolve().parents[2] / "test-screenshots"))
 
 
@@ -63,6 +65,7 @@ def address(zoo: Path) -> Iterator[str]:
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     """The system's Chromium, headless. Playwright runs an event loop in this thread: others' tests want their own."""
+    expect.set_options(timeout=PATIENCE)
     with sync_playwright() as playwright:
         browser = launched(playwright)
         yield browser
@@ -86,7 +89,7 @@ def opened(browser: Browser, address: str) -> Iterator[NewPage]:
             viewport={"width": width, "height": height}, color_scheme="dark" if dark else "light", has_touch=touch,
             base_url=base, java_script_enabled=scripts,
         )  # fmt: skip
-        context.set_default_timeout(20_000)
+        context.set_default_timeout(PATIENCE)
         contexts.append(context)
         page = context.new_page()
         if quiet:

@@ -202,8 +202,7 @@ def test_the_map_is_moved_and_clicked(opened: NewPage) -> None:
     page.mouse.up()
     assert urlsplit(page.url).path == "/explore"  # a drag opens nothing
     page.mouse.wheel(0, -300)
-    page.wait_for_timeout(200)
-    assert int(sky.get_attribute("data-frames") or 0) > frames
+    page.wait_for_function("frames => +document.getElementById('sky').dataset.frames > frames", arg=frames)
     page.get_by_role("button", name="Show all").click()
     page.mouse.move(*spot)
     expect(page.locator("#over")).to_contain_text(name)
