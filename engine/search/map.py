@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from engine.errors import CorruptData, InvalidInput, MissingDependency
 from engine.files import move_into_place, sync, write_error
-from engine.index import LiveIndex
+from engine.index import FlatIndex, LiveIndex
 
 log = logging.getLogger("engine.search")
 Float32 = NDArray[np.float32]
@@ -32,6 +32,8 @@ MOST = 50_000
 """Models on a map; of more, so many are drawn by lot."""
 FEWEST = 15
 """Models that UMAP needs to find neighbourhoods among."""
+LEAST = 4
+"""Models that UMAP can lay out at all: its first guess takes three eigenvectors of a matrix that must have more."""
 NEAREST = 5
 """Models between which a new one is put."""
 SEED = 0
@@ -61,12 +63,14 @@ def index_to_map(index: LiveIndex, change: int, method: str = AUTO) -> Collectio
             least ``FEWEST`` models.
 
     Raises:
-        InvalidInput: no such method.
+        InvalidInput: no such method, or UMAP was asked for and there are fewer than ``LEAST`` models.
         MissingDependency: UMAP was asked for and is not installed.
     """
     if method not in METHODS:
         raise InvalidInput(f"there is no map by {method!r}", hint=f"maps are made by {', '.join(METHODS)}")
     ids = np.sort(index.ids)
+    if method == UMAP and len(ids) < LEAST:
+        raise InvalidInput(f"UMAP needs {LEAST} models, there are {len(ids)}", hint="make the map with pca")
     if len(ids) > MOST:
         ids = np.sort(np.random.default_rng(SEED).choice(ids, MOST, replace=False))
     vectors = _vectors(index, ids)
@@ -180,14 +184,29 @@ def _umap(vectors: Float32) -> Float32:
         raise MissingDependency(
             f"this map needs the package {error.name}", hint="pip install umap-learn, or make it with pca"
         ) from error
-    fewest = max(2, min(15, len(vectors) - 1))
+    fewest = min(15, len(vectors) - 1)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a seed means one thread: it says so each time
-        made = umap.UMAP(n_neighbors=fewest, min_dist=0.25, metric="cosine", random_state=SEED).fit_transform(vectors)
+        made = umap.UMAP(
+            n_neighbors=fewest, min_dist=0.25, metric="cosine", random_state=SEED,
+            precomputed_knn=_neighbours(vectors, fewest),
+        ).fit_transform(vectors)  # fmt: skip
     points = np.asarray(made, np.float32)
     lost = ~np.isfinite(points).all(1)  # it leaves out what has no neighbour
     points[lost] = np.median(points[~lost], 0) if (~lost).any() else 0
     return points
+
+
+def _neighbours(vectors: Float32, count: int) -> tuple[Int64, Float32]:
+    """Each one's ``count`` nearest, itself among them, and how far they are: 1 − cosine, ``(n, count)`` both.
+
+    Exactly, and without compiling UMAP's own search, which takes longer than most maps do.
+    """
+    rows = np.arange(len(vectors))
+    cosines, nearest = FlatIndex(rows, vectors, vectors.shape[1]).search(vectors, count)
+    apart = np.maximum(1 - cosines, 0)
+    apart[nearest == rows[:, None]] = 0  # else its rounding passes for the nearest's distance
+    return nearest, apart
 
 
 def _principal(vectors: Float32) -> Float32:

@@ -94,12 +94,31 @@ def test_small_collections(url: str, tmp_path: Path) -> None:
     with Engine.open(url, create=True, encoder="external:x", settings=settings) as engine:
         for n in range(1, 5):
             engine.ingest_statistics([f"m{n}"], np.eye(4)[n - 1 : n], encoder="external:x", samples=3)
-            for method in ("auto", "pca"):
+            for method in ("auto", "pca", "umap"):
+                if method == "umap" and n < 4:
+                    with pytest.raises(InvalidInput, match="needs 4 models"):
+                        engine.build_map(method)
+                    continue
                 made = engine.build_map(method)
                 assert made.points.shape == (n, 2)
                 assert np.isfinite(made.points).all()
         with pytest.raises(InvalidInput, match="tsne"):
             engine.build_map("tsne")
+
+
+def test_models_that_are_alike_are_no_trouble(url: str, tmp_path: Path) -> None:
+    """More equals than neighbours that are looked at, and distances of no more than a rounding."""
+    rng, each = np.random.default_rng(0), 20
+    means = np.repeat(rng.normal(size=(4, D)), each, 0)
+    means[2 * each :] += 1e-3 * rng.normal(size=(2 * each, D))
+    settings = Settings(index_folder=str(tmp_path / "i"))
+    with Engine.open(url, create=True, encoder="external:x", settings=settings) as engine:
+        engine.ingest_statistics([f"m{i:02}" for i in range(len(means))], means, encoder="external:x", samples=3)
+        points = engine.build_map("umap").points
+    assert np.isfinite(points).all()
+    apart = np.linalg.norm(points[:, None] - points[None], axis=-1)
+    np.fill_diagonal(apart, np.inf)
+    assert (apart.argmin(1) // each == np.arange(len(means)) // each).all()
 
 
 def test_facets_and_labels(grouped: Engine) -> None:
