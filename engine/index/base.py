@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,8 @@ Int64 = NDArray[np.int64]
 
 MISSING = -1
 """The id that pads answers when fewer than k models exist; its score is −inf."""
+SPARSE = 4
+"""Numbers between the lowest id and the highest, for each id, beyond which a table of them all is not worth it."""
 
 
 class FirstMomentIndex(ABC):
@@ -97,10 +99,35 @@ class FirstMomentIndex(ABC):
         return len(self.ids)
 
 
-def rows_of(ids: Int64, stored: Int64, order: Int64) -> Int64:
-    """The row of each id ``(n,)`` among ``stored``, which ``order`` sorts; −1 for those that are not there."""
-    wanted = np.asarray(ids, np.int64)
-    if not len(stored) or not len(wanted):
-        return np.full(len(wanted), -1, np.int64)
-    rows = order[np.minimum(np.searchsorted(stored, wanted, sorter=order), len(stored) - 1)]
-    return np.where((stored[rows] == wanted) & (wanted != MISSING), rows, -1)
+class RowsById:
+    """Where each id lies among ``stored``: one row each, or ``MISSING``, which is no id.
+
+    Ids are given out one after the other, so that a table of all between the lowest and the highest has few gaps: among
+    a million it is made in a fifth of the time of sorting them, for which the first write after opening would wait.
+    """
+
+    def __init__(self, stored: Int64) -> None:
+        rows = np.flatnonzero(stored != MISSING)
+        ids = stored[rows]
+        self._low, self._high = (int(ids.min()), int(ids.max())) if len(ids) else (0, -1)
+        self._sorted: Int64 | None = None
+        self._rows: NDArray[np.signedinteger[Any]]
+        span = self._high - self._low + 1
+        if span <= SPARSE * max(len(ids), 1):
+            self._rows = np.full(span, -1, np.int32 if len(stored) < 2**31 else np.int64)
+            self._rows[ids - self._low] = rows
+        else:
+            order = np.argsort(ids)
+            self._sorted, self._rows = ids[order], rows[order]
+
+    def find(self, ids: Int64) -> Int64:
+        """The row of each id ``(n,)``, −1 for those that are not there."""
+        wanted = np.asarray(ids, np.int64)
+        found = np.full(len(wanted), -1, np.int64)
+        within = np.flatnonzero((wanted >= self._low) & (wanted <= self._high))
+        if self._sorted is None:
+            found[within] = self._rows[wanted[within] - self._low]
+        else:
+            places = np.searchsorted(self._sorted, wanted[within])
+            found[within] = np.where(self._sorted[places] == wanted[within], self._rows[places], -1)
+        return found

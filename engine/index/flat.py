@@ -12,7 +12,7 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
-from engine.index.base import MISSING, FirstMomentIndex, Float32, Int64, rows_of
+from engine.index.base import MISSING, FirstMomentIndex, Float32, Int64, RowsById
 
 BLOCK = 65_536  # vectors at a time, where float64 copies are made
 VECTORS = "vectors.npy"
@@ -55,8 +55,8 @@ class FlatIndex(FirstMomentIndex):
         return self._dimension
 
     @cached_property
-    def _order(self) -> Int64:
-        return np.argsort(self._ids, kind="stable")
+    def _by_id(self) -> RowsById:
+        return RowsById(self._ids)
 
     @property
     def _matrix(self) -> Float32:
@@ -98,7 +98,7 @@ class FlatIndex(FirstMomentIndex):
     def vectors(self, ids: Int64) -> Float32:
         """See the base class."""
         result = np.full((len(ids), self._dimension), np.nan, np.float32)
-        rows = rows_of(ids, self._ids, self._order)
+        rows = self._by_id.find(ids)
         there = rows >= 0
         if there.any():
             result[there] = self._rows_to_vectors(rows[there])

@@ -20,7 +20,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.index.base import MISSING, FirstMomentIndex, Float32, Int64, rows_of
+from engine.index.base import MISSING, FirstMomentIndex, Float32, Int64, RowsById
 from engine.index.cells import SAMPLE, SEED, blocks, nearest, vectors_to_cells
 from engine.index.checked import BLOCK as ROWS_VERIFIED
 from engine.index.checked import Checked, checksums, map_array
@@ -250,13 +250,13 @@ class QuantizedIndex(FirstMomentIndex):
     def vectors(self, ids: Int64) -> Float32:
         """See the base class."""
         result = np.full((len(ids), self.dimension), np.nan, np.float32)
-        rows = rows_of(ids, self.rows.ids, self._order)
+        rows = self._by_id.find(ids)
         there = rows >= 0
         result[there] = self.rows.vectors_of(rows[there])
         return result
 
     def _places(self, allowed: Int64) -> Int64:
-        rows = rows_of(np.unique(np.asarray(allowed, np.int64)), self.rows.ids, self._order)
+        rows = self._by_id.find(np.unique(np.asarray(allowed, np.int64)))
         return rows[rows >= 0]
 
     def _admitted(self, places: Int64) -> NDArray[np.bool_]:
@@ -265,8 +265,8 @@ class QuantizedIndex(FirstMomentIndex):
         return admitted
 
     @cached_property
-    def _order(self) -> Int64:
-        return np.argsort(self.rows.ids, kind="stable")
+    def _by_id(self) -> RowsById:
+        return RowsById(self.rows.ids)
 
     @cached_property
     def _reach(self) -> float:

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.index import MISSING, FlatIndex, LiveIndex, PanoramaIndex
+from engine.index.base import RowsById
 from engine.index.choose import WORTH, reason, suited
 from engine.scores import unit
 
@@ -240,3 +241,17 @@ def test_what_is_no_rotation_is_refused(rng: np.random.Generator, tmp_path: Path
         np.save(tmp_path / name, 2 * array)
         with pytest.raises(ValueError, match="rotation"):
             PanoramaIndex.load(tmp_path, dimension=16)
+
+
+@pytest.mark.parametrize("step", [1, 1_000_003])
+def test_rows_are_found_by_id(rng: np.random.Generator, step: int) -> None:
+    """Of ids close together, and of ids far apart; rows without one are never found, nor ids that are not there."""
+    ids = rng.choice(np.arange(5, 305), 200, replace=False) * step
+    stored = np.concatenate([ids[:150], [MISSING, MISSING], ids[150:]])
+    by_id = RowsById(stored)
+    rows = by_id.find(ids)
+    assert (stored[rows] == ids).all()
+    absent = np.setdiff1d(np.concatenate([np.arange(400) * step, ids - 1, ids + 1]), ids)
+    assert (by_id.find(np.concatenate([absent, [MISSING, -step, 2**63 - 1, -(2**63)]])) == -1).all()
+    assert by_id.find(np.zeros(0, np.int64)).shape == (0,)
+    assert (RowsById(np.full(3, MISSING)).find(np.array([MISSING, 0, 1])) == -1).all()
