@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
@@ -43,6 +45,8 @@ METHODS = (
     "first_moment", "whitened_first_moment", "linear_density", "first_second_moment", "gaussian_density", "blend",
     "monte_carlo", "best_1", "best_10",
 )  # fmt: skip
+PATIENCE = 60.0
+"""Seconds for all processes to open the collection, before those that have begin."""
 EVERYTHING, MANY = 10_000, 200
 """Answers that are asked for: more than there ever are."""
 Step = Callable[[Engine], Any]
@@ -145,13 +149,17 @@ def _found(method: str, began: float, hits: Any, *, complete: bool = False) -> S
     return Search(method, began, time.monotonic(), -1, ids, scores, 0.0, complete)
 
 
-def _process(url: str, settings: Settings, step: tuple[Any, ...], until: float, says: Connection) -> None:
-    """One process: it opens the collection and steps until the time is over."""
+def _process(
+    url: str, settings: Settings, step: tuple[Any, ...], seconds: float, together: Any, says: Connection
+) -> None:  # fmt: skip
+    """One process: it opens the collection, waits until all have, and steps until the time is over."""
     silence()
     make, *arguments = step
     try:
         with opened(url, settings) as eng:
-            live(eng, make(*arguments), until, says.send_bytes)
+            with suppress(threading.BrokenBarrierError):  # one of them could not open it, and has said so
+                together.wait(PATIENCE)
+            live(eng, make(*arguments), time.monotonic() + seconds, says.send_bytes)
     except BaseException as error:  # opening and closing can fail, too
         says.send_bytes(failure(error))
 
@@ -218,12 +226,12 @@ def concurrency(folder: Path, backend: str, seconds: float, seed: int, say: Say)
     first = context.Process(target=silence)  # the server that forks them may have to start: that takes its time
     first.start()
     first.join()
-    until = time.monotonic() + seconds
     steps: list[tuple[Any, ...]] = [(writer, number, seed) for number in range(WRITERS)]
     steps += [(reader, number, seed, LAG) for number in range(READERS)]
+    together = context.Barrier(len(steps))
     for step in steps:
         mine, its = context.Pipe(duplex=False)
-        processes.append(context.Process(target=_process, args=(url, settings, step, until, its)))
+        processes.append(context.Process(target=_process, args=(url, settings, step, seconds, together, its)))
         processes[-1].start()
         its.close()
         pipes.append(mine)
