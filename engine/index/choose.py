@@ -12,6 +12,7 @@ from engine.index.gpu import GpuIndex, has_gpu
 from engine.index.graph import GraphIndex
 from engine.index.panorama import PanoramaIndex, gathers
 from engine.index.quantized import QuantizedIndex
+from engine.index.query_families import RealQueries
 
 AUTO = "auto"
 ASKED = "the setting index_kind says so"
@@ -26,14 +27,27 @@ GATHERED = 0.4
 """Share of the second moment in the first eighth of the directions, from which on it leaves off early enough."""
 
 
-def suited(index: FirstMomentIndex, wanted: str = AUTO) -> tuple[FirstMomentIndex, str]:
-    """The same vectors in the kind that is wanted, or under ``auto`` in the one that suits them; and why."""
+def suited(
+    index: FirstMomentIndex, wanted: str = AUTO, real: RealQueries | None = None
+) -> tuple[FirstMomentIndex, str]:  # fmt: skip
+    """The same vectors in the kind that is wanted, or under ``auto`` in the one that suits them; and why.
+
+    ``real`` gives queries that the collection may be asked, for kinds that are tuned.
+    """
     kind, why = reason(index) if wanted == AUTO else (wanted, ASKED)
     if kind == index.kind:
         return index, why
     if kind == PanoramaIndex.kind and isinstance(index, FlatIndex):
         return PanoramaIndex.of(index), why
-    return KINDS[kind].build(index.ids, index.vectors(index.ids), dimension=index.dimension), why
+    return _of_kind(kind, index.ids, index.vectors(index.ids), index.dimension, real), why
+
+
+def _of_kind(
+    kind: str, ids: Int64, vectors: Float32, dimension: int, real: RealQueries | None
+) -> FirstMomentIndex:  # fmt: skip
+    if kind == QuantizedIndex.kind:
+        return QuantizedIndex.build(ids, vectors, dimension=dimension, real=real)
+    return KINDS[kind].build(ids, vectors, dimension=dimension)
 
 
 def reason(index: FirstMomentIndex) -> tuple[str, str]:
@@ -53,13 +67,16 @@ def reason(index: FirstMomentIndex) -> tuple[str, str]:
 
 
 def built(
-    ids: Int64, vectors: Float32, *, dimension: int, wanted: str = AUTO
+    ids: Int64, vectors: Float32, *, dimension: int, wanted: str = AUTO, real: RealQueries | None = None
 ) -> tuple[FirstMomentIndex, str]:  # fmt: skip
-    """An index of vectors ``(n, d)`` under ``ids`` ``(n,)``, of the kind that is wanted or suits them; and why."""
+    """An index of vectors ``(n, d)`` under ``ids`` ``(n,)``, of the kind that is wanted or suits them; and why.
+
+    See ``suited`` for ``real``.
+    """
     decided = _by_number(len(ids)) if wanted == AUTO else (wanted, ASKED)
     if decided is not None and decided[0] == QuantizedIndex.kind:  # without a flat index in between: it is as large
-        return QuantizedIndex.build(ids, vectors, dimension=dimension), decided[1]
-    return suited(FlatIndex.build(ids, vectors, dimension=dimension), wanted)
+        return _of_kind(decided[0], ids, vectors, dimension, real), decided[1]
+    return suited(FlatIndex.build(ids, vectors, dimension=dimension), wanted, real)
 
 
 def _by_number(n: int) -> tuple[str, str] | None:

@@ -12,10 +12,24 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from engine.index.base import MISSING, Float32, Int64
 from engine.index.flat import IDS, VECTORS, FlatIndex, read_rows
-from engine.index.tuning import DEPTHS, QUERIES, RECALLS, SEED, Setting, Tuning, exact_rows, near_models
+from engine.index.query_families import QueryFamily, query_families
+from engine.index.tuning import (
+    DEPTHS,
+    JUDGES,
+    QUERIES,
+    RECALLS,
+    SEED,
+    Setting,
+    Tuning,
+    assured,
+    choosing,
+    exact_rows,
+    without_own,
+)  # fmt: skip
 
 GRAPH, TUNING = "graph.faiss", "tuning.json"
 LINKS = 16
@@ -58,21 +72,33 @@ class GraphIndex(FlatIndex):
     def _tuned(self) -> Tuning:
         if len(self) <= DEPTHS[-1]:
             return Tuning(len(self), 0, ())
-        queries = near_models(self, 2 * QUERIES, np.random.default_rng(SEED))
-        truth = exact_rows(self._matrix, queries, DEPTHS[-1])
+        families = query_families(self, QUERIES + JUDGES, np.random.default_rng(SEED))
+        truths = [self._truth(family) for family in families]
         settings: list[Setting] = []
         for depth in DEPTHS:
             wanted = [*RECALLS]
             for width in (width for width in WIDTHS if width >= depth):
-                _, rows = self._walk(queries, depth, width)
-                hits = [np.isin(row, true[:depth]).mean() for row, true in zip(rows, truth, strict=True)]
-                chosen, held = np.array(hits[:QUERIES]), np.array(hits[QUERIES:])
-                sure = chosen.mean() - chosen.std() / np.sqrt(QUERIES)
-                while wanted and sure >= wanted[0]:
-                    settings.append(Setting(depth, wanted.pop(0), width, width, float(held.mean()), width))
+                chosen, judged = [], {}
+                for family, truth in zip(families, truths, strict=True):
+                    hits = self._hits(family, truth[:, :depth], width)
+                    cut = choosing(family)
+                    chosen.append(float(assured(hits[:cut])))
+                    judged[family.name] = float(hits[cut:].mean())
+                hardest = min(judged, key=judged.__getitem__)
+                while wanted and min(chosen) >= wanted[0]:
+                    settings.append(Setting(depth, wanted.pop(0), width, width, judged[hardest], width, hardest))
                 if not wanted:
                     break
-        return Tuning(len(self), QUERIES, tuple(settings))
+        return Tuning(len(self), QUERIES, tuple(settings), tuple(family.name for family in families))
+
+    def _truth(self, family: QueryFamily) -> Int64:
+        return without_own(exact_rows(self._matrix, family.queries, DEPTHS[-1] + 1), self._ids, family)
+
+    def _hits(self, family: QueryFamily, truth: Int64, width: int) -> NDArray[np.float64]:
+        """The share of each query's best rows ``(m, depth)`` that a walk so wide finds ``(m,)``."""
+        _, rows = self._walk(family.queries, min(truth.shape[1] + 1, width), width)
+        found = without_own(rows, self._ids, family)
+        return np.array([np.isin(own, best).mean() for own, best in zip(truth, found, strict=True)])
 
     def _walk(self, queries: Float32, k: int, width: int) -> tuple[Float32, Int64]:
         self._faiss.omp_set_num_threads(1 if len(queries) == 1 else max(os.cpu_count() or 1, 1))

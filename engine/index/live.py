@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from engine.index.base import MISSING, FirstMomentIndex, Float32, Int64
 from engine.index.choose import AUTO, no_models, suited
 from engine.index.flat import FlatIndex
+from engine.index.query_families import RealQueries
 
 LEAST = 1024
 """Writes that are never worth folding in before there are so many."""
@@ -34,6 +35,7 @@ class LiveIndex:
         least: so many writes are never worth folding in.
         wanted: the kind that the base gets when they are.
         why: in words, why the base is of the kind that it is.
+        real: gives queries that the collection may be asked, for a base that is tuned.
     """
 
     base: FirstMomentIndex
@@ -42,13 +44,15 @@ class LiveIndex:
     least: int = LEAST
     wanted: str = AUTO
     why: str = ""
+    real: RealQueries | None = None
 
     @classmethod
     def over(
-        cls, base: FirstMomentIndex, *, least: int = LEAST, wanted: str = AUTO, why: str = ""
+        cls, base: FirstMomentIndex, *, least: int = LEAST, wanted: str = AUTO, why: str = "",
+        real: RealQueries | None = None,
     ) -> LiveIndex:  # fmt: skip
         """A base without writes."""
-        return cls(base, no_models(base.dimension), np.empty(0, np.int64), least, wanted, why)
+        return cls(base, no_models(base.dimension), np.empty(0, np.int64), least, wanted, why, real)
 
     @property
     def writes(self) -> int:
@@ -71,8 +75,8 @@ class LiveIndex:
         if not self.writes:
             return self
         ids = self.tail.ids
-        base, why = suited(self.base.updated(ids, self.tail.vectors(ids), self.dead), self.wanted)
-        return LiveIndex.over(base, least=self.least, wanted=self.wanted, why=why)
+        base, why = suited(self.base.updated(ids, self.tail.vectors(ids), self.dead), self.wanted, self.real)
+        return LiveIndex.over(base, least=self.least, wanted=self.wanted, why=why, real=self.real)
 
     def carried(self, since: LiveIndex, folded: LiveIndex) -> LiveIndex:
         """``folded`` is ``since`` compacted, and this index what has become of ``since`` meanwhile: both together."""

@@ -12,7 +12,7 @@ from typing import Any
 from engine.errors import CorruptData
 
 CURRENT = "CURRENT.json"
-FORMAT = 6
+FORMAT = 7
 
 
 @dataclass(frozen=True)

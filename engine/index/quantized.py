@@ -3,8 +3,8 @@
 Vectors lie sorted by cell (``cells.py``), each as a code of 64 bytes (``codes.py``) and as a row of 16 bits a number,
 in the eigenbasis of the residuals. A search ranks the cells by their centroid's inner product, estimates the vectors of
 the first ``probes`` cells by their codes, and scores the ``wanted`` best estimates by their rows. How many are needed
-for a recall is measured when the index is built (``tuning.py``). An exact search bounds every vector by a longer code,
-of 128 or 256 bytes, and reads the row of each that its bound does not exclude.
+for a recall is measured when the index is built (``quantized_tuning.py``). An exact search bounds every vector by a
+longer code, of 128 or 256 bytes, and reads the row of each that its bound does not exclude.
 """
 
 from __future__ import annotations
@@ -27,8 +27,10 @@ from engine.index.checked import Checked, checksums, map_array
 from engine.index.codes import variances_to_layout, variances_to_long
 from engine.index.flat import BLOCK, array_to_file, file_to_array
 from engine.index.partition import Partition, arrays_to_partition
+from engine.index.quantized_tuning import tuned
+from engine.index.query_families import RealQueries
 from engine.index.rows import LARGEST, Filling, Rows, check_rows
-from engine.index.tuning import Setting, Tuning, tuned
+from engine.index.tuning import Setting, Tuning
 
 MAPPED = {"long": "u1", "fine": "<i2", "vectors": "<f4"}
 """Arrays that are mapped, and their dtypes."""
@@ -49,26 +51,32 @@ class QuantizedIndex(FirstMomentIndex):
     exact: ClassVar[bool] = False
     files: ClassVar[tuple[str, ...]] = (
         "ids.npy", "sizes.npy", "codes.npy", "errors.npy", *(f"{name}_sums.npy" for name in MAPPED),
-        "partition.npz", "moments.npz", "tuning.json", *(f"{name}.npy" for name in MAPPED),
+        "partition.npz", "moments.npz", "tuning.json", "real.npy", *(f"{name}.npy" for name in MAPPED),
     )  # fmt: skip
     mapped: ClassVar[tuple[str, ...]] = tuple(f"{name}.npy" for name in MAPPED)
 
-    def __init__(self, partition: Partition, rows: Rows, tuning: Tuning | None = None) -> None:
+    def __init__(
+        self, partition: Partition, rows: Rows, tuning: Tuning | None = None, real: Float32 | None = None
+    ) -> None:
         from engine.index import quantized_kernel
 
         self.partition = partition
         self.rows = rows
+        self.real = np.empty((0, self.dimension), np.float32) if real is None else real
         self.tuning = Tuning(0, 0, ()) if tuning is None else tuning
         self._kernel: Any = quantized_kernel
         self._none = np.empty(0, np.bool_)
         self._setting = lru_cache(maxsize=64)(self.tuning.setting)
 
     @classmethod
-    def build(cls, ids: Int64, vectors: Float32, *, dimension: int) -> QuantizedIndex:
+    def build(
+        cls, ids: Int64, vectors: Float32, *, dimension: int, real: RealQueries | None = None
+    ) -> QuantizedIndex:  # fmt: skip
         """See the base class. Trains the partition, and measures what each recall costs."""
         assert vectors.shape == (len(ids), dimension), "one vector an id"
         index = cls._coded(np.asarray(ids, np.int64), np.asarray(vectors, np.float32))
-        return cls(index.partition, index.rows, tuned(index))
+        index.real = index.real if real is None else np.asarray(real(), np.float32)
+        return cls(index.partition, index.rows, tuned(index), index.real)
 
     @classmethod
     def _coded(cls, ids: Int64, vectors: Float32) -> QuantizedIndex:
@@ -115,7 +123,7 @@ class QuantizedIndex(FirstMomentIndex):
         ids, vectors = np.asarray(ids, np.int64), np.asarray(vectors, np.float32)
         gone = np.concatenate([np.asarray(removed, np.int64), ids])
         kept = np.flatnonzero((self.rows.ids != MISSING) & ~np.isin(self.rows.ids, gone))
-        cells = self.rows.cells()[kept]
+        cells = self.rows.cell_of[kept]
         homes = (
             nearest(self.partition.rotated(vectors), self.partition.centroids) if len(ids) else np.empty(0, np.int64)
         )
@@ -125,10 +133,10 @@ class QuantizedIndex(FirstMomentIndex):
             filling = Filling(self.partition, sizes)
             filling.copy(self.rows, kept, cells)
             if filling.put(ids, vectors, homes) is None:
-                return QuantizedIndex(self.partition, filling.done(), self.tuning)
+                return QuantizedIndex(self.partition, filling.done(), self.tuning, self.real)
         everything = np.concatenate([self.rows.vectors_of(kept), vectors])
         return QuantizedIndex.build(
-            np.concatenate([self.rows.ids[kept], ids]), everything, dimension=self.dimension
+            np.concatenate([self.rows.ids[kept], ids]), everything, dimension=self.dimension, real=lambda: self.real
         )  # fmt: skip
 
     def search(
@@ -177,6 +185,12 @@ class QuantizedIndex(FirstMomentIndex):
         if found[-1] < 0:
             ids[found < 0] = MISSING
 
+    def answers(self, query: Float32, k: int, setting: Setting) -> Int64:
+        """The ids ``(k,)`` that a search for ``query`` ``(d,)`` by that setting finds, best first."""
+        scores, ids = np.empty(k, np.float32), np.full(k, MISSING, np.int64)
+        self._nearly(query, scores, ids, None, setting)
+        return ids
+
     def _exactly(self, query: Float32, scores: Float32, ids: Int64, places: Int64 | None) -> None:
         k = len(scores)
         if places is None or len(places) > FEW:
@@ -219,6 +233,13 @@ class QuantizedIndex(FirstMomentIndex):
             turned, *self._scanned, self._none if admitted is None else admitted, probes, wanted, estimates, places
         )
         return places[:count], estimates[:count], scanned
+
+    def ranked_cells(self, turned: Float32, probes: int) -> Int64:
+        """The ``probes`` cells that promise most for a query ``(d,)`` in the partition's basis, best first."""
+        cells = len(self.rows.sizes)
+        chosen, bases = np.empty(cells, np.int64), np.empty(cells, np.float32)
+        count = self._kernel.cells_ranked(turned, *self._scanned[:9], probes, chosen, bases)
+        return chosen[:count]
 
     @cached_property
     def _arrays(self) -> tuple[Any, ...]:
@@ -304,6 +325,7 @@ class QuantizedIndex(FirstMomentIndex):
         mean, second = self.moments()
         with (folder / "moments.npz").open("wb") as stream:
             np.savez(stream, mean=mean, second=second)
+        array_to_file(self.real, folder / "real.npy")
         (folder / "tuning.json").write_text(json.dumps(self.tuning.to_json()), encoding="utf-8")
 
     @classmethod
@@ -328,7 +350,10 @@ class QuantizedIndex(FirstMomentIndex):
             raise ValueError(f"moments of shapes {shapes} do not go with dimension {dimension}")
         for one in checked[:2]:
             one.ensure_behind()
-        index = cls(partition, rows, tuning)
+        real = file_to_array(folder / "real.npy", np.dtype("<f4"))
+        if real.ndim != 2 or real.shape[1] != dimension:
+            raise ValueError(f"real queries of shape {real.shape} do not go with dimension {dimension}")
+        index = cls(partition, rows, tuning, real)
         index._arrays  # noqa: B018  what is derived from the centroids is made now, not at the first search
         index.__dict__["_moments"] = moments["mean"], moments["second"]  # what is computed otherwise, from every vector
         return index

@@ -79,7 +79,8 @@ class Rows:
         """The first block of each cell, and the end ``(cells + 1,)``."""
         return np.concatenate([[0], np.cumsum(-(-self.sizes // LANES))]).astype(np.int64)
 
-    def cells(self) -> Int64:
+    @cached_property
+    def cell_of(self) -> Int64:
         """The cell of each row ``(rows,)``."""
         return np.repeat(np.arange(len(self.sizes)), LANES * np.diff(self.starts))
 

@@ -1,46 +1,41 @@
-"""What a recall costs: measured on queries near the collection's own models, against exact answers.
+"""What a recall costs: settings of an approximate index, and the recall that each was measured to reach.
 
-Queries lie at cosine ``CLOSE`` from a model, in a random direction away from it. One half chooses the settings, the
-other says what they reach: the recall that an index promises was measured on queries that had no part in it.
+A setting is chosen on one part of the queries of every family (``query_families.py``): the cheapest whose recall lies
+``SURE`` standard errors above the target in the hardest family. The rest of the queries judge: the recall that is
+stored and shown is that of the hardest family, measured by searching.
 """
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.index.base import FirstMomentIndex
-
-if TYPE_CHECKING:
-    from engine.index.quantized import QuantizedIndex
+from engine.index.base import MISSING
+from engine.index.query_families import QueryFamily
 
 Float32 = NDArray[np.float32]
 Int64 = NDArray[np.int64]
-CLOSE = 0.8
-QUERIES = 400
-"""Each half."""
+QUERIES, JUDGES = 300, 100
+"""Of each family: those that choose, and those that judge."""
 SURE = 1.64
 """Standard errors that a setting's recall must lie above what it is chosen for: one in twenty may fall short."""
 DEPTHS = (10, 100, 200)
 """Answers that settings are measured for: those of a page, and of shortlists."""
 RECALLS = (0.5, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995)
-TIMES = np.rint(2.0 ** np.arange(0, 10, 0.5) * 10).astype(int) / 10
-"""Estimates kept that are tried, in times the depth."""
-MOST = 8192
-"""And at most."""
-CODE, ROW, CELL = 5.0, 200.0, 100.0
-"""Nanoseconds, by which settings are compared: of a code, a row and a cell. Only their proportions matter."""
-BLOCK = 16_384
+BLOCK = 65_536
 SEED = 21
 
 
 @dataclass(frozen=True)
 class Setting:
-    """``recall`` of the ``depth`` best, on average, for so many cells probed and so many codes refined."""
+    """``recall`` of the ``depth`` best, on average, for so many cells probed and so many codes refined.
+
+    ``recall`` is that of the ``hardest`` family of queries.
+    """
 
     depth: int
     target: float
@@ -48,15 +43,17 @@ class Setting:
     wanted: int
     recall: float
     codes: int
+    hardest: str = ""
 
 
 @dataclass(frozen=True)
 class Tuning:
-    """The settings that were measured, on ``queries`` queries, when there were so many ``models``."""
+    """The settings that were measured among ``models`` models, chosen on ``queries`` queries of each family."""
 
     models: int
     queries: int
     settings: tuple[Setting, ...]
+    families: tuple[str, ...] = ()
 
     def setting(self, k: int, recall: float) -> Setting | None:
         """The cheapest that was found to reach a recall of the k best, or None: then the search must be exact.
@@ -71,7 +68,9 @@ class Tuning:
         if k <= depth:
             return best
         times = -(-k // depth)
-        return Setting(k, best.target, best.probes * times, best.wanted * times, best.recall, best.codes * times)
+        return Setting(
+            k, best.target, best.probes * times, best.wanted * times, best.recall, best.codes * times, best.hardest
+        )
 
     @cached_property
     def _depths(self) -> list[int]:
@@ -89,11 +88,11 @@ class Tuning:
             settings = tuple(
                 Setting(
                     int(one["depth"]), float(one["target"]), int(one["probes"]), int(one["wanted"]),
-                    float(one["recall"]), int(one["codes"]),
+                    float(one["recall"]), int(one["codes"]), str(one["hardest"]),
                 )
                 for one in said["settings"]
             )  # fmt: skip
-            found = cls(int(said["models"]), int(said["queries"]), settings)
+            found = cls(int(said["models"]), int(said["queries"]), settings, tuple(map(str, said["families"])))
         except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise ValueError("the settings of the index are none") from error
         if not all(one.probes > 0 and one.wanted > 0 and 0 <= one.recall <= 1 for one in settings):
@@ -101,90 +100,48 @@ class Tuning:
         return found
 
 
-def tuned(index: QuantizedIndex) -> Tuning:
-    """Measure what each recall takes."""
-    if len(index) <= DEPTHS[-1]:
-        return Tuning(len(index), 0, ())
-    rng = np.random.default_rng(SEED)
-    queries = near_models(index, 2 * QUERIES, rng)
-    truth = exact_rows(index.rows.all_vectors(), queries, DEPTHS[-1])
-    turned = [index.turned(query) for query in queries]
-    cheapest: dict[tuple[int, float], tuple[float, Setting]] = {}
-    for probes in probes_tried(len(index.rows.sizes)):
-        codes, found = measured(index, turned, truth, probes)
-        for depth in DEPTHS:
-            for wanted, hits in zip(kept(depth, len(index)), found[depth].T, strict=True):
-                chosen, held = hits[:QUERIES], hits[QUERIES:]
-                sure = float(chosen.mean() - SURE * chosen.std() / np.sqrt(QUERIES))
-                cost = CODE * codes + ROW * wanted + CELL * probes
-                for target in RECALLS:
-                    best = cheapest.get((depth, target))
-                    if sure >= target and (best is None or cost < best[0]):
-                        setting = Setting(depth, target, probes, wanted, float(held.mean()), int(codes))
-                        cheapest[depth, target] = cost, setting
-        if all((depth, RECALLS[-1]) in cheapest for depth in DEPTHS):
-            break  # more cells reach no more
-    return Tuning(len(index), QUERIES, tuple(cheapest[key][1] for key in sorted(cheapest)))
+def assured(hits: NDArray[np.float64], axis: int = 0) -> NDArray[np.float64]:
+    """The recall that queries' shares of found answers allow to promise: their mean, less ``SURE`` standard errors."""
+    return np.asarray(hits.mean(axis) - SURE * hits.std(axis) / np.sqrt(hits.shape[axis]))
 
 
-def kept(depth: int, models: int) -> list[int]:
-    """Numbers of estimates that are tried, for the ``depth`` best of so many models."""
-    most = max(min(models // 8, MOST), depth)
-    return sorted({min(round(depth * times), models) for times in TIMES.tolist() if depth * times <= most})
+def choosing(family: QueryFamily) -> int:
+    """How many of a family's queries choose; those behind them judge."""
+    return len(family.queries) * QUERIES // (QUERIES + JUDGES)
 
 
-def probes_tried(cells: int) -> list[int]:
-    """Numbers of cells, rising by about a fifth, up to all of them."""
-    steps = np.unique(np.rint(np.geomspace(1, cells, max(int(np.log(cells) / np.log(1.2)), 1) + 1)).astype(int))
-    return [int(step) for step in steps]
+def without_own(rows: Int64, ids: Int64, family: QueryFamily) -> Int64:
+    """Rows ``(m, k)``, best first, as ``(m, k − 1)``: without the one that a query is made of, or else the last.
 
-
-def measured(
-    index: QuantizedIndex, turned: list[Float32], truth: Int64, probes: int
-) -> tuple[float, dict[int, NDArray[np.float64]]]:
-    """Codes read on average, and by depth the share of the best that is found ``(m, numbers kept)``.
-
-    ``truth`` ``(m, deepest)`` are each query's best rows, best first. Found is what has an estimate among those kept.
+    ``ids`` are the rows'.
     """
-    tried = {depth: kept(depth, len(index)) for depth in DEPTHS}
-    found = {depth: np.zeros((len(turned), len(numbers))) for depth, numbers in tried.items()}
-    place = np.full(len(index.rows.ids), -1)
-    scanned = 0
-    for at, query in enumerate(turned):
-        rows, estimates, codes = index.candidates(query, probes, max(numbers[-1] for numbers in tried.values()))
-        scanned += codes
-        place[rows] = np.arange(len(rows))
-        theirs = place[truth[at]]
-        ordered = np.sort(estimates)
-        ranks = len(ordered) - np.searchsorted(ordered, estimates[np.maximum(theirs, 0)], side="right")
-        ranks[theirs < 0] = len(place)
-        for depth, numbers in tried.items():
-            found[depth][at] = [np.count_nonzero(ranks[:depth] < wanted) / depth for wanted in numbers]
-        place[rows] = -1
-    return scanned / len(turned), found
+    others = (family.own[:, None] == MISSING) | (ids[rows] != family.own[:, None])
+    order = np.argsort(~others, axis=1, kind="stable")[:, : rows.shape[1] - 1]
+    return np.take_along_axis(rows, order, axis=1)
 
 
-def near_models(index: FirstMomentIndex, count: int, rng: np.random.Generator) -> Float32:
-    """Queries ``(count, d)`` at cosine ``CLOSE`` from models drawn at random."""
-    own = index.vectors(rng.choice(index.ids, count)).astype(np.float64)
-    lengths = np.linalg.norm(own, axis=1, keepdims=True)
-    own /= np.maximum(lengths, 1e-12)
-    away = rng.standard_normal(own.shape)
-    away -= np.einsum("qd,qd->q", away, own)[:, None] * own
-    away /= np.maximum(np.linalg.norm(away, axis=1, keepdims=True), 1e-12)
-    return np.ascontiguousarray(CLOSE * own + np.sqrt(1 - CLOSE**2) * away, np.float32)
+def exact_rows(vectors: Float32, queries: Float32, k: int, there: NDArray[np.bool_] | None = None) -> Int64:
+    """The rows ``(m, k)`` with the largest inner products, best first, of ``vectors`` ``(n, d)``, n ≥ k.
 
+    ``there`` ``(n,)`` says which rows count.
+    """
+    import faiss
 
-def exact_rows(vectors: Float32, queries: Float32, k: int) -> Int64:
-    """The rows ``(m, k)`` with the largest inner products, best first; rows of no model are zero, and lose."""
     best = np.full((len(queries), k), -np.inf, np.float32)
-    rows = np.zeros((len(queries), k), np.int64)
+    rows = np.full((len(queries), k), -1, np.int64)
     for start in range(0, len(vectors), BLOCK):
-        block = np.asarray(vectors[start : start + BLOCK])
-        scores = queries @ block.T
-        scores[:, ~block.any(axis=1)] = -np.inf
-        both = np.concatenate([best, scores], axis=1)
-        numbers = np.concatenate([rows, np.broadcast_to(np.arange(start, start + len(block)), scores.shape)], axis=1)
-        keep = np.argpartition(-both, k - 1, axis=1)[:, :k]
-        best, rows = np.take_along_axis(both, keep, axis=1), np.take_along_axis(numbers, keep, axis=1)
-    return np.take_along_axis(rows, np.argsort(-best, axis=1, kind="stable"), axis=1)
+        block = vectors[start : start + BLOCK]
+        own = np.arange(start, start + len(block))
+        if there is not None:
+            kept = there[start : start + BLOCK]
+            block, own = block[kept], own[kept]
+        if not len(block):
+            continue
+        scores, places = faiss.knn(
+            queries, np.ascontiguousarray(block), min(k, len(block)), metric=faiss.METRIC_INNER_PRODUCT
+        )
+        best = np.concatenate([best, scores], axis=1)
+        rows = np.concatenate([rows, own[places]], axis=1)
+        order = np.argsort(-best, axis=1, kind="stable")[:, :k]
+        best, rows = np.take_along_axis(best, order, axis=1), np.take_along_axis(rows, order, axis=1)
+    return rows

@@ -18,11 +18,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.errors import CorruptData, InvalidStatistics
-from engine.records import Statistics
+from engine.errors import CorruptData
 from engine.scores import Shrinkage, unit
-from engine.scores.gaussian_density import covariance_to_cholesky, shrunk_covariance
 from engine.search.evidence import Evidence
+from engine.search.real_queries import statistics_to_draw
 from engine.search.views import IndexView
 
 log = logging.getLogger("engine.search")
@@ -97,21 +96,9 @@ def near_models(view: IndexView, evidence: Evidence, ids: NDArray[np.int64], cou
     step = max(-(-len(ids) // count), 1)
     stored, _ = evidence.catalog.statistics(view.encoder_id, ids[::step].tolist())
     random = np.random.default_rng(0)
-    drawn = [_draw(item.statistics, random) for _, item in sorted(stored.items())]
+    drawn = [statistics_to_draw(item.statistics, random) for _, item in sorted(stored.items())]
     rows = [row for row in drawn if row is not None]
     return unit(np.stack(rows)) if rows else np.empty((0, view.identity.dimension), np.float32)
-
-
-def _draw(statistics: Statistics, random: np.random.Generator) -> Float32 | None:
-    noise = random.standard_normal(len(statistics.mean))
-    if statistics.covariance is None:
-        return None
-    try:
-        lower = covariance_to_cholesky(shrunk_covariance(statistics, None), statistics.epsilon)
-    except InvalidStatistics:
-        return None
-    row = np.asarray(statistics.mean + lower @ noise, np.float32)
-    return row if np.isfinite(row).all() and row.any() else None
 
 
 def save_agreement(path: Path, agreement: Agreement | None) -> None:

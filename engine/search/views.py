@@ -21,8 +21,11 @@ from engine.errors import CorruptData, StorageError
 from engine.index import LiveIndex
 from engine.index import snapshot as snapshots
 from engine.index.choose import AUTO, built, suited
+from engine.index.query_families import RealQueries
+from engine.index.tuning import JUDGES, QUERIES
 from engine.records import EncoderIdentity
 from engine.scores import unit
+from engine.search.real_queries import real_queries
 from engine.search.spaces import FIRST_MOMENT, IDENTITY, Space
 from engine.storage import Catalog
 
@@ -152,8 +155,9 @@ class IndexViews:
             log.info("the index in %s is of another transform; rebuilding it from the database", folder)
             return self._built(encoder_id, identity, space)
         self._published[encoder_id, space.key] = (manifest.version, manifest.change)
-        index, why = (index, manifest.why) if self.kind == AUTO else suited(index, self.kind)
-        live = LiveIndex.over(index, wanted=self.kind, why=why)
+        real = self._real_queries(encoder_id, space)
+        index, why = (index, manifest.why) if self.kind == AUTO else suited(index, self.kind, real)
+        live = LiveIndex.over(index, wanted=self.kind, why=why, real=real)
         view = self._replayed(IndexView(encoder_id, identity, live, manifest.change, frozenset(), space))
         stored = self.catalog.statistics_count(encoder_id)
         if len(view.index) + len(view.damaged) != stored:
@@ -167,11 +171,15 @@ class IndexViews:
         found = self._read(encoder_id, space, 0, frozenset())
         if len(found.ids) >= LARGE:
             log.warning("building the index of %d models: this takes a while, once", len(found.ids))
+        real = self._real_queries(encoder_id, space)
         index, why = built(
-            found.ids, found.vectors, dimension=identity.dimension + space.extra, wanted=self.kind
+            found.ids, found.vectors, dimension=identity.dimension + space.extra, wanted=self.kind, real=real
         )  # fmt: skip
-        live = LiveIndex.over(index, wanted=self.kind, why=why)
+        live = LiveIndex.over(index, wanted=self.kind, why=why, real=real)
         return IndexView(encoder_id, identity, live, found.newest, found.broken, space)
+
+    def _real_queries(self, encoder_id: int, space: Space) -> RealQueries:
+        return lambda: space.queries_to_vectors(real_queries(self.catalog, encoder_id, QUERIES + JUDGES))
 
     def _replayed(self, view: IndexView) -> IndexView:
         found = self._read(view.encoder_id, view.space, view.change, view.damaged)
