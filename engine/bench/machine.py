@@ -16,6 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.index.device import cuda_driver as _cuda_driver
+
 PACKAGES = ("engine", "numpy", "scipy", "torch", "faiss-cpu", "faiss-gpu", "numba")
 BYTES = 2**30
 """Read at once to find the bandwidth: several times what caches hold, on most machines."""
@@ -50,14 +52,6 @@ def gpu() -> str | None:
     except (ImportError, PackageNotFoundError):
         return None
     return str(torch.cuda.get_device_name()) if torch.cuda.is_available() else None
-
-
-def _cuda_driver() -> bool:
-    try:
-        ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
-    except OSError:
-        return False
-    return True
 
 
 def resident_bytes(pid: int | str = "self") -> int | None:

@@ -34,6 +34,8 @@ class FirstMomentIndex(ABC):
     exact: ClassVar[bool]
     files: ClassVar[tuple[str, ...]]
     mapped: ClassVar[tuple[str, ...]] = ()
+    refused: str = ""
+    """Why a GPU that should serve these vectors does not, in words; nothing where none should, or where one does."""
 
     @classmethod
     @abstractmethod

@@ -7,8 +7,9 @@ from importlib.util import find_spec
 import numpy as np
 
 from engine.index.base import FirstMomentIndex, Float32, Int64
+from engine.index.device import any_device, find_device, require_device
 from engine.index.flat import FlatIndex
-from engine.index.gpu import GpuIndex, has_gpu
+from engine.index.gpu import GpuIndex
 from engine.index.graph import GraphIndex
 from engine.index.panorama import PanoramaIndex, gathers
 from engine.index.quantized import QuantizedIndex
@@ -33,13 +34,34 @@ def suited(
     """The same vectors in the kind that is wanted, or under ``auto`` in the one that suits them; and why.
 
     ``real`` gives queries that the collection may be asked, for kinds that are tuned.
+    A GPU serves only once it has answered its probes as the exact index does. Where it did not, here or before
+    (``index.refused``), the kind that suits the processor takes its place, and why says so.
+
+    Raises:
+        MissingDependency: ``gpu`` is wanted, and there is none that FAISS or torch can use.
     """
-    kind, why = reason(index) if wanted == AUTO else (wanted, ASKED)
+    if isinstance(index, GpuIndex):
+        index = index.flat_again()
+    refused = index.refused
+    if not refused and (wanted == GpuIndex.kind or (wanted == AUTO and len(index) >= WORTH)):
+        make = require_device() if wanted == GpuIndex.kind else find_device()
+        if make is not None:
+            flat = index if isinstance(index, FlatIndex) and index.kind == FlatIndex.kind else _flat(index)
+            card = GpuIndex.proven(flat, make)
+            if not card.refused:
+                why = f"there is a GPU, and {len(index)} models are {WORTH} or more"
+                return card, why if wanted == AUTO else ASKED
+            refused = card.refused
+    own = wanted in (AUTO, GpuIndex.kind)
+    kind, why = reason(index) if own else (wanted, ASKED)
     if kind == index.kind:
-        return index, why
-    if kind == PanoramaIndex.kind and isinstance(index, FlatIndex):
-        return PanoramaIndex.of(index), why
-    return _of_kind(kind, index.ids, index.vectors(index.ids), index.dimension, real), why
+        made = index
+    elif kind == PanoramaIndex.kind and isinstance(index, FlatIndex):
+        made = PanoramaIndex.of(index)
+    else:
+        made = _of_kind(kind, index.ids, index.vectors(index.ids), index.dimension, real)
+    made.refused = refused
+    return made, f"{refused}; {why}" if refused and own else why
 
 
 def _of_kind(
@@ -50,8 +72,25 @@ def _of_kind(
     return KINDS[kind].build(ids, vectors, dimension=dimension)
 
 
+def reopened(
+    index: FirstMomentIndex, why: str, wanted: str = AUTO, real: RealQueries | None = None
+) -> tuple[FirstMomentIndex, str]:  # fmt: skip
+    """What a snapshot held, as it is to serve, and why; ``why`` is the snapshot's.
+
+    What lay on a GPU is put on one again, and that has to prove itself again. Where it does not, what comes back serves
+    at once, on the processor, and is not what suits that: see ``LiveIndex.displaced``.
+
+    Raises:
+        MissingDependency: ``gpu`` is wanted, and there is none that FAISS or torch can use.
+    """
+    if not isinstance(index, GpuIndex) or wanted not in (AUTO, GpuIndex.kind):
+        return (index, why) if wanted == AUTO else suited(index, wanted, real)
+    card = GpuIndex.proven(index.flat, require_device() if wanted == GpuIndex.kind else any_device)
+    return card, card.refused or why
+
+
 def reason(index: FirstMomentIndex) -> tuple[str, str]:
-    """The kind that suits these vectors, and why in words."""
+    """The kind that suits these vectors on a processor, and why in words."""
     n = len(index)
     decided = _by_number(n)
     if decided is not None:
@@ -73,18 +112,22 @@ def built(
 
     See ``suited`` for ``real``.
     """
-    decided = _by_number(len(ids)) if wanted == AUTO else (wanted, ASKED)
+    decided: tuple[str, str] | None = (wanted, ASKED)
+    if wanted == AUTO:
+        decided = _by_number(len(ids)) if len(ids) < WORTH or find_device() is None else None
     if decided is not None and decided[0] == QuantizedIndex.kind:  # without a flat index in between: it is as large
         return _of_kind(decided[0], ids, vectors, dimension, real), decided[1]
     return suited(FlatIndex.build(ids, vectors, dimension=dimension), wanted, real)
+
+
+def _flat(index: FirstMomentIndex) -> FlatIndex:
+    return FlatIndex.build(index.ids, index.vectors(index.ids), dimension=index.dimension)
 
 
 def _by_number(n: int) -> tuple[str, str] | None:
     """The kind of so many models, and why; None where it depends on their structure."""
     if n < WORTH:
         return FlatIndex.kind, f"{n} models are fewer than {WORTH}: all of them are read"
-    if has_gpu():
-        return GpuIndex.kind, f"there is a GPU, and {n} models are {WORTH} or more"
     if n >= MANY and not _uncompiled():
         return QuantizedIndex.kind, f"{n} models are {MANY} or more: short codes of the nearest cells are read"
     return None

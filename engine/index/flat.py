@@ -54,6 +54,11 @@ class FlatIndex(FirstMomentIndex):
         """See the base class."""
         return self._dimension
 
+    @property
+    def matrix(self) -> Float32:
+        """What FAISS holds, the vectors ``(n, d)`` in row order: no copy, and good for as long as the index lives."""
+        return self._matrix
+
     @cached_property
     def _by_id(self) -> RowsById:
         return RowsById(self._ids)

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from engine.index.base import MISSING, FirstMomentIndex, Float32, Int64
 from engine.index.choose import AUTO, no_models, suited
 from engine.index.flat import FlatIndex
+from engine.index.gpu import GpuIndex
 from engine.index.query_families import RealQueries
 
 LEAST = 1024
@@ -61,8 +62,13 @@ class LiveIndex:
 
     @property
     def overgrown(self) -> bool:
-        """Whether the writes should be folded in."""
-        return self.writes > max(self.least, SHARE * len(self.base))
+        """Whether the writes should be folded in, or the base made anew."""
+        return self.displaced or self.writes > max(self.least, SHARE * len(self.base))
+
+    @property
+    def displaced(self) -> bool:
+        """Whether the base was made for a GPU that serves it no more: what suits a processor should take its place."""
+        return isinstance(self.base, GpuIndex) and bool(self.base.refused)
 
     def updated(self, ids: Int64, vectors: Float32, removed: Int64) -> LiveIndex:
         """See ``FirstMomentIndex``. Costs one copy of the tail."""
@@ -72,10 +78,12 @@ class LiveIndex:
 
     def compacted(self) -> LiveIndex:
         """The same models with everything in the base."""
-        if not self.writes:
+        if not self.writes and not self.displaced:
             return self
         ids = self.tail.ids
-        base, why = suited(self.base.updated(ids, self.tail.vectors(ids), self.dead), self.wanted, self.real)
+        base = self.base.updated(ids, self.tail.vectors(ids), self.dead)
+        base.refused = self.base.refused
+        base, why = suited(base, self.wanted, self.real)
         return LiveIndex.over(base, least=self.least, wanted=self.wanted, why=why, real=self.real)
 
     def carried(self, since: LiveIndex, folded: LiveIndex) -> LiveIndex:

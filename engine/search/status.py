@@ -47,12 +47,14 @@ def view_to_status(
         return {**status, "snapshot": "damaged", "reason": error.message}
     if manifest is None:
         return {**status, "snapshot": "missing"}
+    held = views.held(encoder_id, key)
+    refused = "" if held is None else held.index.base.refused
     size = sum(path.stat().st_size for path in folder.glob("*/*") if path.is_file())
     return {
         **status,
         "snapshot": "current" if (manifest.version, manifest.change) == (version, status["change"]) else "behind",
         "kind": manifest.kind,
-        "why": manifest.why,
+        "why": manifest.why if refused in manifest.why else f"{refused}; its snapshot: {manifest.why}",
         "recall": _recalls(folder / manifest.generation, manifest.kind),
         "snapshot_models": manifest.models,
         "snapshot_change": manifest.change,

@@ -20,7 +20,7 @@ from engine.blas import one_thread
 from engine.errors import CorruptData, StorageError
 from engine.index import LiveIndex
 from engine.index import snapshot as snapshots
-from engine.index.choose import AUTO, built, suited
+from engine.index.choose import AUTO, built, reopened
 from engine.index.query_families import RealQueries
 from engine.index.tuning import JUDGES, QUERIES
 from engine.records import EncoderIdentity
@@ -94,8 +94,14 @@ class IndexViews:
     def current(self, encoder_id: int, identity: EncoderIdentity, space: Space = IDENTITY) -> IndexView:
         """The view as of the last change committed by anybody."""
         newest = self.catalog.last_change()
-        view = self._views.get((encoder_id, space.key))
-        if view is not None and view.change == newest and view.space.version == space.version:
+        key = (encoder_id, space.key)
+        view = self._views.get(key)
+        if (
+            view is not None
+            and view.change == newest
+            and view.space.version == space.version
+            and (not view.index.displaced or key in self._folding)
+        ):
             return view
         with self._lock:
             view = self._views.get((encoder_id, space.key))
@@ -114,6 +120,10 @@ class IndexViews:
             self._publish(view)
             return self._views[encoder_id, space.key]
 
+    def held(self, encoder_id: int, key: str = FIRST_MOMENT) -> IndexView | None:
+        """The view that this process searches by, where it has searched."""
+        return self._views.get((encoder_id, key))
+
     def forget(self, encoder_id: int, identity: EncoderIdentity, key: str) -> None:
         """Drop a space's view and its snapshots."""
         assert key != FIRST_MOMENT, "every collection has that one"
@@ -129,7 +139,8 @@ class IndexViews:
                 version, change = self._published.get(key, (None, -1))
                 if (version, change) == (view.space.version, view.change):
                     continue
-                if version == view.space.version and len(view.index.base) >= LARGE and view.index.writes:
+                waits = view.index.writes or view.index.displaced
+                if version == view.space.version and len(view.index.base) >= LARGE and waits:
                     continue  # opening it replays what little is new: that costs less than writing all of it again
                 try:
                     self._publish(view)
@@ -156,7 +167,7 @@ class IndexViews:
             return self._built(encoder_id, identity, space)
         self._published[encoder_id, space.key] = (manifest.version, manifest.change)
         real = self._real_queries(encoder_id, space)
-        index, why = (index, manifest.why) if self.kind == AUTO else suited(index, self.kind, real)
+        index, why = reopened(index, manifest.why, self.kind, real)
         live = LiveIndex.over(index, wanted=self.kind, why=why, real=real)
         view = self._replayed(IndexView(encoder_id, identity, live, manifest.change, frozenset(), space))
         stored = self.catalog.statistics_count(encoder_id)
@@ -208,6 +219,8 @@ class IndexViews:
         """Fold the writes in: at once where that is quick, else behind the searches, which go on meanwhile."""
         key = (view.encoder_id, view.space.key)
         if len(view.index.base) < LARGE:
+            if view.index.displaced:
+                self._published.pop(key, None)  # its snapshot is the GPU's
             view = replace(view, index=view.index.compacted())
             self._views[key] = view
         elif key not in self._folding:
@@ -224,6 +237,8 @@ class IndexViews:
                 if view is None or view.index.base is not began.index.base:
                     return  # rebuilt meanwhile
                 self._views[key] = replace(view, index=view.index.carried(began.index, folded))
+                if began.index.displaced:
+                    self._published.pop(key, None)  # its snapshot is the GPU's
         except Exception:  # a thread of its own: nobody else would hear of it, and the view is good as it is
             log.exception("writes could not be folded into the index %s", self.folder(began.identity, key[1]))
         finally:
@@ -256,6 +271,7 @@ class IndexViews:
             except CorruptData as error:  # another process has published meanwhile, and removed it
                 log.info("%s", error)
                 return
+            base.refused = index.base.refused
             self._views[key] = replace(view, index=replace(index, base=base))
 
 
