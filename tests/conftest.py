@@ -12,6 +12,7 @@ import pytest
 from numpy.typing import NDArray
 
 from engine.config import Settings
+from engine.index.torch_device import torch_sees_gpu
 from engine.records import EncoderIdentity, Ingested, Model, Statistics
 from engine.statistics import Moments
 from engine.storage import Catalog, Database, migrate
@@ -58,6 +59,12 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "backend" in metafunc.fixturenames:
         marker = metafunc.definition.get_closest_marker("backends")
         metafunc.parametrize("backend", marker.args if marker else ("sqlite", "postgres"), scope="session")
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """What is marked ``gpu`` is skipped where torch sees none; it is not imported to find that out."""
+    if item.get_closest_marker("gpu") and not torch_sees_gpu():
+        pytest.skip("there is no GPU")
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 from typing import Protocol
 
-from engine.errors import MissingDependency
+from engine.errors import EngineError, MissingDependency
 from engine.index.base import Float32, Int64
 
 BATCH = 256
@@ -73,3 +73,10 @@ def cuda_driver() -> bool:
     except OSError:
         return False
     return True
+
+
+def error_to_text(error: Exception) -> str:
+    """An error's kind and the first line of what it says: FAISS's and torch's go on for pages."""
+    said = str(error).strip().splitlines()
+    kind = "" if isinstance(error, (ValueError, EngineError)) else type(error).__name__
+    return ": ".join(part for part in (kind, *said[:1]) if part)

@@ -18,9 +18,8 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.errors import EngineError
 from engine.index.base import FirstMomentIndex, Float32, Int64
-from engine.index.device import BATCH, LARGEST_K, DeviceFactory, require_device
+from engine.index.device import BATCH, LARGEST_K, DeviceFactory, error_to_text, require_device
 from engine.index.dispatcher import Dispatcher
 from engine.index.flat import FlatIndex
 from engine.index.proof import find_fault, malformed, mistaken, rounding, rows_to_scores
@@ -166,10 +165,3 @@ class GpuIndex(FirstMomentIndex):
     def load(cls, folder: Path, *, dimension: int) -> GpuIndex:
         """See the base class. The card is not touched: ``proven`` fills it."""
         return cls(FlatIndex.load(folder, dimension=dimension))
-
-
-def error_to_text(error: Exception) -> str:
-    """An error's kind and the first line of what it says: FAISS's and torch's go on for pages."""
-    said = str(error).strip().splitlines()
-    kind = "" if isinstance(error, (ValueError, EngineError)) else type(error).__name__
-    return ": ".join(part for part in (kind, *said[:1]) if part)

@@ -228,7 +228,7 @@ def test_an_honest_card_is_chosen(flat: FlatIndex, rows: np.ndarray, fitted, tmp
 def test_a_card_that_fails_its_probes_does_not_serve(
     flat: FlatIndex, rows: np.ndarray, fitted, tmp_path: Path, caplog, fault: str, wanted: str
 ) -> None:
-    """When the index is built, when it is opened, and when writes are folded in: one warning, and the reason is kept."""
+    """When the index is built, opened, and made anew of writes: one warning, and the reason is kept."""
     made: list[int] = []
 
     def make(matrix: np.ndarray) -> FaultyCard:

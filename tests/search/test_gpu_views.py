@@ -1,4 +1,4 @@
-"""A collection whose GPU fails, as its user meets it: every search is answered, once there is a warning, status says why."""
+"""A collection whose GPU fails, as its user meets it: all is answered, it is warned once, and status says why."""
 
 from __future__ import annotations
 

@@ -86,7 +86,7 @@ def test_torch_tensors_are_taken(opened: Engine) -> None:
     assert half[1][0] == expected[1][0]
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
+@pytest.mark.gpu
 def test_cuda_tensors_are_taken(opened: Engine) -> None:
     query = rows(1)[3]
     ours = opened.search_vectors(torch.from_numpy(query).cuda(), 5)

@@ -325,6 +325,36 @@ def test_a_card_answers_as_the_processor_does(opened: Opened, room: int) -> None
     check(eng)
 
 
+@pytest.mark.parametrize("fault", ["error", "memory", "off", "nan"])
+@pytest.mark.parametrize("late", [False, True])
+def test_a_card_that_fails_is_left(opened: Opened, monkeypatch, caplog, fault: str, late: bool) -> None:
+    """At its first shortlist or later: the processor answers, and it is said once."""
+    from engine.index.card import CardFactors
+    from engine.search.on_card import Card, OnCard
+
+    honest = CardFactors.distances
+
+    def broken(self: CardFactors, ids, changes, differences):
+        if fault == "error":
+            raise RuntimeError("CUDA error: unspecified launch failure\nand more")
+        if fault == "memory":
+            raise MemoryError("CUDA out of memory")
+        return honest(self, ids, changes, differences) + (1.0 if fault == "off" else np.nan)
+
+    eng = opened()
+    eng._evidence.stores.card = card = OnCard(Card("cpu", 4 * 2**30))
+    if late:
+        check(eng)
+        if fault == "off":  # it is compared once a store
+            return
+    monkeypatch.setattr(CardFactors, "distances", broken)
+    with caplog.at_level("WARNING", "engine.search"):
+        check(eng)
+        check(eng)
+    assert card.refused
+    assert len([record for record in caplog.records if "scores no more densities" in record.message]) == 1
+
+
 def test_a_card_that_is_not_there_is_said(opened: Opened) -> None:
     eng = opened(rerank_device="cuda:99")
     with pytest.raises(InvalidInput, match="cannot be computed on"):
