@@ -12,7 +12,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo zoo accuracy tools test browser screenshots load torture check lint format types docs install npm constraints speed bench clean
+.PHONY: help demo zoo accuracy tools test browser screenshots load torture check lint format types docs install npm constraints speed bench gpu clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
@@ -84,6 +84,9 @@ bench: install  ## run the benchmark suite, peers included, into benchmarks/resu
 	  echo "$$peer did not install: it is listed as missing" >&2; done
 	@OMP_NUM_THREADS=1 $(PY) -m benchmarks.suite.run $(ARGS)
 	@$(PY) -m benchmarks.readme
+
+gpu: $(if $(TORCH_ONLY),,install)  ## what one GPU shows within eight minutes, as one JSON (TORCH_ONLY=1: by $(PYTHON), with NumPy and torch alone)
+	@$(if $(TORCH_ONLY),$(PYTHON),$(PY)) -m benchmarks.gpu.run $(if $(TORCH_ONLY),--torch-only) $(ARGS)
 
 install: $(VENV)/.installed  ## the virtual environment
 

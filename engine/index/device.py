@@ -60,8 +60,10 @@ def require_device() -> DeviceFactory:
 
 def may_see_cuda() -> bool:
     """Whether torch may see a GPU: importing it takes seconds, and this does not."""
+    if "torch" in sys.modules or cuda_driver():
+        return True
     try:
-        return "torch" in sys.modules or "rocm" in version("torch") or cuda_driver()
+        return "rocm" in version("torch")
     except PackageNotFoundError:
         return False
 
