@@ -162,7 +162,7 @@ class Searching(Collection):
             plan = fast.get(key)
         except TypeError as error:  # a list, say
             raise InvalidQuery(f"encoder, modality, method, transform and space are texts, got {key!r:.200}") from error
-        if plan is None:
+        if plan is None or plan.view.displaced:
             plan = fast[key] = self._fast_plan(*key)
             self._follow()
         queries = checked_vectors(q, plan.view.identity.dimension)

@@ -41,7 +41,7 @@ class Settings:
     """Weight of the collection's pooled covariance in each model's own, for Gaussian density; 0: its own alone."""
     index_kind: str = "auto"
     """`flat` reads every vector, `panorama` drops most of them early, `quantized` reads short codes of the nearest
-    cells, `graph` walks from neighbour to neighbour, `gpu` asks a card; `auto` chooses among them."""
+    cells, `graph` walks from neighbour to neighbour, `gpu` asks a card that has answered its probes; `auto` chooses."""
     recall: float = 0.95
     """Share of the best first moments that a search finds, on average: measured when the index was built. 1: all."""
     refresh_interval: float = 5.0

@@ -18,7 +18,8 @@ import numpy as np
 from benchmarks.gpu.options import Options
 from benchmarks.gpu.plain import PlainIndex, best_rows
 from benchmarks.gpu.timing import bandwidth, beside_floor, timed
-from engine.bench.data import BLOCK, clustered, near
+from engine.bench import data
+from engine.bench.data import near
 from engine.index.faiss_device import FaissDevice, faiss_sees_gpu
 from engine.index.gpu import GpuIndex
 from engine.index.torch_device import TorchDevice
@@ -35,11 +36,8 @@ def rows(options: Options) -> Iterator[dict[str, Any]]:
         if time.monotonic() > options.deadline - LEFT:
             yield {"models": n, "not_run": "the time was up"}
             continue
-        random = np.random.default_rng([SEED, n])
-        matrix = np.empty((n, options.dimension), np.float32)
-        for place, block in enumerate(clustered(n, random, options.dimension)):
-            matrix[place * BLOCK : place * BLOCK + len(block)] = block
-        queries, _ = near(matrix, random, max(BATCHES))
+        matrix = drawn(n, options.dimension, options.device)
+        queries, _ = near(matrix, np.random.default_rng([SEED, n]), max(BATCHES))
         truth = best_rows(matrix, queries[:JUDGED], K)[1]
         reading = bandwidth(options.device)
         for name, size, make in searchers(matrix, options):
@@ -54,6 +52,26 @@ def rows(options: Options) -> Iterator[dict[str, Any]]:
                     yield {**shown, **row, "bandwidth_gb_s": reading["best_gb_s"]}
             except Exception as error:
                 yield {**shown, "not_run": f"{type(error).__name__}: {error}"}
+
+
+def drawn(n: int, dimension: int, device: str) -> np.ndarray:
+    """Vectors ``(n, d)`` as ``engine.bench.data.clustered`` has them, which takes a minute for a million, by the device."""
+    import torch
+
+    random = np.random.default_rng([n, SEED])
+    torch.manual_seed(SEED)
+    scale = np.arange(1, dimension + 1) ** -data.SPECTRUM
+    topics = random.standard_normal((max(n // data.MODELS_A_TOPIC, data.TOPICS), dimension)) * scale
+    basis = np.linalg.qr(random.standard_normal((dimension, dimension)))[0]
+    scale, topics, basis = (torch.tensor(part, dtype=torch.float32, device=device) for part in (scale, topics, basis))
+    often = torch.arange(1, len(topics) + 1, device=device) ** -data.FAVOUR
+    matrix = np.empty((n, dimension), np.float32)
+    for start in range(0, n, data.BLOCK):
+        own = topics[torch.multinomial(often, min(data.BLOCK, n - start), replacement=True)]
+        own += data.AROUND * torch.randn(own.shape, device=device) * scale
+        own[:, 0] += data.CONE
+        matrix[start : start + len(own)] = (torch.nn.functional.normalize(own) @ basis).cpu().numpy()
+    return matrix
 
 
 def searchers(matrix: np.ndarray, options: Options) -> Iterator[tuple[str, int, Callable[[], Search]]]:

@@ -48,6 +48,11 @@ class IndexView:
     damaged: frozenset[int]
     space: Space = IDENTITY
 
+    @property
+    def displaced(self) -> bool:
+        """See ``LiveIndex.displaced``."""
+        return self.index.displaced
+
 
 @dataclass(frozen=True, eq=False)
 class _Read:
@@ -100,7 +105,7 @@ class IndexViews:
             view is not None
             and view.change == newest
             and view.space.version == space.version
-            and (not view.index.displaced or key in self._folding)
+            and (not view.displaced or key in self._folding)
         ):
             return view
         with self._lock:
@@ -139,7 +144,7 @@ class IndexViews:
                 version, change = self._published.get(key, (None, -1))
                 if (version, change) == (view.space.version, view.change):
                     continue
-                waits = view.index.writes or view.index.displaced
+                waits = view.index.writes or view.displaced
                 if version == view.space.version and len(view.index.base) >= LARGE and waits:
                     continue  # opening it replays what little is new: that costs less than writing all of it again
                 try:
@@ -219,7 +224,7 @@ class IndexViews:
         """Fold the writes in: at once where that is quick, else behind the searches, which go on meanwhile."""
         key = (view.encoder_id, view.space.key)
         if len(view.index.base) < LARGE:
-            if view.index.displaced:
+            if view.displaced:
                 self._published.pop(key, None)  # its snapshot is the GPU's
             view = replace(view, index=view.index.compacted())
             self._views[key] = view
@@ -237,7 +242,7 @@ class IndexViews:
                 if view is None or view.index.base is not began.index.base:
                     return  # rebuilt meanwhile
                 self._views[key] = replace(view, index=view.index.carried(began.index, folded))
-                if began.index.displaced:
+                if began.displaced:
                     self._published.pop(key, None)  # its snapshot is the GPU's
         except Exception:  # a thread of its own: nobody else would hear of it, and the view is good as it is
             log.exception("writes could not be folded into the index %s", self.folder(began.identity, key[1]))
