@@ -55,7 +55,7 @@ def rows(options: Options) -> Iterator[dict[str, Any]]:
 
 
 def drawn(n: int, dimension: int, device: str) -> np.ndarray:
-    """Vectors ``(n, d)`` as ``engine.bench.data.clustered`` has them, which takes a minute for a million, by the device."""
+    """Vectors ``(n, d)`` as ``engine.bench.data.clustered`` has them, made by the device, not by NumPy."""
     import torch
 
     random = np.random.default_rng([n, SEED])
