@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from collections.abc import Mapping, Sequence
 from time import perf_counter
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from engine._collection import Collection
-from engine.errors import CorruptData, DamagedIndex, InvalidQuery, MissingStatistics
+from engine.errors import CorruptData, InvalidQuery, MissingStatistics
 from engine.records import EncoderIdentity, Hit, Hits, QueryPart
 from engine.search import Plan, Ranking, query_to_plan, rank
 from engine.search.follow import Follower
@@ -26,11 +24,8 @@ from engine.search.queries import (
     query_to_parts,
 )
 from engine.search.similar import DISTANCES, FRECHET
-from engine.search.views import IndexView
 from engine.storage.filters import Where
 
-log = logging.getLogger("engine.search")
-Answer = TypeVar("Answer")
 ENCODED = ("image", "sketch", "text")
 """Modalities whose features can be given ready-made."""
 
@@ -94,11 +89,7 @@ class Searching(Collection):
         shortlist = checked_shortlist(shortlist)
         weigh = checked_weights(weights, list(given))
         encoder_id, identity = self._searchable(encoder)
-
-        def planned() -> Plan:
-            return self._plan(encoder_id, identity, list(given), method, transform, shortlist_space)
-
-        plan = planned()
+        plan = self._plan(encoder_id, identity, list(given), method, transform, shortlist_space)
         opened = perf_counter()
         parts = query_to_parts(
             given, weigh, identity, lambda name: self._mean_of(name, encoder_id, identity),
@@ -106,15 +97,11 @@ class Searching(Collection):
         )  # fmt: skip
         encoded = perf_counter()
         allowed = None if where is None else self._catalog.matching_ids(where)
-
-        def ranked(plan: Plan) -> Ranking:
-            return rank(
-                plan.view, self._evidence, plan.rule, parts, k, shortlist=shortlist or self._shortlist(plan),
-                recall=recall, allowed=allowed, tempered=tempered, covariance_map=plan.covariance_map,
-                shrinkage=plan.shrinkage,
-            )  # fmt: skip
-
-        plan, ranking = self._answered(plan, planned, ranked)
+        ranking = rank(
+            plan.view, self._evidence, plan.rule, parts, k, shortlist=shortlist or self._shortlist(plan),
+            recall=recall, allowed=allowed, tempered=tempered, covariance_map=plan.covariance_map,
+            shrinkage=plan.shrinkage,
+        )  # fmt: skip
         timings = {"open": 1e3 * (opened - started), "encode": 1e3 * (encoded - opened), **ranking.timings_ms}
         return self._hits(
             ranking, plan.rule.name, timings, started, [part.modality for part in parts], plan.transform
@@ -168,10 +155,7 @@ class Searching(Collection):
         queries = checked_vectors(q, plan.view.identity.dimension)
         shortlist = checked_shortlist(shortlist)
         allowed = None if where is None else self._catalog.matching_ids(where)
-        _, (scores, ids) = self._answered(
-            plan, partial(self._fast_plan, *key),
-            lambda plan: self._arrays(plan, queries, k, modality, shortlist, recall, allowed),
-        )  # fmt: skip
+        scores, ids = self._arrays(plan, queries, k, modality, shortlist, recall, allowed)
         return (scores[0], ids[0]) if np.ndim(q) == 1 else (scores, ids)
 
     def _fast_plan(
@@ -214,23 +198,6 @@ class Searching(Collection):
                 scores[row, : len(found.ids)] = found.scores
                 ids[row, : len(found.ids)] = found.ids
         return scores, ids
-
-    def _answered(
-        self, plan: Plan, planned: Callable[[], Plan], ask: Callable[[Plan], Answer]
-    ) -> tuple[Plan, Answer]:  # fmt: skip
-        """What a plan's index answers, or, should it turn out to be damaged, what the one built in its place does."""
-        try:
-            return plan, ask(plan)
-        except DamagedIndex as error:
-            self._mended(plan.view, error)
-            plan = planned()
-            return plan, ask(plan)
-
-    def _mended(self, view: IndexView, error: DamagedIndex) -> None:
-        """Build an index anew that turned out to be damaged while it was searched."""
-        log.warning("%s; rebuilding it from the database", error.message)
-        self._views.rebuild(view.encoder_id, view.identity, view.space)
-        self._fast = {}
 
     def similar(self, name: str, k: int = 10, *, distance: str = "frechet", encoder: str | None = None) -> Hits:
         """Models whose samples are distributed like this one's.
@@ -290,11 +257,7 @@ class Searching(Collection):
     def _mean_of(self, name: str, encoder_id: int, identity: EncoderIdentity) -> tuple[int, NDArray[np.float32]]:
         model_id = self._catalog.model(name).id
         view = self._views.current(encoder_id, identity)
-        try:
-            return model_id, view.index.vectors(np.array([model_id]))[0]
-        except DamagedIndex as error:
-            self._mended(view, error)
-            return model_id, self._views.current(encoder_id, identity).index.vectors(np.array([model_id]))[0]
+        return model_id, view.index.vectors(np.array([model_id]))[0]
 
     def records(self, ids: NDArray[np.int64], scores: NDArray[np.float32]) -> list[Hit]:
         """What ``search_vectors`` found for one query, ``(k,)`` each, with the models' records.

@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 
 from engine.errors import CorruptData, InvalidInput, MissingDependency
 from engine.files import move_into_place, sync, write_error
-from engine.index import FlatIndex, LiveIndex
+from engine.index import FlatIndex
+from engine.search.healing import HealingIndex
 
 log = logging.getLogger("engine.search")
 Float32 = NDArray[np.float32]
@@ -55,7 +56,7 @@ class CollectionMap:
     placed: int = 0
 
 
-def index_to_map(index: LiveIndex, change: int, method: str = AUTO) -> CollectionMap:
+def index_to_map(index: HealingIndex, change: int, method: str = AUTO) -> CollectionMap:
     """Coordinates for the models of an index.
 
     Args:
@@ -81,7 +82,7 @@ def index_to_map(index: LiveIndex, change: int, method: str = AUTO) -> Collectio
     return CollectionMap(ids, _fitted(points), chosen, change)
 
 
-def followed(known: CollectionMap, index: LiveIndex) -> CollectionMap:
+def followed(known: CollectionMap, index: HealingIndex) -> CollectionMap:
     """The map without models that are gone, and with those that came, each between its nearest neighbours."""
     there = np.isin(known.ids, index.ids)
     ids, points = known.ids[there], known.points[there]
@@ -161,8 +162,8 @@ def _digest(arrays: dict[str, NDArray[Any]], said: dict[str, str]) -> str:
     return digest.hexdigest()
 
 
-def _vectors(index: LiveIndex, ids: Int64) -> Float32:
-    found = np.empty((len(ids), index.base.dimension), np.float32)
+def _vectors(index: HealingIndex, ids: Int64) -> Float32:
+    found = np.empty((len(ids), index.dimension), np.float32)
     for start in range(0, len(ids), BLOCK):
         found[start : start + BLOCK] = index.vectors(ids[start : start + BLOCK])
     return found

@@ -11,13 +11,14 @@ import logging
 import shutil
 import threading
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from engine.blas import one_thread
-from engine.errors import CorruptData, StorageError
+from engine.errors import CorruptData, DamagedIndex, StorageError
 from engine.index import LiveIndex
 from engine.index import snapshot as snapshots
 from engine.index.choose import AUTO, built, reopened
@@ -25,6 +26,7 @@ from engine.index.query_families import RealQueries
 from engine.index.tuning import JUDGES, QUERIES
 from engine.records import EncoderIdentity
 from engine.scores import unit
+from engine.search.healing import HealingIndex
 from engine.search.real_queries import real_queries
 from engine.search.spaces import FIRST_MOMENT, IDENTITY, Space
 from engine.storage import Catalog
@@ -39,11 +41,15 @@ COVARIANCES = 64  # models whose covariances are in memory at a time
 
 @dataclass(frozen=True, eq=False)
 class IndexView:
-    """One encoder's index in one space, the last change it contains, and the models left out: their mean is damaged."""
+    """One encoder's index in one space, the last change it contains, and the models left out: their mean is damaged.
+
+    The index heals: a read that meets damaged files is answered by an index built from the database in their place,
+    with those of this view's models that are still there.
+    """
 
     encoder_id: int
     identity: EncoderIdentity
-    index: LiveIndex
+    index: HealingIndex
     change: int
     damaged: frozenset[int]
     space: Space = IDENTITY
@@ -51,7 +57,7 @@ class IndexView:
     @property
     def displaced(self) -> bool:
         """See ``LiveIndex.displaced``."""
-        return self.index.displaced
+        return self.index.live.displaced
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,11 +117,12 @@ class IndexViews:
         with self._lock:
             view = self._views.get((encoder_id, space.key))
             known = view is not None and view.space.version == space.version
-            view = self._replayed(view) if view and known else self._opened(encoder_id, identity, space)
-            self._views[encoder_id, space.key] = view
-            if view.index.overgrown:
-                view = self._folded(view)
-            return view
+            try:
+                view = self._replayed(view) if view and known else self._opened(encoder_id, identity, space)
+                self._views[encoder_id, space.key] = view
+                return self._folded(view) if view.index.live.overgrown else view
+            except DamagedIndex as error:
+                return self._mended(encoder_id, identity, space, error)
 
     def rebuild(self, encoder_id: int, identity: EncoderIdentity, space: Space = IDENTITY) -> IndexView:
         """Build the index from SQL and publish it."""
@@ -144,13 +151,47 @@ class IndexViews:
                 version, change = self._published.get(key, (None, -1))
                 if (version, change) == (view.space.version, view.change):
                     continue
-                waits = view.index.writes or view.displaced
-                if version == view.space.version and len(view.index.base) >= LARGE and waits:
+                live = view.index.live
+                waits = live.writes or live.displaced
+                if version == view.space.version and len(live.base) >= LARGE and waits:
                     continue  # opening it replays what little is new: that costs less than writing all of it again
                 try:
                     self._publish(view)
+                except DamagedIndex as error:
+                    self._mended(view.encoder_id, view.identity, view.space, error)
                 except StorageError as error:
                     log.warning("%s", error)
+
+    def _healed(
+        self, encoder_id: int, identity: EncoderIdentity, space: Space, found: LiveIndex, error: DamagedIndex
+    ) -> LiveIndex:
+        """The same models in an index that is whole, for a view in which damage was found.
+
+        Several searches may find it at once, in views that share a base: the first builds, the others take what it
+        has built. Models that came since stay out, because the view is of one moment.
+        """
+        with self._lock:
+            view = self._views.get((encoder_id, space.key))
+            if view is None or view.space.version != space.version:  # its space has been replaced since
+                view = self._built(encoder_id, identity, space)
+            elif view.index.live.base is found.base:
+                view = self._mended(encoder_id, identity, space, error)
+        live = view.index.live
+        later = np.setdiff1d(live.ids, found.ids)
+        if not len(later):
+            return live
+        return live.updated(np.empty(0, np.int64), np.empty((0, live.base.dimension), np.float32), later)
+
+    def _mended(self, encoder_id: int, identity: EncoderIdentity, space: Space, error: DamagedIndex) -> IndexView:
+        """Build an index that turned out to be damaged, and publish it where that is possible."""
+        log.warning("%s; rebuilding it from the database", error.message)
+        view = self._built(encoder_id, identity, space)
+        self._views[encoder_id, space.key] = view
+        try:
+            self._publish(view)
+        except StorageError as unwritten:
+            log.warning("%s", unwritten)
+        return self._views[encoder_id, space.key]
 
     def _opened(self, encoder_id: int, identity: EncoderIdentity, space: Space) -> IndexView:
         folder = self.folder(identity, space.key)
@@ -174,7 +215,7 @@ class IndexViews:
         real = self._real_queries(encoder_id, space)
         index, why = reopened(index, manifest.why, self.kind, real)
         live = LiveIndex.over(index, wanted=self.kind, why=why, real=real)
-        view = self._replayed(IndexView(encoder_id, identity, live, manifest.change, frozenset(), space))
+        view = self._replayed(self._view(encoder_id, identity, live, manifest.change, frozenset(), space))
         stored = self.catalog.statistics_count(encoder_id)
         if len(view.index) + len(view.damaged) != stored:
             log.warning(
@@ -192,7 +233,14 @@ class IndexViews:
             found.ids, found.vectors, dimension=identity.dimension + space.extra, wanted=self.kind, real=real
         )  # fmt: skip
         live = LiveIndex.over(index, wanted=self.kind, why=why, real=real)
-        return IndexView(encoder_id, identity, live, found.newest, found.broken, space)
+        return self._view(encoder_id, identity, live, found.newest, found.broken, space)
+
+    def _view(
+        self, encoder_id: int, identity: EncoderIdentity, live: LiveIndex, change: int, damaged: frozenset[int],
+        space: Space,
+    ) -> IndexView:  # fmt: skip
+        heal = partial(self._healed, encoder_id, identity, space)
+        return IndexView(encoder_id, identity, HealingIndex(live, heal), change, damaged, space)
 
     def _real_queries(self, encoder_id: int, space: Space) -> RealQueries:
         return lambda: space.queries_to_vectors(real_queries(self.catalog, encoder_id, QUERIES + JUDGES))
@@ -202,11 +250,11 @@ class IndexViews:
         if found.newest == view.change:
             return view
         gone = np.array([*found.removed, *found.broken], np.int64)
-        index = view.index
+        live = view.index.live
         if len(found.ids) or len(gone):
-            index = index.updated(found.ids, found.vectors, gone)
+            live = live.updated(found.ids, found.vectors, gone)
         still = (view.damaged - set(found.ids.tolist()) - set(found.removed)) | found.broken
-        return replace(view, index=index, change=found.newest, damaged=frozenset(still))
+        return replace(view, index=view.index.over(live), change=found.newest, damaged=frozenset(still))
 
     def _read(self, encoder_id: int, space: Space, change: int, known: frozenset[int]) -> _Read:
         """What was committed after a change. Models already ``known`` to be damaged are not warned of again."""
@@ -223,26 +271,33 @@ class IndexViews:
     def _folded(self, view: IndexView) -> IndexView:
         """Fold the writes in: at once where that is quick, else behind the searches, which go on meanwhile."""
         key = (view.encoder_id, view.space.key)
-        if len(view.index.base) < LARGE:
-            if view.displaced:
+        live = view.index.live
+        if len(live.base) < LARGE:
+            if live.displaced:
                 self._published.pop(key, None)  # its snapshot is the GPU's
-            view = replace(view, index=view.index.compacted())
+            view = replace(view, index=view.index.over(live.compacted()))
             self._views[key] = view
         elif key not in self._folding:
-            thread = threading.Thread(target=self._fold, args=(key, view), name="fold index", daemon=True)
+            thread = threading.Thread(target=self._fold, args=(view, live), name="fold index", daemon=True)
             self._folding[key] = thread
             thread.start()
         return view
 
-    def _fold(self, key: tuple[int, str], began: IndexView) -> None:
+    def _fold(self, began: IndexView, since: LiveIndex) -> None:
+        key = (began.encoder_id, began.space.key)
         try:
-            folded = began.index.compacted()
+            try:
+                folded = since.compacted()
+            except DamagedIndex as error:
+                self._healed(began.encoder_id, began.identity, began.space, since, error)
+                return
             with self._lock:
                 view = self._views.get(key)
-                if view is None or view.index.base is not began.index.base:
+                if view is None or view.index.live.base is not since.base:
                     return  # rebuilt meanwhile
-                self._views[key] = replace(view, index=view.index.carried(began.index, folded))
-                if began.displaced:
+                live = view.index.live.carried(since, folded)
+                self._views[key] = replace(view, index=view.index.over(live))
+                if since.displaced:
                     self._published.pop(key, None)  # its snapshot is the GPU's
         except Exception:  # a thread of its own: nobody else would hear of it, and the view is good as it is
             log.exception("writes could not be folded into the index %s", self.folder(began.identity, key[1]))
@@ -255,7 +310,7 @@ class IndexViews:
             thread.join()
 
     def _publish(self, view: IndexView) -> None:
-        index = view.index.compacted()
+        index = view.index.live.compacted()
         manifest = snapshots.publish(
             self.folder(view.identity, view.space.key),
             index.base,
@@ -277,7 +332,7 @@ class IndexViews:
                 log.info("%s", error)
                 return
             base.refused = index.base.refused
-            self._views[key] = replace(view, index=replace(index, base=base))
+            self._views[key] = replace(view, index=view.index.over(replace(index, base=base)))
 
 
 def models_to_vectors(

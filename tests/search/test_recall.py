@@ -172,5 +172,5 @@ def test_folding_goes_on_behind_the_searches(tmp_path: Path, monkeypatch) -> Non
         eng._views.wait()
         view = eng._views.current(encoder_id, identity)
         assert len(view.index) == 700
-        assert len(view.index.base) > 400
-        assert view.index.base.kind == "quantized"
+        assert len(view.index.live.base) > 400
+        assert view.index.live.base.kind == "quantized"
