@@ -56,12 +56,14 @@ class Engine(Exchanging, Evaluating, Exploring, Learning):
         """Open a collection.
 
         Args:
-            url: ``sqlite:///zoo.db``, ``sqlite:////absolute/zoo.db`` or ``postgresql+psycopg://…``.
+            url: ``sqlite:///zoo.db``, ``sqlite:////absolute/zoo.db`` or ``postgresql://…``. ``?mode=ro`` opens a SQLite
+                file for reading only.
             create: make the collection if it is not there; otherwise nothing is created.
             encoder: the default encoder of a collection that is created (``open_clip:ViT-B-32/openai``).
             settings: see ``Settings``.
 
         Raises:
+            InvalidInput: the URL cannot be understood; the hint names the right spelling.
             DatabaseNotFound: there is none and ``create`` is false.
             DatabaseOutdated, DatabaseTooNew: its schema is not this engine's.
             Conflict: it is there, with another default encoder than the one given.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from time import perf_counter
 from typing import Any
@@ -10,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine._collection import Collection
-from engine.errors import CorruptData, InvalidQuery, MissingStatistics
+from engine.errors import CorruptData, InvalidQuery, MissingStatistics, StorageError
 from engine.records import EncoderIdentity, Hit, Hits, QueryPart
 from engine.search import Plan, Ranking, query_to_plan, rank
 from engine.search.follow import Follower
@@ -23,9 +24,10 @@ from engine.search.queries import (
     checked_weights,
     query_to_parts,
 )
-from engine.search.similar import DISTANCES, FRECHET
+from engine.search.similar import DISTANCES, FRECHET, nearest_now
 from engine.storage.filters import Where
 
+log = logging.getLogger("engine.search")
 ENCODED = ("image", "sketch", "text")
 """Modalities whose features can be given ready-made."""
 
@@ -219,8 +221,7 @@ class Searching(Collection):
             return Hits(hits, method="cosine", timings_ms=hits.timings_ms, left_out=hits.left_out)
         model = self._catalog.model(name)
         encoder_id, identity = self._searchable(encoder)
-        self._complete(encoder_id, identity, only=model.id)
-        found = self._neighbours.nearest(encoder_id, FRECHET, model.id, k)
+        found = self._nearest(encoder_id, identity, model.id, k)
         if not found and model.id not in self._evidence.moments(encoder_id, [model.id]):
             damaged = self._catalog.statistics(encoder_id, [model.id])[1]
             if damaged:
@@ -230,6 +231,18 @@ class Searching(Collection):
         ids = np.array([model_id for model_id, _ in found], np.int64)
         values = np.array([value for _, value in found])
         return self._hits(Ranking(ids, values, values[None]), FRECHET, {}, started, ["model"])
+
+    def _nearest(self, encoder_id: int, identity: EncoderIdentity, model_id: int, k: int) -> list[tuple[int, float]]:
+        """A model's list, completed; where nothing can be written it is computed for this answer alone."""
+        try:
+            self._complete(encoder_id, identity, only=model_id)
+        except CorruptData:
+            raise
+        except StorageError as error:
+            log.info("%s; the list of similar models is computed and not kept", error)
+            view = self._views.current(encoder_id, identity)
+            return (nearest_now(view, self._evidence, self.settings, model_id) or [])[:k]
+        return self._neighbours.nearest(encoder_id, FRECHET, model_id, k)
 
     def _plan(
         self,

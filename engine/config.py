@@ -87,6 +87,8 @@ class Settings:
     """Memory that unpacked factors may take on that device."""
     busy_timeout: float = 30.0
     """Seconds to wait for another process's write lock."""
+    idle_transaction_timeout: float = 20.0
+    """Seconds after which Postgres ends a write whose client sends nothing, and gives its lock to others; 0: never."""
     generator_timeout: float = 600.0
     """Seconds one batch of an external generator may take."""
     index_folder: str | None = None
@@ -101,15 +103,19 @@ class Settings:
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or value < lowest:
                 raise InvalidInput(f"setting {name} must be a whole number, at least {lowest}, got {value!r}")
-        for name in ("epsilon", "busy_timeout", "generator_timeout", "max_bad_share", "refresh_interval"):
+        for name in (
+            "epsilon", "busy_timeout", "idle_transaction_timeout", "generator_timeout", "max_bad_share",
+            "refresh_interval",
+        ):  # fmt: skip
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
                 raise InvalidInput(f"setting {name} must be a finite number, got {value!r}")
         for name in ("epsilon", "busy_timeout", "generator_timeout"):
             if not getattr(self, name) > 0:
                 raise InvalidInput(f"setting {name} must be above 0, got {getattr(self, name)!r}")
-        if self.refresh_interval < 0:
-            raise InvalidInput(f"setting refresh_interval must be at least 0, got {self.refresh_interval!r}")
+        for name in ("refresh_interval", "idle_transaction_timeout"):
+            if getattr(self, name) < 0:
+                raise InvalidInput(f"setting {name} must be at least 0, got {getattr(self, name)!r}")
         if self.shortlist_space not in SHORTLIST_SPACES:
             allowed = ", ".join(SHORTLIST_SPACES)
             raise InvalidInput(f"setting shortlist_space must be one of {allowed}, got {self.shortlist_space!r}")

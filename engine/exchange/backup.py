@@ -51,7 +51,7 @@ def back_up(
         damaged: Mapping[str, str] = {}
         with database.translated():
             if database.path is not None:
-                _copy_pages(database.path, beside, settings.busy_timeout, on_progress)
+                _copy_pages(database.file_uri(), beside, settings.busy_timeout, on_progress)
             else:
                 damaged = _copy_records(database, beside, settings)
             _finish(beside)
@@ -66,13 +66,13 @@ def back_up(
     return damaged
 
 
-def _copy_pages(source: Path, target: Path, patience: float, on_progress: OnProgress | None) -> None:
+def _copy_pages(source: str, target: Path, patience: float, on_progress: OnProgress | None) -> None:
     def told(_status: int, remaining: int, total: int) -> None:
         if on_progress is not None:
             on_progress("backup", total - remaining, total)
 
     with (
-        closing(sqlite3.connect(source, timeout=patience, isolation_level=None)) as reader,
+        closing(sqlite3.connect(source, uri=True, timeout=patience, isolation_level=None)) as reader,
         closing(sqlite3.connect(target, isolation_level=None)) as writer,
     ):
         reader.execute("BEGIN")

@@ -51,6 +51,14 @@ def complete_neighbours(
     return len(pending)
 
 
+def nearest_now(
+    view: IndexView, evidence: Evidence, settings: Settings, model_id: int
+) -> list[tuple[int, float]] | None:  # fmt: skip
+    """What a model's list would hold, ``(id, distance)``, nearest first; None where it can have none."""
+    found = _distances(view, evidence, settings, model_id, {})
+    return None if found is None else sorted(found, key=lambda pair: (pair[1], pair[0]))[: settings.neighbours]
+
+
 def models_to_distances(evidence: Evidence, encoder_id: int, ids: list[int]) -> dict[str, NDArray[np.float64]]:
     """Each distance ``(n, n)`` float64 of models from one another; NaN where what it needs is missing."""
     moments = evidence.moments(encoder_id, ids)
@@ -76,13 +84,22 @@ def _complete(
     known: dict[frozenset[int], float],
 ) -> None:
     versions = evidence.catalog.changes_of(view.encoder_id, [model_id])
+    values = _distances(view, evidence, settings, model_id, known) if model_id in versions else None
+    if values is not None:
+        neighbours.put(view.encoder_id, FRECHET, model_id, versions[model_id], values, keep=settings.neighbours)
+
+
+def _distances(
+    view: IndexView, evidence: Evidence, settings: Settings, model_id: int, known: dict[frozenset[int], float]
+) -> list[tuple[int, float]] | None:
+    """A model's distances to those near it, in no order; None where it has no mean or no covariance."""
     candidates = _candidates(view, settings, model_id)
-    if model_id not in versions or candidates is None:
-        return
+    if candidates is None:
+        return None
     moments = evidence.moments(view.encoder_id, [model_id, *candidates])
     factors = evidence.choleskys(view.encoder_id, [model_id, *candidates])
     if model_id not in factors or model_id not in moments:
-        return
+        return None
 
     def distance(other: int) -> float:
         pair = frozenset((model_id, other))
@@ -94,8 +111,7 @@ def _complete(
 
     usable = [other for other in candidates if other in factors and other in moments]
     with one_thread(), ThreadPoolExecutor(os.cpu_count()) as pool:  # LAPACK lets go of the interpreter
-        values = list(zip(usable, pool.map(distance, usable), strict=True))
-    neighbours.put(view.encoder_id, FRECHET, model_id, versions[model_id], values, keep=settings.neighbours)
+        return list(zip(usable, pool.map(distance, usable), strict=True))
 
 
 def _candidates(view: IndexView, settings: Settings, model_id: int) -> list[int] | None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import logging
 import math
-import re
+import os
 import sqlite3
 import time
 from collections.abc import Iterator
@@ -18,8 +18,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, create_engine, event, exc, make_url, text
-from sqlalchemy.engine import URL, Engine
+from sqlalchemy import Connection, NullPool, create_engine, event, exc, text
+from sqlalchemy.engine import Engine
 from sqlalchemy.orm import Session
 
 from engine.config import Settings
@@ -30,9 +30,9 @@ from engine.errors import (
     DiskFull,
     EngineError,
     InvalidInput,
-    MissingDependency,
     StorageError,
 )
+from engine.storage.address import text_to_address
 
 log = logging.getLogger("engine.storage")
 WRITE = "engine_write"
@@ -45,41 +45,18 @@ WRITER_LOCK = 0x656E67696E65  # "engine" in ASCII: the key of the Postgres advis
 PAGE = 16384
 """Bytes of a page of a new SQLite file. A mean of 512 numbers fills more than half of the 4096 that are the default, so
 each would have a page of its own; six of them fit here, and covariances come in a quarter of the pieces."""
-SECRETS = ("password", "sslpassword")
-"""What stands in a URL's query and is not to be shown."""
 POOL: dict[str, Any] = {"pool_size": 8, "max_overflow": 24, "pool_use_lifo": True, "pool_pre_ping": True}
 """Connections that are kept, how many more a burst of threads may open, and that each is tried before its use."""
 ALIVE = {"keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3, "tcp_user_timeout": 60_000}
 """A machine that vanishes without a word is noticed within a minute (seconds, seconds, times, milliseconds)."""
-
-
-def without_password(url: str) -> str:
-    """A text that should be a URL, without what looks like a password in it."""
-    url = re.sub(r"(//[^/?#:]*):.*@", r"\1:***@", url, flags=re.DOTALL)
-    return re.sub(rf"([?&](?:{'|'.join(SECRETS)})=)[^&]*", r"\1***", url)
-
-
-def parse_url(url: str) -> URL:
-    """A database URL, checked.
-
-    Raises:
-        InvalidInput: not a URL, another database system, or an in-memory SQLite.
-    """
-    hint = "for example sqlite:///zoo.db or postgresql+psycopg://user@host/name"
-    try:
-        parsed = make_url(url)
-    except (exc.ArgumentError, ValueError):  # ValueError: a port that is no number
-        raise InvalidInput(f"{without_password(str(url))!r} is not a database URL", hint=hint) from None
-    backend = parsed.get_backend_name()
-    if backend == "postgresql":
-        return parsed.set(drivername="postgresql+psycopg")
-    if backend != "sqlite":
-        raise InvalidInput(f"{backend!r} is not a supported database: SQLite and Postgres are", hint=hint)
-    if parsed.drivername not in ("sqlite", "sqlite+pysqlite"):
-        raise InvalidInput(f"{parsed.drivername!r} is not a supported driver", hint=hint)
-    if not parsed.database or parsed.database == ":memory:":
-        raise InvalidInput("an in-memory database cannot hold a collection", hint=hint)
-    return parsed
+SERVER_ALIVE = {"tcp_keepalives_idle": 30, "tcp_keepalives_interval": 10, "tcp_keepalives_count": 3}
+"""The same for the server while its client writes: it would otherwise wait two hours for one that is gone."""
+SLOW = 30
+"""Times ``settings.idle_transaction_timeout`` that a write may be silent which reads files meanwhile."""
+BOUNDS = text("SELECT set_config(name, value, true) FROM json_each_text(CAST(:bounds AS json)) AS given(name, value)")
+LOCK = text("SELECT pg_advisory_xact_lock(:key)")
+WAL = b"\x02\x02"
+"""The bytes 18 and 19 of a SQLite file in WAL mode."""
 
 
 class Database:
@@ -90,19 +67,18 @@ class Database:
 
         Raises:
             DatabaseNotFound: the SQLite file is not there and ``create`` is false.
-            InvalidInput: the URL is not usable.
+            InvalidInput: the URL is not usable, or says ``mode=ro`` and ``create`` is true.
+            StorageError: the file cannot be reached.
             MissingDependency: psycopg is not installed.
         """
-        self.url = parse_url(url)
+        self.address = text_to_address(url)
+        self.url = self.address.url
         self.path = Path(str(self.url.database)) if self.is_sqlite else None
+        self._create = create
         if self.path is not None:
-            if not create and not self.path.exists():
-                raise DatabaseNotFound(
-                    f"there is no database at {self.path}",
-                    hint=f"create one with: engine init --database {self.shown_url}",
-                )
-            if not self.path.parent.is_dir():
-                raise DatabaseNotFound(f"the folder {self.path.parent} is not there", hint="create the folder first")
+            self._check_file(self.path)
+        self.idle_ms = math.ceil(1000 * settings.idle_transaction_timeout)
+        """Milliseconds after which Postgres ends a write whose client says nothing; 0: never."""
         self._patience = max(1, int(1000 * settings.busy_timeout))  # milliseconds
         self._engine = self._connectable(settings, create=create)
         self._reader = self._engine
@@ -116,16 +92,68 @@ class Database:
 
     @property
     def shown_url(self) -> str:
-        """The URL without its password."""
-        hidden = {key: "***" for key in SECRETS if key in self.url.query}
-        return self.url.update_query_dict(hidden).render_as_string(hide_password=True)
+        """The URL without its secrets."""
+        return self.address.shown
+
+    def _check_file(self, path: Path) -> None:
+        if self._create and self.address.read_only:
+            raise InvalidInput(
+                f"{self.shown_url} is to be read only: nothing can be created in it", hint="leave mode=ro out"
+            )
+        try:
+            there, folder = path.exists(), path.parent.is_dir()
+        except OSError as error:  # its name is too long, or a folder on the way may not be entered
+            raise StorageError(f"{path} cannot be reached: {error.strerror}", hint="check the path") from error
+        if not there and not self._create:
+            raise DatabaseNotFound(
+                f"there is no database at {path}", hint=f"create one with: engine init --database {self.shown_url}"
+            )
+        if not folder:
+            raise DatabaseNotFound(f"the folder {path.parent} is not there", hint="create the folder first")
+        if there and not path.is_file():
+            what = "a folder" if path.is_dir() else "no ordinary file"
+            raise InvalidInput(
+                f"{path} is {what}; a collection is a file", hint="name a file, as in sqlite:///zoo.db"
+            )  # fmt: skip
+
+    def file_uri(self) -> str:
+        """SQLite's own name for the file, with how it is to be opened now."""
+        assert self.path is not None, "a SQLite"
+        if self.address.immutable or self._is_frozen():
+            how = "mode=ro&immutable=1"
+        else:
+            how = f"mode={'ro' if self.address.read_only else 'rwc' if self._create else 'rw'}"
+        return f"{self.path.absolute().as_uri()}?{how}"
+
+    def _is_frozen(self) -> bool:
+        """Whether the file can only be opened as one that nobody writes.
+
+        SQLite keeps a file beside a database in WAL mode even to read it. Where that cannot be made, and there is no
+        log that somebody may be writing to, the database is all in its file.
+        """
+        assert self.path is not None, "a SQLite"
+        effective = os.access in os.supports_effective_ids
+        if self._create or os.access(self.path.parent, os.W_OK, effective_ids=effective):
+            return False
+        try:
+            with self.path.open("rb") as stream:
+                wal = stream.read(20)[18:] == WAL
+        except OSError:  # SQLite says it better
+            return False
+        return wal and not self.path.with_name(f"{self.path.name}-wal").exists()
 
     def _connectable(self, settings: Settings, *, create: bool) -> Engine:
         if not self.is_sqlite:
             return self._postgres(settings)
         engine = create_engine(
-            self.url, connect_args={"timeout": settings.busy_timeout}, json_deserializer=_text_to_json
+            self.url.set(query={}), connect_args={"timeout": settings.busy_timeout}, json_deserializer=_text_to_json,
+            poolclass=NullPool if self._is_frozen() else None,  # whether nobody writes is looked at each time
         )  # fmt: skip
+
+        @event.listens_for(engine, "do_connect")
+        def on_opening(_dialect: Any, _record: Any, arguments: list[Any], options: dict[str, Any]) -> None:
+            arguments[0] = self.file_uri()
+            options["uri"] = True
 
         @event.listens_for(engine, "connect")
         def on_connect(connection: sqlite3.Connection, _record: Any) -> None:
@@ -149,12 +177,11 @@ class Database:
         seconds = max(2, math.ceil(min(settings.busy_timeout, CONNECT)))
         ours = {"connect_timeout": seconds, **ALIVE}
         given = {key: value for key, value in ours.items() if key not in self.url.query}
+        secret = {**self.address.secrets, "client_encoding": "UTF8"}
         try:
-            engine = create_engine(self.url, connect_args={**given, "client_encoding": "UTF8"}, **POOL)
-        except ImportError as error:
-            raise MissingDependency(
-                "Postgres needs the package psycopg", hint="pip install 'engine[postgres]'"
-            ) from error
+            engine = create_engine(self.url, connect_args={**given, **secret}, **POOL)
+        except exc.ArgumentError as error:  # hosts and ports that do not go together
+            raise InvalidInput(f"{self.shown_url}: {error}", hint="one port, or one for each host") from error
 
         @event.listens_for(engine, "connect")
         def on_connect(connection: Any, _record: Any) -> None:
@@ -182,20 +209,40 @@ class Database:
             yield session
 
     @contextmanager
-    def write(self) -> Iterator[Session]:
-        """A write transaction, committed at the end of the block, rolled back on any error."""
+    def write(self, *, slow: bool = False) -> Iterator[Session]:
+        """A write transaction, committed at the end of the block, rolled back on any error.
+
+        On Postgres the server ends it when it has heard nothing for ``settings.idle_transaction_timeout`` seconds: a
+        client that was cut off must not keep the writers' lock. Nothing else than statements belongs in the block; one
+        that reads files all the same is ``slow``, and is given ``SLOW`` times as long.
+
+        Raises:
+            StorageError: the database was opened for reading only.
+        """
+        self._refuse_read_only()
         bind = self._engine.execution_options(**{WRITE: True})
         with self.translated(), Session(bind, expire_on_commit=False) as session, session.begin():
             if not self.is_sqlite:
-                session.execute(text(f"SET LOCAL lock_timeout = {self._patience}"))
-                session.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": WRITER_LOCK})
+                idle = self.idle_ms * (SLOW if slow else 1)
+                bounds = {"lock_timeout": self._patience, "idle_in_transaction_session_timeout": idle, **SERVER_ALIVE}
+                session.execute(BOUNDS, {"bounds": json.dumps({name: str(value) for name, value in bounds.items()})})
+                session.execute(LOCK, {"key": WRITER_LOCK})
             yield session
 
     @contextmanager
     def connection(self, *, write: bool = False) -> Iterator[Connection]:
         """A bare connection, for migrations."""
+        if write:
+            self._refuse_read_only()
         with self.translated(), self._engine.execution_options(**{WRITE: write}).connect() as connection:
             yield connection
+
+    def _refuse_read_only(self) -> None:
+        if self.address.read_only:
+            raise StorageError(
+                f"{self.shown_url} was opened for reading only",
+                hint="leave mode=ro or immutable=1 out of the URL to write",
+            )
 
     @contextmanager
     def translated(self) -> Iterator[None]:
@@ -215,7 +262,7 @@ class Database:
             raise self._ours(error) from error
 
     def _ours(self, error: Exception) -> EngineError:
-        said = str(getattr(error, "orig", None) or error).strip()
+        said = self.address.censored(str(getattr(error, "orig", None) or error).strip())
         low = said.lower()
         where = f"{self.shown_url}: {said}"
         if not self.is_sqlite:
@@ -235,7 +282,9 @@ class Database:
             self._engine.dispose()  # a connection to a file that could not be written stays so, whatever its mode now
             return StorageError(where, hint="make the file and its folder writable")
         if "unable to open" in low:
-            return StorageError(where, hint="check that the path is a file that can be read")
+            return StorageError(
+                where, hint="check that the file can be read, and, while others write to it, its folder written"
+            )
         return StorageError(where, hint="engine doctor examines it")
 
     def close(self) -> None:
@@ -250,6 +299,7 @@ STATES: tuple[tuple[str, type[EngineError], str | None], ...] = (
     ("40", DatabaseLocked, "another process wrote the same at once: try again"),
     ("53100", DiskFull, "free some space on the server; nothing that was committed is lost"),
     ("53300", DatabaseLocked, "the server has no connection left: close some, or raise its max_connections"),
+    ("25P03", StorageError, "the server heard nothing for idle_transaction_timeout; nothing was written: try again"),
     ("28", StorageError, "check the user and the password in the URL"),
     ("3D000", DatabaseNotFound, "create the database first, as with: createdb"),
     ("42P01", DatabaseNotFound, None),
@@ -266,7 +316,8 @@ STATES: tuple[tuple[str, type[EngineError], str | None], ...] = (
 
 
 REFUSALS = (
-    ("too many connections", "53300"), ("remaining connection slots", "53300"), ("too many clients", "53300"),
+    ("idle-in-transaction", "25P03"), ("too many connections", "53300"),
+    ("remaining connection slots", "53300"), ("too many clients", "53300"),
     ("password", "28P01"), ("pg_hba.conf", "28000"), ('role "', "28000"), ('database "', "3D000"),
 )  # fmt: skip
 """What the driver says of a connection that the server refuses, which it gives no state for."""

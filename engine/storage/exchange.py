@@ -211,7 +211,7 @@ def write_records(
         DuplicateName: a name is taken, and ``on_conflict`` is ``refuse``.
     """
     counts = ImportCounts()
-    with database.write() as session:
+    with database.write(slow=True) as session:  # the archive is read in it
         ids = [put_encoder(session, identity, at, hint=ELSEWHERE) for identity, at in encoders]
         for record in models:
             _put_model(session, record, ids, on_conflict, counts)

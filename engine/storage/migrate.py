@@ -22,6 +22,9 @@ from engine.storage.database import WRITER_LOCK, Database
 SCHEMA_LOCK = WRITER_LOCK + 1
 """The key of the advisory lock that migrations on Postgres hold: two programs may create a collection at once."""
 
+IDLE_LIMITS = ("idle_in_transaction_session_timeout", "idle_session_timeout")
+"""Of the session, because that lock outlasts transactions."""
+
 
 def migrations_folder() -> Path:
     """Where the scripts are: inside the installed package, else in the checkout."""
@@ -90,6 +93,8 @@ def _alone(database: Database) -> Iterator[Connection]:
         if database.is_sqlite:
             yield connection
             return
+        for limit in IDLE_LIMITS:  # else one that is cut off here keeps everybody from creating a collection
+            connection.execute(text(f"SET {limit} = {database.idle_ms}"))
         connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": SCHEMA_LOCK})
         connection.commit()
         try:
@@ -97,6 +102,8 @@ def _alone(database: Database) -> Iterator[Connection]:
         finally:
             connection.rollback()
             connection.execute(text("SELECT pg_advisory_unlock(:key)"), {"key": SCHEMA_LOCK})
+            for limit in IDLE_LIMITS:
+                connection.execute(text(f"RESET {limit}"))
             connection.commit()
 
 

@@ -20,7 +20,6 @@ from engine.errors import (
     DatabaseNotFound,
     DiskFull,
     EngineError,
-    InvalidInput,
     StorageError,
 )
 from engine.storage import Catalog, Database
@@ -127,27 +126,6 @@ def test_an_id_beyond_the_column_is_an_error_and_nothing_is_written(database: Da
 
 
 # --- refusals
-
-
-@pytest.mark.parametrize(
-    "url",
-    [
-        "postgresql://me:secret@host:abc/zoo",
-        "postgresql://me:sec@secret@host:1x/zoo",
-        "postgresql://h:x/z?password=secret",
-    ],
-)
-def test_an_address_that_is_none_does_not_show_its_password(url: str) -> None:
-    with pytest.raises(InvalidInput) as caught:
-        Database(url, Settings())
-    assert "secret" not in str(caught.value) + str(caught.value.hint)
-
-
-def test_a_password_in_the_query_is_not_shown() -> None:
-    database = Database("postgresql://127.0.0.1:1/zoo?password=secret&user=me", Settings(busy_timeout=1.0))
-    assert "secret" not in database.shown_url
-    assert "user=me" in database.shown_url
-    assert database.url.query["password"] == "secret"
 
 
 def test_an_old_server_is_refused(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
