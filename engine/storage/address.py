@@ -85,7 +85,7 @@ def text_to_address(url: str) -> Address:
         raise InvalidInput(f"{scheme!r} is not a supported database: SQLite and Postgres are", hint=EXAMPLES)
     path = url.removeprefix("sqlite:")
     hint = f"a SQLite file is written as {_spelled(path)}" if _is_plain(path) else EXAMPLES
-    raise InvalidInput("this is not a database URL", hint=hint)
+    raise InvalidInput("not a database URL", hint=hint)
 
 
 def _sqlite(url: str, rest: str) -> Address:
@@ -104,7 +104,7 @@ def _sqlite(url: str, rest: str) -> Address:
         raise InvalidInput("an in-memory database cannot hold a collection", hint=EXAMPLES)
     if path.startswith("file:"):
         hint = "write the path itself, as sqlite:///zoo.db?mode=ro"
-        raise InvalidInput("a file: URI inside a SQLite URL is not understood", hint=hint)
+        raise InvalidInput("a file: URI inside a SQLite URL is not supported", hint=hint)
     if path.endswith(("/", "/.", "/..")):
         raise InvalidInput(
             f"{path!r} is a folder; a collection is a file", hint=f"write {_spelled(str(Path(path) / 'zoo.db'))}"
@@ -121,15 +121,15 @@ def _postgres(url: str, rest: str) -> Address:
     _, password, after = found.groups()
     swallowed = password is not None and re.search(r"\?.*=", password, re.DOTALL)  # host:5432/db?password=x@y
     if swallowed or "@" in (after if password else after.partition("?")[0]):
-        raise InvalidInput("the database URL has an @ where it does not belong", hint=ESCAPE)
+        raise InvalidInput("the database URL has an unescaped @", hint=ESCAPE)
     query = _parameters(after, _known_to_libpq())
     parsed = _parsed(url)
     if parsed.port is not None and not 1 <= parsed.port <= LARGEST_PORT:
-        raise InvalidInput("the database URL has a port that is none", hint=ESCAPE)
+        raise InvalidInput("the database URL has an invalid port", hint=ESCAPE)
     given = parsed.query.get("host", "")
     hosts = [parsed.host or "", *(given.split(",") if isinstance(given, str) else given)]
     if not all(_is_host(host.partition(":")[0]) for host in hosts):
-        raise InvalidInput("the database URL has a host that is none", hint=ESCAPE)
+        raise InvalidInput("the database URL has an invalid host", hint=ESCAPE)
     if "password" in query:
         if parsed.password is not None:
             raise InvalidInput("the database URL has two passwords", hint="give one, or none and a passfile")
@@ -145,7 +145,7 @@ def _parsed(url: str) -> URL:
         return make_url(url)
     except (exc.ArgumentError, ValueError):  # ValueError: a port that is no number
         pass
-    raise InvalidInput("this is not a database URL", hint=f"{EXAMPLES}; {ESCAPE}")  # no cause: it may quote the URL
+    raise InvalidInput("not a database URL", hint=f"{EXAMPLES}; {ESCAPE}")  # no cause: it may quote the URL
 
 
 def _parameters(rest: str, known: Sequence[str]) -> dict[str, str]:
@@ -160,8 +160,8 @@ def _parameters(rest: str, known: Sequence[str]) -> dict[str, str]:
             near = get_close_matches(key, known, 1)
             allowed = f"known are {', '.join(known)}" if len(known) < 5 else EXAMPLES
             hint = ESCAPE if nameless else INSTEAD.get(key, f"did you mean {near[0]}?" if near else allowed)
-            why = "twice" if key in query else "without a value" if key in known else "that is not known"
-            raise InvalidInput(f"the database URL has {what} {why}", hint=hint)
+            why = "given twice" if key in query else "without a value" if key in known else "unknown"
+            raise InvalidInput(f"{what} of the database URL is {why}", hint=hint)
         query[key] = value
     return query
 

@@ -132,15 +132,16 @@ class Database:
         log that somebody may be writing to, the database is all in its file.
         """
         assert self.path is not None, "a SQLite"
+        path = self.path.resolve()  # the log lies beside the file, and not beside a link to it
         effective = os.access in os.supports_effective_ids
-        if self._create or os.access(self.path.parent, os.W_OK, effective_ids=effective):
+        if self._create or os.access(path.parent, os.W_OK, effective_ids=effective):
             return False
         try:
-            with self.path.open("rb") as stream:
+            with path.open("rb") as stream:
                 wal = stream.read(20)[18:] == WAL
         except OSError:  # SQLite says it better
             return False
-        return wal and not self.path.with_name(f"{self.path.name}-wal").exists()
+        return wal and not path.with_name(f"{path.name}-wal").exists()
 
     def _connectable(self, settings: Settings, *, create: bool) -> Engine:
         if not self.is_sqlite:
