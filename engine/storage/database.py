@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, NullPool, create_engine, event, exc, text
+from sqlalchemy import Connection, create_engine, event, exc, text
 from sqlalchemy.engine import Engine
 from sqlalchemy.orm import Session
 
@@ -36,6 +36,8 @@ from engine.storage.address import text_to_address
 
 log = logging.getLogger("engine.storage")
 WRITE = "engine_write"
+USES = "engine_uses"
+"""How often a connection to a file that nobody seems to write may still be used; None: for ever."""
 OLDEST_POSTGRES = 15
 CONNECT = 10.0
 """Seconds at most to wait for a server to answer."""
@@ -116,10 +118,10 @@ class Database:
                 f"{path} is {what}; a collection is a file", hint="name a file, as in sqlite:///zoo.db"
             )  # fmt: skip
 
-    def file_uri(self) -> str:
+    def file_uri(self, frozen: bool | None = None) -> str:
         """SQLite's own name for the file, with how it is to be opened now."""
         assert self.path is not None, "a SQLite"
-        if self.address.immutable or self._is_frozen():
+        if self.address.immutable or (self._is_frozen() if frozen is None else frozen):
             how = "mode=ro&immutable=1"
         else:
             how = f"mode={'ro' if self.address.read_only else 'rwc' if self._create else 'rw'}"
@@ -147,14 +149,21 @@ class Database:
         if not self.is_sqlite:
             return self._postgres(settings)
         engine = create_engine(
-            self.url.set(query={}), connect_args={"timeout": settings.busy_timeout}, json_deserializer=_text_to_json,
-            poolclass=NullPool if self._is_frozen() else None,  # whether nobody writes is looked at each time
+            self.url.set(query={}), connect_args={"timeout": settings.busy_timeout}, json_deserializer=_text_to_json
         )  # fmt: skip
 
         @event.listens_for(engine, "do_connect")
-        def on_opening(_dialect: Any, _record: Any, arguments: list[Any], options: dict[str, Any]) -> None:
-            arguments[0] = self.file_uri()
-            options["uri"] = True
+        def on_opening(_dialect: Any, record: Any, arguments: list[Any], options: dict[str, Any]) -> None:
+            frozen = self._is_frozen()
+            record.info[USES] = 1 if frozen else None
+            arguments[0], options["uri"] = self.file_uri(frozen), True
+
+        @event.listens_for(engine, "checkout")
+        def on_use(_connection: Any, record: Any, _proxy: Any) -> None:
+            left = record.info.get(USES)
+            if left == 0:  # somebody else may have written since, which it would not notice
+                raise exc.DisconnectionError
+            record.info[USES] = None if left is None else left - 1
 
         @event.listens_for(engine, "connect")
         def on_connect(connection: sqlite3.Connection, _record: Any) -> None:

@@ -87,13 +87,6 @@ def test_a_missing_file_is_not_created(url: str, tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_folder_is_not_a_database(tmp_path: Path) -> None:
-    (tmp_path / "zoo.db").mkdir()
-    for create in (False, True):
-        with pytest.raises(StorageError):
-            Engine.open(f"sqlite:///{tmp_path / 'zoo.db'}", create=create)
-
-
 @sqlite_file
 @pytest.mark.parametrize("create", [False, True])
 def test_a_file_that_is_no_database_is_refused_and_left_alone(url: str, create: bool) -> None:
