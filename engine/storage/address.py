@@ -39,12 +39,14 @@ class Address:
     """A checked URL. ``url`` may be shown with its password hidden; ``secrets`` are parameters that stood in its query.
 
     ``read_only`` and ``immutable`` are SQLite's ``mode=ro`` and ``immutable=1``; the latter includes the former.
+    ``may_create`` is false under ``mode=rw``, too.
     """
 
     url: URL
     secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
     read_only: bool = False
     immutable: bool = False
+    may_create: bool = True
 
     @property
     def shown(self) -> str:
@@ -112,7 +114,8 @@ def _sqlite(url: str, rest: str) -> Address:
     immutable = query.get("immutable") == "1"
     if immutable and query.get("mode", "ro") != "ro":
         raise InvalidInput("an immutable database cannot be written: mode and immutable contradict each other")
-    return Address(parsed, read_only=immutable or query.get("mode") == "ro", immutable=immutable)
+    mode = "ro" if immutable else query.get("mode", "rwc")
+    return Address(parsed, read_only=mode == "ro", immutable=immutable, may_create=mode == "rwc")
 
 
 def _postgres(url: str, rest: str) -> Address:

@@ -106,7 +106,7 @@ class Database:
             there, folder = path.exists(), path.parent.is_dir()
         except OSError as error:  # its name is too long, or a folder on the way may not be entered
             raise StorageError(f"{path} cannot be reached: {error.strerror}", hint="check the path") from error
-        if not there and not self._create:
+        if not there and not (self._create and self.address.may_create):
             raise DatabaseNotFound(
                 f"there is no database at {path}", hint=f"create one with: engine init --database {self.shown_url}"
             )

@@ -16,7 +16,7 @@ from sqlalchemy import text
 
 from engine import Engine
 from engine.config import Settings
-from engine.errors import EngineError, InvalidInput, StorageError
+from engine.errors import DatabaseNotFound, InvalidInput, StorageError
 from engine.storage.copying import copy_collection
 
 ROWS = np.random.default_rng(0).normal(size=(5, 20, 8)).astype(np.float32) + np.eye(8, dtype=np.float32)[:5, None] * 3
@@ -118,8 +118,9 @@ def test_what_is_read_only_is_not_created(tmp_path: Path) -> None:
     for ending in ("mode=ro", "immutable=1"):
         with pytest.raises(InvalidInput, match="read only"):
             Engine.open(f"sqlite:///{tmp_path / 'zoo.db'}?{ending}", create=True)
-    with pytest.raises(EngineError):
-        Engine.open(f"sqlite:///{tmp_path / 'zoo.db'}?mode=rwc")  # only ``create`` creates
+    for mode, create in (("rwc", False), ("rw", True)):  # both must allow it
+        with pytest.raises(DatabaseNotFound):
+            Engine.open(f"sqlite:///{tmp_path / 'zoo.db'}?mode={mode}", create=create)
     assert list(tmp_path.iterdir()) == []
 
 
