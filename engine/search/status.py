@@ -48,7 +48,7 @@ def view_to_status(
     if manifest is None:
         return {**status, "snapshot": "missing"}
     held = views.held(encoder_id, key)
-    refused = "" if held is None else held.index.base.refused
+    refused = "" if held is None else held.index.live.base.refused
     size = sum(path.stat().st_size for path in folder.glob("*/*") if path.is_file())
     return {
         **status,

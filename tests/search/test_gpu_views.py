@@ -96,7 +96,7 @@ def test_a_gpu_that_is_wrong_when_opened(
         assert SAID in str(status_of(eng)["why"])
         eng._views.wait()
         check(eng)
-        assert eng._views.held(1).index.base.kind in ("flat", "panorama")
+        assert eng._views.held(1).index.live.base.kind in ("flat", "panorama")
     assert len([record for record in caplog.records if SAID in record.message]) == 1
     with opened(tmp_path) as eng:
         status = status_of(eng)
@@ -125,7 +125,7 @@ def test_a_gpu_that_fails_while_it_serves(slot: Slot, tmp_path: Path, caplog, mo
             eng._views.wait()
         assert len(slot.cards[-1].asked) > asked
         check(eng)
-        assert eng._views.held(1).index.base.kind in ("flat", "panorama")
+        assert eng._views.held(1).index.live.base.kind in ("flat", "panorama")
         assert SAID in str(status_of(eng)["why"])
         eng.ingest_statistics(["late"], -ROWS[:1], encoder="external:x", samples=10)
         assert eng.search_vectors(-ROWS[0], 1)[1].tolist() == [N + 1]
