@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from engine.encoders.thin import is_thin, resize_thin
 from engine.errors import InvalidFeatures
 
 SIZE = 128
@@ -23,21 +24,27 @@ def prepare(image: Image.Image) -> NDArray[np.float32]:
     """
     if image.mode != "RGB":
         image = image.convert("RGB")
-    width, height = image.size
-    if width != height:
-        side = max(width, height)
-        square = Image.new("RGB", (side, side), (255, 255, 255))
-        square.paste(image, ((side - width) // 2, (side - height) // 2))
-        image = square
+    side = max(image.size)
     if image.size == (SIZE, SIZE):
         channels = np.asarray(image, np.float32).transpose(2, 0, 1)
+    elif is_thin(image, side * side):
+        channels = np.clip(resize_thin(image, (SIZE, SIZE), square=True), 0, 255)
     else:
-        size = (SIZE, SIZE)
-        channels = np.stack([
-            np.asarray(channel.convert("F").resize(size, Image.Resampling.BICUBIC)) for channel in image.split()
-        ])  # fmt: skip
+        channels = np.stack([_resized(channel) for channel in image.split()])
         np.clip(channels, 0, 255, out=channels)
     return np.ascontiguousarray((channels - np.float32(MEAN)) / np.float32(SCALE), np.float32)
+
+
+def _resized(channel: Image.Image) -> NDArray[np.float32]:
+    """One channel, padded to a square in float, to ``(128, 128)`` float32 levels."""
+    padded = channel.convert("F")
+    width, height = channel.size
+    if width != height:
+        side = max(width, height)
+        square = Image.new("F", (side, side), 255.0)
+        square.paste(padded, ((side - width) // 2, (side - height) // 2))
+        padded = square
+    return np.asarray(padded.resize((SIZE, SIZE), Image.Resampling.BICUBIC))
 
 
 def checked_batch(batch: NDArray[np.float32]) -> NDArray[np.float32]:

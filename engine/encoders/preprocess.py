@@ -11,16 +11,25 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from engine.encoders.thin import is_thin, resize_thin
+
 Float32 = NDArray[np.float32]
 
 
 def resize_float(image: Image.Image, size: tuple[int, int]) -> Float32:
     """An RGB picture to ``(3, height, width)`` float32 in [0, 1]; ``size`` is (width, height)."""
-    channels = [
-        np.asarray(channel.convert("F").resize(size, Image.Resampling.BICUBIC), np.float32)
-        for channel in image.convert("RGB").split()
-    ]
-    return np.asarray(np.clip(np.stack(channels) / np.float32(255), 0, 1), np.float32)
+    image = image if image.mode == "RGB" else image.convert("RGB")
+    # What Pillow holds: the picture after its first pass, and about four float64 weights for each pixel of a side.
+    if is_thin(image, size[0] * image.height + 8 * max(image.size)):
+        return _levels_to_unit(resize_thin(image, size))
+    return _levels_to_unit(
+        np.stack(
+            [
+                np.asarray(channel.convert("F").resize(size, Image.Resampling.BICUBIC), np.float32)
+                for channel in image.split()
+            ]
+        )
+    )
 
 
 def resize_and_crop(image: Image.Image, size: int) -> Float32:
@@ -28,9 +37,14 @@ def resize_and_crop(image: Image.Image, size: int) -> Float32:
     width, height = image.size
     scale = size / min(width, height)
     wide = (max(size, round(width * scale)), max(size, round(height * scale)))
-    array = resize_float(image, wide)
     left, top = (wide[0] - size) // 2, (wide[1] - size) // 2
-    return array[:, top : top + size, left : left + size]
+    if is_thin(image, 12 * wide[0] * wide[1]):  # three channels, and three copies on their way to the unit range
+        return _levels_to_unit(resize_thin(image, wide, window=(left, top, left + size, top + size)))
+    return resize_float(image, wide)[:, top : top + size, left : left + size]
+
+
+def _levels_to_unit(levels: Float32) -> Float32:
+    return np.asarray(np.clip(levels / np.float32(255), 0, 1), np.float32)
 
 
 def normalise(array: Float32, mean: Sequence[float], deviation: Sequence[float]) -> Float32:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from engine.errors import EngineError, InvalidImage
 from engine.records import EncoderIdentity
 
-__all__ = ["Encoder", "EncoderIdentity", "images_to_features"]
+__all__ = ["Encoder", "EncoderIdentity", "image_to_prepared", "images_to_features"]
 
 
 @runtime_checkable
@@ -44,8 +45,30 @@ class Encoder(Protocol):
         ...
 
 
-def images_to_features(encoder: Encoder, images: Sequence[Image.Image]) -> NDArray[np.float32]:
-    """RGB images to ``(n, d)`` float32 unit-norm features, in one batch."""
-    if not images:
+def images_to_features(encoder: Encoder, images: Iterable[Image.Image]) -> NDArray[np.float32]:
+    """RGB images to ``(n, d)`` float32 unit-norm features, in one batch; of the images one at a time is held.
+
+    Raises:
+        InvalidImage: as ``image_to_prepared``.
+    """
+    prepared = [image_to_prepared(encoder, image) for image in images]
+    if not prepared:
         return np.empty((0, encoder.identity.dimension), np.float32)
-    return encoder.prepared_to_features(np.stack([encoder.prepare(image) for image in images]))
+    return encoder.prepared_to_features(np.stack(prepared))
+
+
+def image_to_prepared(encoder: Encoder, image: Image.Image) -> NDArray[np.float32]:
+    """``encoder.prepare``, whose failures are failures of this picture.
+
+    Raises:
+        InvalidImage: the picture cannot be prepared, or not in the memory there is.
+    """
+    try:
+        return encoder.prepare(image)
+    except EngineError:
+        raise
+    except Exception as exc:
+        width, height = image.size
+        raise InvalidImage(
+            f"a picture of {width} x {height} pixels cannot be prepared for {encoder.identity.name}: {exc!r:.200}"
+        ) from exc
