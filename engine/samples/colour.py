@@ -86,13 +86,15 @@ def _wide_to_rgb(image: Image.Image) -> Image.Image:
     pixels = np.asarray(image)
     if image.mode == "F":
         return Image.fromarray(unit_to_bytes(pixels, label="a floating picture")).convert("RGB")
-    wide = pixels.astype(np.int64)
-    if wide.min() < 0 or wide.max() > 65535:
-        raise InvalidImage(f"32-bit integers from {wide.min()} to {wide.max()} have no known white")
-    grey = ((wide + 128) // 257).astype(np.uint8)
+    if pixels.min() < 0 or pixels.max() > 65535:
+        raise InvalidImage(f"32-bit integers from {pixels.min()} to {pixels.max()} have no known white")
+    wide = pixels.astype(np.uint32)
+    wide += 128
+    wide //= 257
+    grey = wide.astype(np.uint8)
     transparent = image.info.get("transparency")
     if isinstance(transparent, int):
-        grey[wide == transparent] = 255
+        grey[pixels == transparent] = 255
     return Image.fromarray(grey).convert("RGB")
 
 

@@ -9,16 +9,20 @@ from __future__ import annotations
 import io
 import os
 import stat
+import struct
+from contextlib import suppress
+from itertools import chain
 from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from engine.errors import InvalidImage
 from engine.samples.colour import array_to_image, image_to_rgb
-from engine.samples.labels import name_to_label
+from engine.samples.labels import error_to_reason, name_to_label
 from engine.samples.quiet import quiet_pillow
+from engine.samples.salvage import without_metadata
 
 FORMATS = ("PNG", "JPEG", "MPO", "WEBP", "GIF", "BMP", "DIB", "TIFF", "PPM", "QOI", "JPEG2000", "AVIF")
 """Raster formats that are recognised by their first bytes and decoded in this process."""
@@ -68,7 +72,13 @@ def any_to_image(value: Any, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
     if isinstance(value, (bytes, bytearray, memoryview)):
         return bytes_to_image(bytes(value), max_pixels=max_pixels)
     if isinstance(value, Image.Image):
-        return _decoded(value, "image", max_pixels)
+        try:
+            with quiet_pillow(max_pixels):
+                return _decoded(value, "image", max_pixels)
+        except InvalidImage:
+            raise
+        except Exception as exc:  # it is decoded only now
+            raise InvalidImage(f"the image cannot be decoded: {error_to_reason(exc)}") from exc
     if isinstance(value, np.ndarray):
         array: NDArray[Any] = value
         if array.ndim >= 2 and array.shape[0] * array.shape[1] > max_pixels:
@@ -104,7 +114,7 @@ def open_regular(path: str | os.PathLike[str], *, label: str) -> IO[bytes]:
     except FileNotFoundError as exc:
         raise InvalidImage(f"there is no file {label}") from exc
     except (OSError, ValueError) as exc:  # ValueError: a NUL in the name
-        raise InvalidImage(f"{label} cannot be opened: {_reason(exc)}") from exc
+        raise InvalidImage(f"{label} cannot be opened: {error_to_reason(exc)}") from exc
     stream = os.fdopen(number, "rb")
     if not stat.S_ISREG(os.fstat(number).st_mode):
         stream.close()
@@ -113,18 +123,28 @@ def open_regular(path: str | os.PathLike[str], *, label: str) -> IO[bytes]:
 
 
 def _stream_to_image(stream: IO[bytes], label: str, max_pixels: int) -> Image.Image:
-    head = b""
     try:
         head = stream.read(512)
-        stream.seek(0)
-        with quiet_pillow(), Image.open(stream, formats=_formats()) as image:
-            return _decoded(image, label, max_pixels)
-    except UnidentifiedImageError as exc:
-        raise _unidentified(head, label) from exc
-    except (InvalidImage, MemoryError):
-        raise
-    except Exception as exc:  # plugins raise whatever a broken file provokes
-        raise InvalidImage(f"{label} cannot be decoded: {_reason(exc)}") from exc
+    except OSError as exc:
+        raise InvalidImage(f"{label} cannot be read: {error_to_reason(exc)}") from exc
+    form = _head_to_format(head)
+    if form is None:
+        raise _unidentified(head, label)
+    failure: Exception | None = None
+    for attempt in chain([stream], without_metadata(stream, form, max_bytes)):
+        try:
+            attempt.seek(0)
+            # Not Image.open, which says of whatever a reader fails at that it is no picture.
+            with quiet_pillow(max_pixels), Image.OPEN[form][0](attempt, "") as image:
+                return _decoded(image, label, max_pixels)
+        except InvalidImage:
+            raise
+        except Exception as exc:  # plugins raise whatever a broken file provokes
+            failure = exc.with_traceback(None)  # whose frames hold the picture
+            if isinstance(exc, MemoryError):
+                break
+    assert failure is not None
+    raise InvalidImage(f"{label} cannot be decoded as {form}: {error_to_reason(failure)}") from failure
 
 
 def _decoded(image: Image.Image, label: str, max_pixels: int) -> Image.Image:
@@ -132,16 +152,21 @@ def _decoded(image: Image.Image, label: str, max_pixels: int) -> Image.Image:
         raise _too_large(label, image.size, max_pixels)
     if 0 in image.size:
         raise InvalidImage(f"{label} has no pixels")
+    image.load()
     try:
-        with quiet_pillow():
-            image.load()
-            return image_to_rgb(image)
+        return image_to_rgb(image)
     except InvalidImage as exc:
         raise InvalidImage(f"{label}: {exc.message}", hint=exc.hint) from exc
-    except MemoryError:
-        raise
-    except Exception as exc:
-        raise InvalidImage(f"{label} cannot be decoded: {_reason(exc)}") from exc
+
+
+def _head_to_format(head: bytes) -> str | None:
+    """The accepted format that a file begins as, in Pillow's words."""
+    for form in _formats():
+        accept = Image.OPEN[form][1]
+        with suppress(IndexError, struct.error):  # too short for this one
+            if accept is not None and accept(head[:16]):
+                return form
+    return None
 
 
 def _formats() -> tuple[str, ...]:
@@ -166,8 +191,3 @@ def _unidentified(head: bytes, label: str) -> InvalidImage:
     if head.startswith((b"%PDF", b"%!PS")):
         return InvalidImage(f"{label} is a PDF or PostScript document", hint="render it to PNG first")
     return InvalidImage(f"{label} is not a picture in an accepted format", hint=f"accepted: {', '.join(FORMATS)}")
-
-
-def _reason(exc: Exception) -> str:
-    text = exc.strerror if isinstance(exc, OSError) and exc.strerror else str(exc)
-    return name_to_label(text) or type(exc).__name__

@@ -1,4 +1,4 @@
-"""File names to labels that can be printed, stored as JSON, and shown on a terminal."""
+"""File names and foreign errors to text that can be printed, stored as JSON, and shown on a terminal."""
 
 from __future__ import annotations
 
@@ -16,6 +16,14 @@ def name_to_label(name: str) -> str:
 def name_to_bytes(name: str) -> bytes:
     """A file name to the bytes it has on disk: the order that every platform and locale agrees on."""
     return os.fsencode(name)
+
+
+def error_to_reason(error: Exception) -> str:
+    """What a foreign error says, as a printable clause; its type where it says nothing."""
+    if isinstance(error, MemoryError):
+        return "there is not enough memory"
+    text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return name_to_label(text) or type(error).__name__
 
 
 def _escape(character: str) -> str:
