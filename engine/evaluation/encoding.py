@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.encoders.protocol import Encoder, images_to_features
+from engine.encoders.protocol import Encoder, image_to_prepared
 from engine.errors import EngineError, InvalidQuery
 from engine.evaluation.progress import OnProgress, silent
 from engine.evaluation.queries import PARTS, JudgedQuery
@@ -63,17 +63,16 @@ def _features(
     encoder: Encoder, modality: str, queries: Sequence[JudgedQuery], dimension: int, max_pixels: int
 ) -> NDArray[np.float32]:
     """``(n, d)`` float32 of unit norm."""
-    asked = [query.given[modality] for query in queries]
     if modality == "text":
-        features = encoder.texts_to_features(asked)
-    else:
-        pictures = [_picture(value, query.place, max_pixels) for value, query in zip(asked, queries, strict=True)]
-        features = images_to_features(encoder, pictures)
+        features = encoder.texts_to_features([query.given[modality] for query in queries])
+    else:  # decoded one at a time: a block of large pictures need not fit into memory
+        prepared = [_prepared(encoder, query.given[modality], query.place, max_pixels) for query in queries]
+        features = encoder.prepared_to_features(np.stack(prepared))
     return checked_features(features, dimension=dimension)
 
 
-def _picture(value: Any, place: str, max_pixels: int) -> Any:
+def _prepared(encoder: Encoder, value: Any, place: str, max_pixels: int) -> NDArray[np.float32]:
     try:
-        return any_to_image(value, max_pixels=max_pixels)
+        return image_to_prepared(encoder, any_to_image(value, max_pixels=max_pixels))
     except EngineError as error:
         raise type(error)(f"{place}: {error.message}", hint=error.hint) from error

@@ -19,11 +19,12 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from engine.config import Settings
-from engine.encoders.protocol import Encoder
+from engine.encoders.protocol import Encoder, image_to_prepared
 from engine.errors import InvalidImage, TooManyBadSamples
 from engine.ingest.state import IngestState
 from engine.records import Quarantined, Thumbnail
 from engine.samples.arrays import FeatureSource
+from engine.samples.labels import error_to_reason
 from engine.samples.protocol import ImageSource, Sample
 from engine.statistics import checked_features
 
@@ -50,11 +51,20 @@ class _Batch:
 
 
 def image_to_thumbnail(image: Image.Image, size: int) -> Thumbnail:
-    """A preview whose longer side has at most ``size`` pixels, as lossy WebP."""
-    small = image.copy()
-    small.thumbnail((size, size), Image.Resampling.LANCZOS)
+    """A preview whose longer side has at most ``size`` pixels, as lossy WebP.
+
+    Raises:
+        InvalidImage: none can be made of this picture, or not in the memory there is.
+    """
     stream = io.BytesIO()
-    small.save(stream, "WEBP", quality=85, method=2)
+    try:
+        small = image.copy()
+        small.thumbnail((size, size), Image.Resampling.LANCZOS)
+        small.save(stream, "WEBP", quality=85, method=2)
+    except Exception as exc:
+        raise InvalidImage(
+            f"no preview can be made of {image.width} x {image.height} pixels: {error_to_reason(exc)}"
+        ) from exc
     return Thumbnail(stream.getvalue(), "image/webp")
 
 
@@ -88,10 +98,10 @@ def images_to_state(
     def load(sample: Sample) -> _Loaded:
         try:
             image = sample.load()
+            preview = image_to_thumbnail(image, settings.thumbnail_size) if sample.index in previews else None
+            return _Loaded(sample.index, image_to_prepared(encoder, image), preview)
         except InvalidImage as error:
             return _Loaded(sample.index, bad=Quarantined(sample.label, error.message))
-        preview = image_to_thumbnail(image, settings.thumbnail_size) if sample.index in previews else None
-        return _Loaded(sample.index, encoder.prepare(image), preview)
 
     with ThreadPoolExecutor(settings.decode_workers, thread_name_prefix="decode") as pool:
         for batch in _batches(source.samples(state.position), load, pool, settings.batch_size):

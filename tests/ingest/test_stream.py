@@ -28,6 +28,7 @@ from engine.errors import (
     InvalidFeatures,
     InvalidImage,
     InvalidQuery,
+    MissingWeights,
     NotEnoughSamples,
     TooManyBadSamples,
 )
@@ -123,6 +124,50 @@ def test_the_moments_are_those_of_all_good_pictures(count: int, workers: int) ->
     np.testing.assert_allclose(state.moments.mean, wide.mean(axis=0), atol=1e-7)
     np.testing.assert_allclose(state.moments.scatter, (wide - wide.mean(0)).T @ (wide - wide.mean(0)), atol=1e-6)
     assert [(q.label, q.reason) for q in state.quarantine] == [(f"#{i}", f"picture {i} is torn") for i in bad]
+
+
+class Choosy(PixelEncoder):
+    """Fails at preparing the pictures of one seed."""
+
+    def __init__(self, failure: Exception) -> None:
+        super().__init__()
+        self._failure = failure
+
+    def prepare(self, image: Image.Image) -> NDArray[np.float32]:
+        if image.getpixel((0, 0)) == Noise(4).picture(3).getpixel((0, 0)):
+            raise self._failure
+        return super().prepare(image)
+
+
+@pytest.mark.parametrize("failure", [InvalidImage("too thin"), MemoryError(), ValueError("Box\n"), OSError(5, "I/O")])
+def test_what_preparing_raises_is_quarantined(failure: Exception) -> None:
+    state = images_to_state(Noise(9), Choosy(failure), replace(SMALL, max_bad_share=0.5), fresh())
+    assert state.moments.count == 8
+    assert [bad.label for bad in state.quarantine] == ["#3"]
+    assert state.quarantine[0].reason.isprintable()
+    with pytest.raises(InvalidImage):
+        images_to_features(Choosy(failure), [Noise(4).picture(3)])
+
+
+def test_an_encoder_without_weights_fails_as_a_whole() -> None:
+    with pytest.raises(MissingWeights):
+        images_to_state(Noise(9), Choosy(MissingWeights("none")), replace(SMALL, max_bad_share=0.5), fresh())
+
+
+@pytest.mark.parametrize("failure", [MemoryError(), OSError("encoder error -2")])
+def test_what_a_preview_raises_is_quarantined(failure: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = Image.Image.thumbnail
+
+    def thumbnail(image: Image.Image, *args: Any) -> None:
+        if image.getpixel((0, 0)) == Noise(1).picture(0).getpixel((0, 0)):
+            raise failure
+        whole(image, *args)
+
+    monkeypatch.setattr(Image.Image, "thumbnail", thumbnail)
+    state = images_to_state(Noise(9), PixelEncoder(), replace(SMALL, max_bad_share=0.5), fresh())
+    assert [bad.label for bad in state.quarantine] == ["#0"]
+    assert state.moments.count == 8
+    assert len(state.thumbnails) == 2
 
 
 def test_batches_hold_consecutive_good_pictures() -> None:
