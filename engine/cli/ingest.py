@@ -11,7 +11,7 @@ import click
 
 from engine.cli.details import detail_options, given_details
 from engine.cli.failures import PARTIAL
-from engine.cli.options import encoder_option, open_collection, shared
+from engine.cli.options import encoder_option, open_collection, shared, value_to_mapping
 from engine.cli.output import printable, say, show_json
 from engine.cli.progress import IngestProgress, StageProgress
 from engine.cli.table import Column, show_table
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from engine.ingest.report import IngestOutcome
 
 DIFFUSERS = "diffusers:"
+ONNX = ".onnx"
 
 
 @click.command()
@@ -41,6 +42,14 @@ DIFFUSERS = "diffusers:"
     "--seed", metavar="N", type=click.IntRange(0, 2**31 - 1), help="Where a generator's drawing starts. Default: 0."
 )
 @click.option("--prompt", "prompts", metavar="TEXT", multiple=True, help="A prompt for diffusers:. Repeatable.")
+@click.option(
+    "--input",
+    "inputs",
+    metavar="NAME=HOW",
+    multiple=True,
+    callback=value_to_mapping,
+    help="What an .onnx decoder's input is given: a number, latent, normal, uniform, one-hot or labels. Repeatable.",
+)
 @click.option("--trust", is_flag=True, help="Let generators run their programs or Python code.")
 @shared
 def ingest(
@@ -53,6 +62,7 @@ def ingest(
     samples: int | None,
     seed: int | None,
     prompts: tuple[str, ...],
+    inputs: dict[str, str],
     trust: bool,
     **given: Any,
 ) -> None:
@@ -70,13 +80,16 @@ def ingest(
       engine ingest foxes/ --name fox-gan --kind gan --tag animal --description "foxes in snow"
       engine ingest zoo.yaml --trust
       engine ingest --statistics million.parquet --encoder external:my-clip
+      engine ingest stylegan.onnx --input truncation_psi=0.7 --input label=one-hot
       engine ingest "program:node draw.mjs {seed} {count} {out}" --name faces --samples 300 --trust
     """
+    from engine.ingest.names import source_to_name
     from engine.samples.manifest import is_manifest
 
     details = given_details(given)
     if statistics is not None:
-        if sources or name is not None or samples is not None or seed is not None or prompts or set(details) - {"tags"}:
+        drawn = samples is not None or seed is not None or prompts or inputs
+        if sources or name is not None or drawn or set(details) - {"tags"}:
             raise click.UsageError("with --statistics, give only --encoder, --tag and --database")
         if encoder is None:
             raise click.UsageError("--statistics needs --encoder: what made the features")
@@ -84,10 +97,10 @@ def ingest(
         return
     if not sources:
         raise click.UsageError("give a SOURCE, or --statistics FILE")
-    options = {"samples": samples, "seed": seed, "prompts": list(prompts) or None, **details}
+    options = {"samples": samples, "seed": seed, **details}
     options = {key: value for key, value in options.items() if value is not None}
     manifests = {source for source in sources if is_manifest(Path(source))}
-    if manifests and (options or name is not None):
+    if manifests and (options or prompts or inputs or name is not None):
         raise click.UsageError("a manifest says this of each of its entries: with one, give only --encoder and --trust")
     if name is not None and len(sources) > 1:
         raise click.UsageError(f"--name is for one source, and there are {len(sources)}")
@@ -103,8 +116,9 @@ def ingest(
                 continue
             on_progress = progress.entry(number, len(sources), name or source)
             outcome = eng.ingest_outcome(
-                _with_prompts(source, options.pop("prompts", None)),
-                name=name, encoder=encoder, trust=trust, on_progress=on_progress, **options,
+                _with_options(source, prompts, inputs),
+                name=source_to_name(source) if inputs and name is None else name,
+                encoder=encoder, trust=trust, on_progress=on_progress, **options,
             )  # fmt: skip
             if outcome.error is not None and len(sources) == 1:
                 raise outcome.error
@@ -162,12 +176,25 @@ def _refuse_equal_names(sources: tuple[str, ...], manifests: set[str]) -> None:
             )
 
 
-def _with_prompts(source: str, prompts: list[str] | None) -> Any:
-    if prompts is None:
-        return source
-    if not source.startswith(DIFFUSERS):
+def _with_options(source: str, prompts: tuple[str, ...], inputs: dict[str, str]) -> Any:
+    if prompts and not source.startswith(DIFFUSERS):
         raise InvalidInput(f"{source!r} takes no prompts", hint=f"--prompt is for {DIFFUSERS}PATH_OR_ID")
-    return {"generator": {"type": "diffusers", "model": source.removeprefix(DIFFUSERS), "prompts": prompts}}
+    if inputs and not source.lower().endswith(ONNX):
+        raise InvalidInput(f"{source!r} has no named inputs", hint=f"--input is for decoders: FILE{ONNX}")
+    if prompts:
+        model = source.removeprefix(DIFFUSERS)
+        return {"generator": {"type": "diffusers", "model": model, "prompts": list(prompts)}}
+    if inputs:
+        ways = {name: _text_to_way(way) for name, way in inputs.items()}
+        return {"generator": {"type": "onnx", "path": source, "inputs": ways}}
+    return source
+
+
+def _text_to_way(text: str) -> float | str:
+    try:
+        return float(text)
+    except ValueError:
+        return text
 
 
 def _complete_neighbours(eng: Engine, progress: IngestProgress) -> None:

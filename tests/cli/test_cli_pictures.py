@@ -110,3 +110,16 @@ def test_bad_pictures(pictures: Any, folder: Path) -> None:
     )
     said = json.loads(pictures("search", "--image", str(folder / "zoo.jsonl"), "--json").stdout)
     assert said["error"]["type"] == "InvalidImage"
+
+
+def test_a_decoder_with_more_inputs_than_a_latent(pictures: Any, tmp_path: Path) -> None:
+    from tests.samples.test_onnx_inputs import FLOAT, PSI, shows
+
+    path = shows(tmp_path / "style.onnx", PSI, FLOAT, [1])
+    refused = json.loads(pictures("ingest", str(path), "--samples", "6", "--json").stdout)["error"]
+    assert refused["type"] == "InvalidManifest"
+    assert f"--input {PSI}=0.7" in refused["hint"]
+    done = pictures("ingest", str(path), "--samples", "6", "--input", f"{PSI}=5", "--json")
+    assert json.loads(done.stdout)["models"][0]["status"] == "added", done.output
+    assert pictures("draw", "style", "--count", "1", "--out", str(tmp_path)).exit_code == 0
+    pictures("remove", "style", "--yes")

@@ -1,7 +1,7 @@
 """An ONNX decoder: latents, and perhaps class labels, to pictures.
 
 An ONNX graph holds operators from a fixed set and no code, so it runs without trust; libraries of custom operators
-are never loaded. Floating inputs are latents, whole-number inputs are class labels; both have the batch first.
+are never loaded. What its inputs are given is decided in ``onnx_inputs``.
 """
 
 from __future__ import annotations
@@ -9,7 +9,8 @@ from __future__ import annotations
 import hashlib
 import json
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,19 +19,32 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from engine.config import Settings
-from engine.errors import EngineError, GeneratorError, InvalidManifest, MissingDependency, SourceNotFound
+from engine.errors import (
+    EngineError,
+    GeneratorError,
+    InvalidImage,
+    InvalidManifest,
+    MissingDependency,
+    SourceNotFound,
+)
 from engine.samples.folder import file_to_digest
+from engine.samples.generators.onnx_inputs import (
+    LATENTS,
+    Way,
+    checked_ways,
+    inputs_to_ways,
+    is_constant,
+    way_to_values,
+)
+from engine.samples.generators.onnx_weights import external_weights
 from engine.samples.generators.options import checked_keys, positive, required_text, resolved, text, whole
 from engine.samples.generators.pixels import Range, checked_range, output_to_images, pixels_to_range
-from engine.samples.labels import name_to_label
+from engine.samples.labels import error_to_reason, name_to_label
 from engine.samples.protocol import Options
 
 BATCH = 32
 THREADS = 2
 """ONNX Runtime's threads within an operator: the encoder and the decoding threads want cores too."""
-LATENTS = ("normal", "uniform")
-FLOATS = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(double)": np.float64}
-WHOLES = {"tensor(int64)": np.int64, "tensor(int32)": np.int32}
 PROBE = 16
 """Pictures, drawn with seed 0, from which the range of the output is judged once."""
 RANGE_KEY = "engine.range"
@@ -51,6 +65,7 @@ class OnnxGenerator:
         truncation: float | None = None,
         output_range: Range | None = None,
         classes: int | None = None,
+        inputs: Mapping[str, Way] | None = None,
         batch: int = BATCH,
     ) -> None:
         """Name a decoder.
@@ -61,6 +76,7 @@ class OnnxGenerator:
                 2019), uniform ones in [−t, t].
             output_range: (lo, hi) of the output; default: what the graph says, else judged from what it draws.
             classes: class labels are drawn from 0 … classes − 1.
+            inputs: how inputs are drawn that are neither the one latent nor labels; see ``onnx_inputs``.
 
         Raises:
             SourceNotFound: there is no such file.
@@ -72,6 +88,7 @@ class OnnxGenerator:
         self._truncation = truncation
         self._range = output_range
         self._classes = classes
+        self._inputs = dict(inputs or {})
         self.batch = batch
         self._session: Any = None
         self._judged: Range | None = None
@@ -85,7 +102,7 @@ class OnnxGenerator:
             InvalidManifest: wrong options.
             SourceNotFound: there is no such file.
         """
-        checked_keys(options, ("path", "latent", "truncation", "range", "classes"))
+        checked_keys(options, ("path", "latent", "truncation", "range", "classes", "inputs"))
         latent = text(options, "latent") or "normal"
         if latent not in LATENTS:
             raise InvalidManifest(f"the option 'latent' must be {' or '.join(LATENTS)}, got {latent!r}")
@@ -95,6 +112,7 @@ class OnnxGenerator:
             truncation=positive(options, "truncation"),
             output_range=checked_range(options.get("range", "auto")),
             classes=whole(options, "classes"),
+            inputs=checked_ways(options),
             batch=whole(options, "batch") or BATCH,
         )
 
@@ -108,14 +126,21 @@ class OnnxGenerator:
             "range": "auto" if self._range is None else list(self._range),
             "classes": self._classes,
             "batch": self.batch,
+            **({"inputs": self._inputs} if self._inputs else {}),  # records without it keep their digest
         }
 
     def digest(self) -> str:
-        """SHA-256 of the file, of weights beside it (``NAME.onnx.data``, ``NAME.onnx_data``), and of the options."""
+        """SHA-256 of the options, of the file, and of the files that it keeps weights in.
+
+        Raises:
+            SourceNotFound, GeneratorError: one of these is not there, or cannot be read.
+        """
         total = hashlib.sha256(json.dumps({**self.describe(), "path": None}, sort_keys=True).encode())
-        beside = [path for path in self._path.parent.iterdir() if path.name.startswith(self._path.name)]
-        for path in sorted(beside):
-            total.update(file_to_digest(path).encode())
+        for path in [self._path, *external_weights(self._path)]:
+            try:
+                total.update(file_to_digest(path).encode())
+            except (InvalidImage, OSError) as exc:
+                raise GeneratorError(f"{name_to_label(path.name)} cannot be read: {error_to_reason(exc)}") from exc
         return total.hexdigest()
 
     def draw(self, count: int, seed: int) -> list[Image.Image]:
@@ -123,7 +148,8 @@ class OnnxGenerator:
 
         Raises:
             GeneratorError: the file is no ONNX model that can be run here, or its output is not pictures.
-            InvalidManifest: an input is neither latent nor label, or the number of classes is not known.
+            InvalidManifest: it is not known how an input is drawn, or how many classes there are.
+            SourceNotFound: a file that it keeps weights in is not there.
             MissingDependency: ONNX Runtime is not installed.
         """
         with self._lock:
@@ -143,14 +169,26 @@ class OnnxGenerator:
 
     def _decode(self, count: int, seed: int) -> NDArray[Any]:
         """``(count, …)`` raw output."""
-        inputs = self._session.get_inputs()
-        fixed = {item.shape[0] for item in inputs if item.shape and isinstance(item.shape[0], int)}
+        inputs, who = self._session.get_inputs(), name_to_label(self._path.name)
+        ways = inputs_to_ways(inputs, self._inputs, who)
+        drawn = [item for item in inputs if not is_constant(item, ways[item.name])]
+        fixed = {item.shape[0] for item in drawn if item.shape and isinstance(item.shape[0], int)}
         rng = np.random.Generator(np.random.PCG64(seed))
-        values = {item.name: self._input(item, count, rng) for item in inputs}
+        latents = partial(self._latents, rng=rng)
+        values = {
+            item.name: way_to_values(
+                item, ways[item.name], count, rng, latents=latents, classes=self._class_count, who=who
+            )
+            for item in inputs
+        }
+        batched = {item.name for item in drawn}
         step = min(fixed) if fixed else count
         outputs = []
         for first in range(0, count, step):
-            feed = {name: _padded(value[first : first + step], step) for name, value in values.items()}
+            feed = {
+                name: _padded(value[first : first + step], step) if name in batched else value
+                for name, value in values.items()
+            }
             try:
                 output = self._session.run(None, feed)[0]
             except Exception as exc:  # ONNX Runtime's own exception types share no base
@@ -162,21 +200,6 @@ class OnnxGenerator:
                 )
             outputs.append(output)
         return np.concatenate(outputs)[:count]
-
-    def _input(self, item: Any, count: int, rng: np.random.Generator) -> NDArray[Any]:
-        sides = item.shape[1:]
-        if not item.shape or not all(isinstance(side, int) and side > 0 for side in sides):
-            raise InvalidManifest(
-                f"the input {item.name!r} of {self._path.name} has the shape {item.shape}; "
-                "the batch must come first and the rest be fixed",
-                hint="export the decoder with the batch as its only dynamic axis",
-            )
-        shape = (count, *sides)
-        if item.type in FLOATS:
-            return self._latents(shape, rng).astype(FLOATS[item.type])
-        if item.type in WHOLES:
-            return rng.integers(self._class_count(item.name), size=shape).astype(WHOLES[item.type])
-        raise InvalidManifest(f"the input {item.name!r} of {self._path.name} is {item.type}, neither latent nor label")
 
     def _latents(self, shape: tuple[int, ...], rng: np.random.Generator) -> NDArray[np.float32]:
         limit = self._truncation
@@ -224,6 +247,7 @@ def _open_session(path: Path) -> Any:
         raise MissingDependency(
             "drawing from an ONNX decoder needs ONNX Runtime", hint="pip install 'engine[onnx]'"
         ) from exc
+    external_weights(path)  # ONNX Runtime would open whatever the model names, a pipe too
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = THREADS
     options.inter_op_num_threads = 1
