@@ -103,6 +103,15 @@ def test_pictures_are_kept_once_and_forgotten_when_there_are_too_many(tmp_path: 
     assert sum(path.stat().st_size for path in (tmp_path / "b").iterdir()) <= 4 * one
 
 
+def test_no_memory_for_a_picture_is_said_of_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def thumbnail(*_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(Image.Image, "thumbnail", thumbnail)
+    with pytest.raises(InvalidImage, match="not enough memory"):
+        Pictures(tmp_path, max_pixels=10**6).keep(to_bytes(picture(COLOURS["reds"], 0)))
+
+
 def test_a_damaged_or_foreign_picture_is_none(tmp_path: Path) -> None:
     kept = Pictures(tmp_path, max_pixels=10**6)
     name = kept.keep(to_bytes(picture(COLOURS["reds"], 0)))

@@ -13,9 +13,10 @@ from tempfile import NamedTemporaryFile
 
 from PIL import Image
 
-from engine.errors import InvalidQuery
+from engine.errors import InvalidImage, InvalidQuery
 from engine.files import write_error
 from engine.samples.decode import bytes_to_image
+from engine.samples.labels import error_to_reason
 
 SIDE = 512
 """Pixels of the longer side that are kept: encoders look at no more."""
@@ -40,16 +41,19 @@ class Pictures:
         """The name of an encoded picture, which is decoded, made small and kept.
 
         Raises:
-            InvalidImage: it is none.
+            InvalidImage: it is none, or cannot be made smaller.
             DiskFull, StorageError: it cannot be kept.
         """
         image = bytes_to_image(data, label="the picture", max_pixels=self._max_pixels)
-        image.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS)
         stream = io.BytesIO()
-        if _has_few_colours(image):  # a drawing: exact, and smaller so
-            image.save(stream, "PNG", optimize=True)
-        else:
-            image.save(stream, "WEBP", quality=95)
+        try:
+            image.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS)
+            if _has_few_colours(image):  # a drawing: exact, and smaller so
+                image.save(stream, "PNG", optimize=True)
+            else:
+                image.save(stream, "WEBP", quality=95)
+        except Exception as exc:
+            raise InvalidImage(f"the picture cannot be made smaller: {error_to_reason(exc)}") from exc
         kept = stream.getvalue()
         name = hashlib.sha256(kept).hexdigest()[:DIGITS]
         with self._lock:
