@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+MOST_SAMPLES = 2**31 - 1
+"""Of a model: the largest whole number that fits the column on every database."""
 Filter = Mapping[str, Any]
 """``where=``: ``{"tag": "animal"}``, several values ``{"tag": ["cat", "dog"]}``, negation ``{"tag!": "sketch"}``."""
 
@@ -51,7 +53,7 @@ class Statistics:
         mean: ``(d,)`` float32, μ, the mean of the unit-norm features, itself not renormalised.
         covariance: ``(d, d)`` float32, the sample covariance (ddof = 1) **without** ε, or None if unknown.
         epsilon: ε; the Σ of every formula is ``covariance + epsilon * I``.
-        samples: how many features went in.
+        samples: how many features went in, 1 to ``MOST_SAMPLES``.
     """
 
     mean: NDArray[np.float32]

@@ -11,12 +11,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.covariances import covariance_to_epsilon, may_round_below_zero
 from engine.errors import InvalidFeatures, InvalidStatistics, NotEnoughSamples
-from engine.records import Statistics
+from engine.records import MOST_SAMPLES, Statistics
 
 Float64 = NDArray[np.float64]
 LARGEST = 1e9
@@ -96,7 +98,7 @@ class Moments:
         self.merge(Moments.of(features))
 
     def to_statistics(self, epsilon: float) -> Statistics:
-        """Store-ready moments, float32.
+        """Store-ready moments, float32, with ``epsilon`` or what ``covariance_to_epsilon`` makes of it.
 
         Raises:
             NotEnoughSamples: fewer than two features.
@@ -107,8 +109,10 @@ class Moments:
                 hint="add samples, or ask the generator for more",
             )
         covariance = self.scatter / (self.count - 1)
-        covariance = (covariance + covariance.T) / 2
-        return Statistics(self.mean.astype(np.float32), covariance.astype(np.float32), float(epsilon), self.count)
+        rounded = np.asarray((covariance + covariance.T) / 2, np.float32)
+        if may_round_below_zero(covariance, epsilon):
+            epsilon = covariance_to_epsilon(rounded.astype(np.float64), epsilon)
+        return Statistics(self.mean.astype(np.float32), rounded, float(epsilon), self.count)
 
 
 def features_to_statistics(blocks: Iterable[NDArray[np.float32]], *, epsilon: float) -> Statistics:
@@ -128,18 +132,26 @@ def features_to_statistics(blocks: Iterable[NDArray[np.float32]], *, epsilon: fl
 
 
 def checked_statistics(
-    mean: NDArray[np.generic], covariance: NDArray[np.generic] | None, *, epsilon: float, samples: int
+    mean: NDArray[np.generic],
+    covariance: NDArray[np.generic] | None,
+    *,
+    epsilon: float,
+    samples: int,
+    rounded_to: np.dtype[Any] | None = None,
 ) -> Statistics:
     """Moments from elsewhere to ``Statistics``.
 
     Args:
         mean: ``(d,)`` floating.
         covariance: ``(d, d)`` floating, symmetric positive semi-definite, without ε; or None.
+        epsilon: ε, which becomes larger where rounding takes more than half of it: see ``covariance_to_epsilon``.
+        samples: 1 to ``MOST_SAMPLES``.
+        rounded_to: the float type that the covariance was saved in; default: its own.
 
     Raises:
-        InvalidStatistics: wrong shapes, non-finite values, a zero mean, asymmetry, a negative eigenvalue
-            that ε does not lift above zero, or a sample count below 1. What is judged is what will be stored:
-            the moments rounded to float32.
+        InvalidStatistics: wrong shapes, non-finite values, a zero mean, asymmetry, an eigenvalue further below zero
+            than rounding explains, or a sample count out of range. What is judged is what will be stored: the moments
+            rounded to float32.
     """
     given = np.asarray(mean)
     if given.ndim != 1 or given.dtype.kind != "f":
@@ -149,8 +161,8 @@ def checked_statistics(
         raise InvalidStatistics(f"the mean has a NaN, or a number beyond {LARGEST:g}")
     if not np.any(mu):
         raise InvalidStatistics("the mean is zero, so it has no direction to search by")
-    if samples < 1:
-        raise InvalidStatistics(f"the sample count must be at least 1, got {samples}")
+    if not 1 <= samples <= MOST_SAMPLES:
+        raise InvalidStatistics(f"the sample count must be from 1 to {MOST_SAMPLES}, got {samples}")
     if covariance is None:
         return Statistics(mu, None, float(epsilon), samples)
     sigma = np.asarray(covariance)
@@ -165,17 +177,8 @@ def checked_statistics(
     if np.abs(wide - wide.T).max() > 1e-4 * scale:
         raise InvalidStatistics("the covariance is not symmetric")
     rounded = _rounded((wide + wide.T) / 2)
-    lifted = rounded.astype(np.float64)
-    lifted[np.diag_indices_from(lifted)] += epsilon
-    try:
-        np.linalg.cholesky(lifted)  # what every density starts with
-    except np.linalg.LinAlgError as exc:
-        lowest = float(np.linalg.eigvalsh(rounded.astype(np.float64))[0])
-        raise InvalidStatistics(
-            f"the covariance is indefinite: lowest eigenvalue {lowest:.3g}, epsilon {epsilon:g}",
-            hint="check how it was computed",
-        ) from exc
-    return Statistics(mu, rounded, float(epsilon), samples)
+    lifted = covariance_to_epsilon(rounded.astype(np.float64), epsilon, rounded_to=rounded_to or sigma.dtype)
+    return Statistics(mu, rounded, float(lifted), samples)
 
 
 def _rounded(array: NDArray[np.generic]) -> NDArray[np.float32]:

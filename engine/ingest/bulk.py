@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.errors import DuplicateName, InvalidInput, InvalidStatistics
+from engine.records import MOST_SAMPLES, Statistics
 from engine.statistics import LARGEST, checked_statistics, unpack_symmetric
 from engine.storage.bulk import Block, BulkCounts
 from engine.storage.details import checked_details, checked_name
@@ -73,19 +74,22 @@ def _blocks(
     for start in range(0, len(names), size):
         part = slice(start, min(start + size, len(names)))
         own: list[NDArray[np.float32] | None] = [None] * (part.stop - start)
+        epsilons = [epsilon] * (part.stop - start)
         if covariances is not None:
-            own = [_checked_covariance(names[i], means[i], covariances[i], packed, epsilon, counts[i])
-                   for i in range(start, part.stop)]  # fmt: skip
+            for place, i in enumerate(range(start, part.stop)):
+                checked = _checked_moments(names[i], means[i], covariances[i], packed, epsilon, counts[i])
+                own[place], epsilons[place] = checked.covariance, checked.epsilon
         digests = _digests(means[part], own, counts[part], epsilon)
-        yield Block(names[part], means[part], own, epsilon, counts[part], digests, labels[part])
+        yield Block(names[part], means[part], own, epsilons, counts[part], digests, labels[part])
 
 
-def _checked_covariance(
+def _checked_moments(
     name: str, mean: NDArray[np.float32], covariance: NDArray[Any], packed: bool, epsilon: float, samples: int
-) -> NDArray[np.float32] | None:
-    full = unpack_symmetric(covariance, len(mean)) if packed else covariance
+) -> Statistics:
+    with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and is refused as such
+        full = unpack_symmetric(covariance, len(mean)) if packed else covariance
     try:
-        return checked_statistics(mean, full, epsilon=epsilon, samples=samples).covariance
+        return checked_statistics(mean, full, epsilon=epsilon, samples=samples, rounded_to=covariance.dtype)
     except InvalidStatistics as error:
         raise InvalidStatistics(f"{name}: {error.message}", hint=error.hint) from error
 
@@ -161,8 +165,8 @@ def _checked_counts(names: list[str], samples: int | Sequence[int] | NDArray[np.
         )
     counts = [int(count) for count in np.broadcast_to(given, (len(names),))]
     for name, count in zip(names, counts, strict=True):
-        if not 1 <= count < 2**31:
-            raise InvalidStatistics(f"{name}: the sample count must be at least 1, got {count}")
+        if not 1 <= count <= MOST_SAMPLES:
+            raise InvalidStatistics(f"{name}: the sample count must be from 1 to {MOST_SAMPLES}, got {count}")
     return counts
 
 

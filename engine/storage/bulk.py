@@ -50,7 +50,7 @@ class Block:
         names: distinct and checked.
         means: ``(n, d)`` float32.
         covariances: ``(d, d)`` float32 each, without ε, or None.
-        epsilon: ε of all.
+        epsilons: ε of each.
         samples: how many features went into each.
         digests: what tells whether a model's moments are those that are there.
         tags: each model's; None leaves those that it has.
@@ -59,7 +59,7 @@ class Block:
     names: Sequence[str]
     means: NDArray[np.float32]
     covariances: Sequence[NDArray[np.float32] | None]
-    epsilon: float
+    epsilons: Sequence[float]
     samples: Sequence[int]
     digests: Sequence[str]
     tags: Sequence[tuple[str, ...] | None]
@@ -180,12 +180,11 @@ def _write(session: Session, encoder_id: int, block: Block, which: Sequence[int]
         _STATISTICS,
         {
             "model_id": ids, "samples": [block.samples[i] for i in which], "mean": means, "covariance": covariances,
-            "mean_checksum": sums, "checksum": both, "source_digest": [block.digests[i] for i in which],
+            "epsilon": [block.epsilons[i] for i in which], "mean_checksum": sums, "checksum": both,
+            "source_digest": [block.digests[i] for i in which],
             "change": [change[model_id] for model_id in ids],
         },
-        {
-            "encoder_id": encoder_id, "epsilon": block.epsilon, "quarantined": 0, "quarantine": [], "updated_at": at,
-        },
+        {"encoder_id": encoder_id, "quarantined": 0, "quarantine": [], "updated_at": at},
     )  # fmt: skip
 
 
