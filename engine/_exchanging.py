@@ -110,7 +110,7 @@ class Exchanging(Ingesting):
             count = samples if samples is not None else source.samples
             if count is None:
                 raise InvalidInput(f"{path.name} does not say how many samples there were", hint="give --samples")
-            given = MomentsSource(source.mean, source.covariance, count, path=path)
+            given = source.counted(count)
             result = ingest_source(
                 self._catalog, self.settings, given, name=checked_name(name or source_to_name(path)), details={},
                 encoder=None, identity=self._identity_for(encoder, given.mean.size),

@@ -127,8 +127,9 @@ def _images_to_state(
 
 def _moments_to_statistics(source: MomentsSource, identity: EncoderIdentity, settings: Settings) -> Statistics:
     statistics = checked_statistics(
-        source.mean, source.covariance, epsilon=settings.epsilon, samples=source.samples or 1
-    )
+        source.mean, source.covariance, epsilon=settings.epsilon, samples=source.samples or 1,
+        rounded_to=source.rounded_to,
+    )  # fmt: skip
     if statistics.mean.size != identity.dimension:
         raise EncoderMismatch(
             f"the moments have {statistics.mean.size} dimensions, {identity.name} has {identity.dimension}",

@@ -11,12 +11,13 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
-from engine.errors import InvalidFeatures, InvalidInput
+from engine.errors import InvalidFeatures
 from engine.samples.folder import file_to_digest
 from engine.samples.labels import name_to_label
 from engine.samples.members import MAX_ARCHIVE_BYTES
+from engine.samples.moment_names import FEATURES, RENAME, name_of_features, names_of_moments, refuse_covariance
 from engine.samples.moments import MomentsSource
-from engine.samples.npz import NpzFile, open_npz
+from engine.samples.npz import is_float, open_npz
 
 ROWS = 4096
 
@@ -30,13 +31,13 @@ class FeatureSource:
         """Take an array.
 
         Args:
-            features: ``(n, d)`` float16, float32 or float64; may be memory-mapped.
+            features: ``(n, d)`` float16, float32 or float64 of either byte order; may be memory-mapped.
             path: the file it came from, if any.
 
         Raises:
             InvalidFeatures: another shape or dtype, or no rows.
         """
-        if features.dtype not in (np.float16, np.float32, np.float64):
+        if not is_float(features.dtype):
             raise InvalidFeatures(f"features must be float16, float32 or float64, got {features.dtype}")
         if features.ndim != 2 or 0 in features.shape:
             raise InvalidFeatures(
@@ -100,37 +101,42 @@ def npy_to_features(path: Path) -> FeatureSource:
 
     Raises:
         InvalidFeatures: it is broken, or holds Python objects or no features.
+        InvalidInput: it holds a covariance.
     """
     try:
         array = npy.open_memmap(path, mode="r")
     except Exception as exc:  # numpy lets ValueError, EOFError, SyntaxError and OSError through
         reason = "it holds Python objects, not numbers" if "object" in str(exc).lower() else name_to_label(str(exc))
         raise InvalidFeatures(f"{name_to_label(path.name)} cannot be read: {reason}") from exc
+    refuse_covariance(array, name_to_label(path.name), f"save it as .npz with its mean: {RENAME}")
     return FeatureSource(array, path=path)
 
 
+def array_to_features(array: NDArray[Any]) -> FeatureSource:
+    """An array in memory.
+
+    Raises:
+        InvalidFeatures: it holds no features.
+        InvalidInput: it is a covariance.
+    """
+    refuse_covariance(array, "the array", "MomentsSource(mean, covariance) are moments, FeatureSource(array) features")
+    return FeatureSource(array)
+
+
 def npz_to_source(path: Path, *, max_archive_bytes: int = MAX_ARCHIVE_BYTES) -> FeatureSource | MomentsSource:
-    """A ``.npz`` file: moments if it has ``mu`` and ``sigma``, else the features ``features``, or its only 2-D array.
+    """A ``.npz`` file: moments if its names say so (see ``moment_names``), else the features, or its only 2-D array.
 
     Raises:
         InvalidFeatures: it is broken or holds no features.
-        InvalidStatistics: it holds ``mu`` and ``sigma``, but these are no moments.
-        InvalidInput: which array is meant is unclear, or an array has more than ``max_archive_bytes``.
+        InvalidStatistics: its names are those of moments, but these are none.
+        InvalidInput: what is meant is unclear, or an array has more than ``max_archive_bytes``.
     """
     with open_npz(path, max_bytes=max_archive_bytes, error=InvalidFeatures) as arrays:
-        if {"mu", "sigma"} <= arrays.shapes.keys():
-            return MomentsSource.from_npz(arrays, path)
-        return FeatureSource(arrays.read(_features_key(arrays, path)), path=path)
-
-
-def _features_key(arrays: NpzFile, path: Path) -> str:
-    if "features" in arrays.shapes:
-        return "features"
-    flat = [name for name, shape in arrays.shapes.items() if len(shape) == 2]
-    if len(flat) != 1:
-        raise InvalidInput(
-            f"{name_to_label(path.name)} holds {', '.join(sorted(arrays.shapes)) or 'nothing'}; "
-            "which array the features are is unclear",
-            hint="name the array 'features', or give 'mu' and 'sigma' for moments",
-        )
-    return flat[0]
+        moments = names_of_moments(arrays, path)
+        if moments is not None:
+            return MomentsSource.from_npz(arrays, moments, path)
+        name = name_of_features(arrays, path)
+        array = arrays.read(name)
+        if name != FEATURES:
+            refuse_covariance(array, f"{name!r} in {name_to_label(path.name)}", f"give its mean, too: {RENAME}")
+        return FeatureSource(array, path=path)

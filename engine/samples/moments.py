@@ -1,22 +1,22 @@
-"""Ready-made moments: an ``.npz`` with ``mu`` and ``sigma``, as FID tools write it."""
+"""Ready-made moments: a mean and a covariance, as FID tools save them in an ``.npz``."""
 
 from __future__ import annotations
 
 import hashlib
+import math
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.covariances import covariance_to_epsilon
 from engine.errors import InvalidStatistics
+from engine.records import MOST_SAMPLES
 from engine.samples.labels import name_to_label
-from engine.samples.npz import NpzFile
+from engine.samples.moment_names import ASYMMETRY
+from engine.samples.npz import NpzFile, is_float
 
-ASYMMETRY = 1e-4
-"""Largest |Σ − Σᵀ| as a share of the largest |Σ|: float16 rounding passes, a matrix that is no covariance does not."""
-INDEFINITE = 1e-4
-"""How far below zero, as a share of the largest variance, an eigenvalue may always fall."""
 COUNT_KEYS = ("n", "samples")
 
 
@@ -26,7 +26,8 @@ class MomentsSource:
     Attributes:
         mean: ``(d,)`` float64.
         covariance: ``(d, d)`` float64, exactly symmetric, without ε.
-        samples: how many features went in, or None if the file does not say.
+        samples: how many features went in, 1 to ``MOST_SAMPLES``, or None if the file does not say.
+        rounded_to: the float type that the covariance came in.
     """
 
     kind = "moments"
@@ -37,33 +38,44 @@ class MomentsSource:
         """Check the moments.
 
         Raises:
-            InvalidStatistics: wrong shapes or dtypes, a NaN, asymmetry, a clearly negative eigenvalue, a bad count.
+            InvalidStatistics: wrong shapes or dtypes, a NaN, asymmetry, an eigenvalue further below zero than rounding
+                explains, a bad count.
         """
         self.mean = _floats(mean, "mu", 1)
         sigma = _floats(covariance, "sigma", 2)
         if sigma.shape != (self.mean.size, self.mean.size) or not self.mean.size:
             raise InvalidStatistics(f"mu has shape {self.mean.shape}, so sigma cannot have shape {sigma.shape}")
-        scale = float(np.abs(sigma).max())
-        if np.abs(sigma - sigma.T).max() > ASYMMETRY * scale:
+        if np.abs(sigma - sigma.T).max() > ASYMMETRY * float(np.abs(sigma).max()):
             raise InvalidStatistics("sigma is not symmetric")
         self.covariance = (sigma + sigma.T) / 2
-        _check_definite(self.covariance, _rounding(covariance))
-        if samples is not None and samples < 1:
-            raise InvalidStatistics(f"the sample count must be at least 1, got {samples}")
-        self.samples = samples
+        self.rounded_to = np.asarray(covariance).dtype
+        covariance_to_epsilon(self.covariance, math.inf, rounded_to=self.rounded_to, name="sigma")
+        self.samples = None if samples is None else _checked_count(samples)
         self._path = path
 
     @classmethod
-    def from_npz(cls, arrays: NpzFile, path: Path) -> MomentsSource:
-        """Read ``mu``, ``sigma`` and, if it is there, the number of samples ``n`` or ``samples``.
+    def from_npz(cls, arrays: NpzFile, names: tuple[str, str], path: Path) -> MomentsSource:
+        """Read a mean and a covariance by their names, and the number of samples ``n`` or ``samples`` if it is there.
 
         Raises:
             InvalidStatistics: these are no moments.
             InvalidInput: an array is larger than is allowed.
         """
         arrays.error = InvalidStatistics
-        count = next((_whole(arrays.read(key), key) for key in COUNT_KEYS if key in arrays.shapes), None)
-        return cls(arrays.read("mu"), arrays.read("sigma"), count, path=path)
+        spelled = {name.lower(): name for name in arrays.shapes}
+        key = next((spelled[key] for key in COUNT_KEYS if key in spelled), None)
+        count = None if key is None else _whole(arrays.read(key), key)
+        return cls(arrays.read(names[0]), arrays.read(names[1]), count, path=path)
+
+    def counted(self, samples: int) -> MomentsSource:
+        """The same moments, of so many samples.
+
+        Raises:
+            InvalidStatistics: the number is out of range.
+        """
+        found = object.__new__(MomentsSource)
+        found.__dict__ = {**self.__dict__, "samples": _checked_count(samples)}
+        return found
 
     def digest(self) -> str:
         """SHA-256 of the moments themselves."""
@@ -83,7 +95,7 @@ class MomentsSource:
 
 def _floats(array: NDArray[Any], name: str, dimensions: int) -> NDArray[np.float64]:
     array = np.asarray(array)
-    if array.dtype not in (np.float16, np.float32, np.float64):
+    if not is_float(array.dtype):
         raise InvalidStatistics(f"{name} must be float16, float32 or float64, got {array.dtype}")
     if array.ndim != dimensions:
         raise InvalidStatistics(f"{name} must have {dimensions} dimensions, got shape {array.shape}")
@@ -93,28 +105,13 @@ def _floats(array: NDArray[Any], name: str, dimensions: int) -> NDArray[np.float
 
 
 def _whole(array: NDArray[Any], name: str) -> int:
-    if array.size != 1 or array.dtype.kind not in "iuf" or array.item() != int(array.item()):
+    value = array.item() if array.size == 1 and array.dtype.kind in "iuf" else None
+    if value is None or not np.isfinite(value) or value != int(value):
         raise InvalidStatistics(f"{name} must be one whole number, got {array.dtype} of shape {array.shape}")
-    return int(array.item())
+    return int(value)
 
 
-def _rounding(covariance: NDArray[Any]) -> float:
-    """How far rounding a ``(d, d)`` matrix to its dtype can move an eigenvalue, as a share of the largest entry.
-
-    The spectral norm of a symmetric matrix of independent errors of size e is about 2 e √d (Wigner's semicircle law).
-    """
-    return float(2 * np.finfo(covariance.dtype).eps * np.sqrt(len(covariance)))
-
-
-def _check_definite(covariance: NDArray[np.float64], rounding: float) -> None:
-    """A Cholesky factor of Σ + δI exists just when every eigenvalue of Σ is above −δ; it is the cheapest proof."""
-    largest = float(covariance.diagonal().max())
-    slack = max(max(INDEFINITE, rounding) * largest, np.finfo(np.float64).tiny)
-    try:
-        np.linalg.cholesky(covariance + slack * np.eye(len(covariance)))
-    except np.linalg.LinAlgError as exc:
-        lowest = float(np.linalg.eigvalsh(covariance)[0])
-        raise InvalidStatistics(
-            f"sigma is indefinite: its lowest eigenvalue is {lowest:.3g}, its largest variance {largest:.3g}",
-            hint="check how it was computed: a covariance has no negative eigenvalue",
-        ) from exc
+def _checked_count(samples: int) -> int:
+    if not 1 <= samples <= MOST_SAMPLES:
+        raise InvalidStatistics(f"the sample count must be from 1 to {MOST_SAMPLES}, got {samples}")
+    return samples

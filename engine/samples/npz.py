@@ -22,6 +22,7 @@ class NpzFile:
 
     Attributes:
         shapes: shape of each array, by name.
+        dtypes: dtype of each.
         error: what a broken file is reported as.
     """
 
@@ -30,12 +31,12 @@ class NpzFile:
         self._zip = archive
         self._label = label
         self._max_bytes = max_bytes
-        self._dtypes: dict[str, np.dtype[Any]] = {}
+        self.dtypes: dict[str, np.dtype[Any]] = {}
         self.shapes: dict[str, tuple[int, ...]] = {}
         for info in archive.infolist():
             if info.filename.endswith(".npy"):
                 name = info.filename[: -len(".npy")]
-                self.shapes[name], self._dtypes[name] = self._header(info)
+                self.shapes[name], self.dtypes[name] = self._header(info)
 
     def read(self, name: str) -> NDArray[Any]:
         """One array, whole.
@@ -44,7 +45,7 @@ class NpzFile:
             InvalidInput: it has more than the allowed bytes.
             ValueError: it holds Python objects, or the file is shorter than its header says.
         """
-        dtype = self._dtypes[name]
+        dtype = self.dtypes[name]
         if dtype.hasobject:
             raise ValueError(f"the array {name!r} holds Python objects; save plain numbers")
         size = math.prod(self.shapes[name]) * dtype.itemsize
@@ -69,6 +70,11 @@ class NpzFile:
         if any(side < 0 for side in shape):
             raise ValueError(f"{info.filename} claims the shape {shape}")
         return tuple(shape), dtype
+
+
+def is_float(dtype: np.dtype[Any]) -> bool:
+    """Whether it is float16, float32 or float64, of either byte order."""
+    return dtype.kind == "f" and dtype.itemsize <= 8
 
 
 @contextmanager

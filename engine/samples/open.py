@@ -12,7 +12,7 @@ import numpy as np
 from engine.config import Settings
 from engine.errors import InvalidInput, SourceNotFound
 from engine.samples.archive import ArchiveSource, is_archive
-from engine.samples.arrays import FeatureSource, npy_to_features, npz_to_source
+from engine.samples.arrays import FeatureSource, array_to_features, npy_to_features, npz_to_source
 from engine.samples.braces import has_range
 from engine.samples.decode import SUFFIXES
 from engine.samples.folder import FolderSource
@@ -62,7 +62,7 @@ def open_source(
     if isinstance(source, (FeatureSource, MomentsSource)):
         return source
     if isinstance(source, np.ndarray):
-        return FeatureSource(source)
+        return array_to_features(source)
     if isinstance(source, Mapping):
         return _mapping_to_source(source, settings, samples, seed, trust, base)
     if isinstance(source, (str, os.PathLike)):

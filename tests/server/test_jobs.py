@@ -90,6 +90,7 @@ def left(collection: Engine) -> list[Path]:
         ("x.zip", ARCHIVE, {"tags": ["blue"], "author": "Ada", "metadata": {"epoch": 3}}, 6),
         ("X.NPY", to_npy(FEATURES), {"encoder": "external:f"}, 9),
         ("m.npz", to_npz(mu=np.ones(3), sigma=np.eye(3)), {"encoder": "external:m"}, None),
+        ("m.npz", to_npz(mean=np.ones(3), cov=np.eye(3), n=7), {"encoder": "external:m"}, 7),
     ],
 )  # fmt: skip
 def test_an_upload_becomes_a_model(
@@ -130,6 +131,8 @@ BOMB = zipped({"zeros.png": b"\x89PNG\r\n\x1a\n" + bytes(50_000_000)})
         ("x.npy", to_npy(np.array([{"a": 1}], object)), {"encoder": "external:f"}, None),
         ("x.npz", to_npz(mu=np.full(3, np.nan), sigma=np.eye(3)), {"encoder": "external:f"}, None),
         ("x.npz", to_npz(mu=np.ones(3), sigma=np.eye(3)), {}, None),
+        ("x.npz", to_npz(arr_0=np.ones(3), arr_1=np.eye(3)), {"encoder": "external:f"}, "InvalidInput"),
+        ("x.npy", to_npy(np.eye(3)), {"encoder": "external:f"}, "InvalidInput"),
         ("x.zip", ARCHIVE, {"encoder": "nothing:like-it"}, None),
         ("x.zip", ARCHIVE, {"name": "bad\nname"}, "InvalidInput"),
         ("x.zip", ARCHIVE, {"name": ""}, "InvalidInput"),
