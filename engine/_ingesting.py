@@ -137,7 +137,7 @@ class Ingesting(Collection):
                 alone: such models are found by first moment, and have no density.
             encoder: what made the features. A name that the engine does not know is registered as external.
             samples: how many features went into each model's moments; one number, or ``n``.
-            tags: for all, or a list a model; None leaves known models' tags as they are.
+            tags: for all, or a list a model; None, also in place of a list, leaves known models' tags as they are.
             on_progress: called with (done, n) after each transaction.
 
         Returns:

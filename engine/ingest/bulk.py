@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -173,10 +173,22 @@ def _checked_counts(names: list[str], samples: int | Sequence[int] | NDArray[np.
 def _checked_tags(names: list[str], tags: Sequence[Any] | None) -> list[tuple[str, ...] | None]:
     if tags is None:
         return [None] * len(names)
-    if isinstance(tags, str):
-        raise InvalidInput(f"tags are a list, got the text {tags[:40]!r}")
-    if all(isinstance(tag, str) for tag in tags):  # the same for all
-        return [tuple(checked_details({"tags": list(tags)})["tags"])] * len(names)
-    if len(tags) != len(names):
-        raise InvalidInput(f"there are {len(tags)} lists of tags for {len(names)} models", hint="one list a model")
-    return [tuple(checked_details({"tags": list(own)})["tags"]) for own in tags]
+    if isinstance(tags, str) or not isinstance(tags, Iterable):
+        raise InvalidInput(f"tags are a list, got {tags!r:.40}")
+    given = list(tags)
+    if all(isinstance(tag, str) for tag in given):  # the same for all
+        return [tuple(checked_details({"tags": given})["tags"])] * len(names)
+    if len(given) != len(names):
+        raise InvalidInput(f"there are {len(given)} lists of tags for {len(names)} models", hint="one list a model")
+    return [_own_tags(name, own) for name, own in zip(names, given, strict=True)]
+
+
+def _own_tags(name: str, own: Any) -> tuple[str, ...] | None:
+    if own is None:
+        return None
+    if isinstance(own, (str, bytes, Mapping)) or not isinstance(own, Iterable):
+        raise InvalidInput(f"{name}: tags are a list of texts, got {own!r:.40}")
+    try:
+        return tuple(checked_details({"tags": list(own)})["tags"])
+    except InvalidInput as error:
+        raise InvalidInput(f"{name}: {error.message}", hint=error.hint) from error

@@ -13,7 +13,7 @@ from click.testing import CliRunner, Result
 from pyarrow import parquet
 
 from engine.cli import app
-from engine.ingest import statistics_file
+from engine.ingest import statistics_parquet
 
 D, N = 5, 30
 
@@ -57,7 +57,7 @@ def write(path: Path, given: dict[str, Any]) -> Path:
 
 @pytest.mark.parametrize("suffix", [".npz", ".parquet"])
 def test_a_file_comes_in_once(url: str, tmp_path: Path, suffix: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(statistics_file, "ROWS", 8)
+    monkeypatch.setattr(statistics_parquet, "ROWS", 8)
     file = str(write(tmp_path / f"many{suffix}", content()))
     command = ("ingest", "--statistics", file, "--encoder", "external:x", "--json")
     first = run(url, *command)
@@ -97,7 +97,7 @@ def test_what_a_file_lacks_is_named(url: str, tmp_path: Path, suffix: str, missi
         del given[missing]
         np.savez(file, **given)
     else:
-        column = statistics_file.PARQUET[missing]
+        column = {"names": "name", "means": "mean"}.get(missing, missing)
         parquet.write_table(parquet.read_table(write(file, content())).drop_columns([column]), file)
         missing = column
     found = run(url, "ingest", "--statistics", str(file), "--encoder", "external:x", "--json")
