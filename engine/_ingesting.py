@@ -11,11 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine._collection import Collection
-from engine.errors import EngineError, ModelNotFound, StorageError
+from engine.errors import ModelNotFound, StorageError
 from engine.ingest import IngestResult, OnProgress, ingest_source
 from engine.ingest.bulk import arrays_to_blocks, put_blocks
 from engine.ingest.names import source_to_name
-from engine.ingest.report import IngestOutcome, IngestReport
+from engine.ingest.report import IngestOutcome, IngestReport, to_ingest_error
 from engine.records import EncoderIdentity, Model
 from engine.samples import MomentsSource, open_source
 from engine.storage.bulk import BulkCounts, put_many
@@ -227,16 +227,19 @@ class Ingesting(Collection):
 
         Lists of similar models wait for ``complete_neighbours``.
         """
-        details = _details(tags, description, metadata)
         label = name if name is not None else str(source)
+        try:
+            details = _details(tags, description, metadata)
+        except Exception as error:
+            return IngestOutcome(label, "failed", error=to_ingest_error(error))
         return self._outcome(label, source, name, encoder, details, samples, seed, trust, on_progress, None)
 
     def _outcome(self, label: str, source: Any, name: str | None, *rest: Any) -> IngestOutcome:
         try:
             known = self._has(name if name is not None else source_to_name(source))
             result = self._ingest(source, name, *rest, neighbours=False)
-        except EngineError as error:
-            return IngestOutcome(label, "failed", error=error)
+        except Exception as error:  # one of many: whatever it raises, the others go on
+            return IngestOutcome(label, "failed", error=to_ingest_error(error))
         status = "unchanged" if not result.changed else "replaced" if known else "added"
         return IngestOutcome(result.model.name, status, result.model)
 

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from engine.cli.details import detail_options, given_details
-from engine.cli.failures import PARTIAL
+from engine.cli.failures import PARTIAL, exception_to_failure
 from engine.cli.options import encoder_option, open_collection, shared, value_to_mapping
 from engine.cli.output import printable, say, show_json
 from engine.cli.progress import IngestProgress, StageProgress
 from engine.cli.table import Column, show_table
-from engine.errors import DuplicateName, EngineError, InvalidInput
+from engine.errors import DuplicateName, EngineError, InvalidInput, InvalidManifest
 from engine.shapes import outcomes_to_json
 
 if TYPE_CHECKING:
@@ -84,6 +84,7 @@ def ingest(
       engine ingest "program:node draw.mjs {seed} {count} {out}" --name faces --samples 300 --trust
     """
     from engine.ingest.names import source_to_name
+    from engine.ingest.report import IngestOutcome
     from engine.samples.manifest import is_manifest
 
     details = given_details(given)
@@ -110,9 +111,14 @@ def ingest(
         outcomes: list[IngestOutcome] = []
         for number, source in enumerate(sources, 1):
             if source in manifests:
-                outcomes += eng.ingest_manifest(
-                    source, encoder=encoder, trust=trust, on_entry=progress.entry, on_outcome=progress.outcome
-                ).outcomes
+                try:
+                    outcomes += eng.ingest_manifest(
+                        source, encoder=encoder, trust=trust, on_entry=progress.entry, on_outcome=progress.outcome
+                    ).outcomes
+                except InvalidManifest as error:
+                    if len(sources) == 1:
+                        raise
+                    outcomes.append(IngestOutcome(source, "failed", error=error))
                 continue
             on_progress = progress.entry(number, len(sources), name or source)
             outcome = eng.ingest_outcome(
@@ -163,7 +169,10 @@ def _refuse_equal_names(sources: tuple[str, ...], manifests: set[str]) -> None:
     named: list[tuple[str, str]] = []
     for source in sources:
         if source in manifests:
-            entries = read_manifest(Path(source))
+            try:
+                entries = read_manifest(Path(source))
+            except InvalidManifest:  # reported in its turn
+                continue
             named += [(entry.name, source) for entry in entries if not isinstance(entry, ManifestError)]
         else:
             named.append((source_to_name(source), source))
@@ -226,6 +235,7 @@ def _show(outcomes: list[IngestOutcome], as_json: bool) -> None:
     show_table(columns, rows)
     for outcome in outcomes:
         if outcome.error is not None:
+            click.echo(exception_to_failure(outcome.error).trace or "", err=True, nl=False)
             click.echo(f"{click.style(printable(outcome.name), fg='red')}: {printable(outcome.error.message)}")
             if outcome.error.hint:
                 click.echo(f"  hint: {printable(outcome.error.hint)}")

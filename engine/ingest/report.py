@@ -4,8 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from engine.errors import EngineError
+from engine.errors import EngineError, IngestError
 from engine.records import Model
+
+
+def to_ingest_error(error: Exception) -> EngineError:
+    """What is reported of a model that failed: an error that was not expected becomes the cause of one of ours."""
+    if isinstance(error, EngineError):
+        return error
+    found = IngestError(
+        f"unexpected {type(error).__name__}: {error}", hint="this is a fault in engine; ENGINE_DEBUG=1 shows where"
+    )
+    found.__cause__ = error
+    return found
 
 
 @dataclass(frozen=True)

@@ -110,6 +110,8 @@ def _entry(
             )
     except InvalidManifest as exc:
         return ManifestError(raw.line, name, InvalidManifest(f"line {raw.line}: {exc.message}", hint=exc.hint))
+    except Exception as exc:  # whatever is wrong with one entry, the others are read
+        return ManifestError(raw.line, name, InvalidManifest(f"line {raw.line}: {type(exc).__name__}: {exc}"))
     first_lines[entry.name] = raw.line
     return entry
 

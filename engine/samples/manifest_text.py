@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -39,7 +40,7 @@ def jsonl_to_raw(data: bytes) -> Parsed:
         try:
             value = json.loads(line, parse_constant=_no_constant, object_pairs_hook=_unique)
             raws.append(Raw(number, value))
-        except (ValueError, RecursionError) as exc:
+        except Exception as exc:  # ValueError, RecursionError, MemoryError …
             raws.append(Raw(number, error=f"not a line of JSON: {exc}"))
     return {}, raws
 
@@ -48,28 +49,34 @@ def yaml_to_raw(data: bytes) -> Parsed:
     """YAML: a list of entries, or a mapping with ``models`` and perhaps ``defaults``.
 
     Raises:
-        InvalidManifest: it is not YAML, is laid out otherwise, or grows beyond bounds by its aliases.
+        InvalidManifest: it is not YAML, is laid out otherwise, or its entries together grow beyond bounds.
     """
     try:
         text = data.decode("utf-8-sig")
         loader = yaml.SafeLoader(text)
         root = loader.get_single_node()
-    except (yaml.YAMLError, ValueError, RecursionError) as exc:
+    except Exception as exc:  # YAMLError, UnicodeDecodeError, RecursionError, IndexError …
         raise InvalidManifest(f"the manifest is not YAML: {' '.join(str(exc).split())}") from exc
     if root is None:
         raise InvalidManifest("the manifest is empty", hint="write a list, or models: with a list under it")
-    _measure(root, {}, set(), 0)
+    known: dict[int, int] = {}
     defaults: dict[str, Any] = {}
     if isinstance(root, yaml.MappingNode):
-        root, defaults = _split(loader, root)
+        root, defaults = _split(loader, root, known)
     if not isinstance(root, yaml.SequenceNode):
         raise InvalidManifest(
             "a manifest is a list of models, or a mapping with 'models' and 'defaults'", hint="see docs: manifests"
         )
-    return defaults, [_node_to_raw(loader, node) for node in root.value]
+    raws, total = [], 0
+    for node in root.value:
+        raws.append(_node_to_raw(loader, node, known))
+        total += known.get(id(node), 0)
+        if total > MOST_NODES:
+            raise InvalidManifest(f"the manifest's aliases stand for more than {MOST_NODES} values")
+    return defaults, raws
 
 
-def _split(loader: yaml.SafeLoader, root: yaml.MappingNode) -> tuple[yaml.Node, dict[str, Any]]:
+def _split(loader: yaml.SafeLoader, root: yaml.MappingNode, known: dict[int, int]) -> tuple[yaml.Node, dict[str, Any]]:
     parts = {key.value: value for key, value in root.value if isinstance(key, yaml.ScalarNode)}
     unknown = parts.keys() - {"models", "defaults"}
     if unknown or "models" not in parts or len(parts) != len(root.value):
@@ -78,23 +85,24 @@ def _split(loader: yaml.SafeLoader, root: yaml.MappingNode) -> tuple[yaml.Node, 
         )
     if "defaults" not in parts:
         return parts["models"], {}
-    raw = _node_to_raw(loader, parts["defaults"])
+    raw = _node_to_raw(loader, parts["defaults"], known)
     if raw.error is not None or not isinstance(raw.value, dict):
         raise InvalidManifest(f"'defaults' must be a mapping: {raw.error or type(raw.value).__name__}")
     return parts["models"], raw.value
 
 
-def _node_to_raw(loader: yaml.SafeLoader, node: yaml.Node) -> Raw:
+def _node_to_raw(loader: yaml.SafeLoader, node: yaml.Node, known: dict[int, int]) -> Raw:
     line = node.start_mark.line + 1
     try:
+        _measure(node, known, set(), 1)
         for mapping in _mappings(node):
-            keys = [key.value for key, _ in mapping.value if isinstance(key, yaml.ScalarNode)]
-            twice = {key for key in keys if keys.count(key) > 1 and key != "<<"}
+            counts = Counter(key.value for key, _ in mapping.value if isinstance(key, yaml.ScalarNode))
+            twice = {key for key, count in counts.items() if count > 1 and key != "<<"}
             if twice:
-                return Raw(line, error=f"the key {', '.join(map(repr, sorted(twice)))} stands there twice")
+                return Raw(line, error=f"the key {', '.join(map(repr, sorted(twice)[:5]))} stands there twice")
         value = loader.construct_object(node, deep=True)
-    except (yaml.YAMLError, ValueError, TypeError, OverflowError, RecursionError) as exc:
-        return Raw(line, error=" ".join(str(exc).split()))
+    except Exception as exc:  # YAMLError, ValueError, and what PyYAML lets through: KeyError of !!bool, IndexError …
+        return Raw(line, error=" ".join(str(exc).split()) or type(exc).__name__)
     return Raw(line, value)
 
 
@@ -121,7 +129,7 @@ def _measure(node: yaml.Node, known: dict[int, int], above: set[int], depth: int
         InvalidManifest: too many, nested too deeply, or a node inside itself.
     """
     if id(node) in above or depth > DEEPEST:
-        raise InvalidManifest("the manifest is nested too deeply, or has an alias inside what it names")
+        raise InvalidManifest("it is nested too deeply, or has an alias inside what it names")
     if id(node) not in known:
         total = 1
         if isinstance(node, (yaml.MappingNode, yaml.SequenceNode)):
@@ -129,7 +137,7 @@ def _measure(node: yaml.Node, known: dict[int, int], above: set[int], depth: int
             children = [child for pair in node.value for child in pair] if pairs else node.value
             total += sum(_measure(child, known, above | {id(node)}, depth + 1) for child in children)
         if total > MOST_NODES:
-            raise InvalidManifest(f"the manifest's aliases stand for more than {MOST_NODES} values")
+            raise InvalidManifest(f"its aliases stand for more than {MOST_NODES} values")
         known[id(node)] = total
     return known[id(node)]
 
