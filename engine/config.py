@@ -9,6 +9,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 from engine.errors import InvalidInput
+from engine.whole import LARGEST, LARGEST_SIZE, checked_whole
 
 DEFAULT_DATABASE = "sqlite:///engine.db"
 DEFAULT_ENCODER = "open_clip:ViT-B-32/openai"
@@ -100,9 +101,8 @@ class Settings:
 
     def __post_init__(self) -> None:
         for name, lowest in _WHOLE.items():
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < lowest:
-                raise InvalidInput(f"setting {name} must be a whole number, at least {lowest}, got {value!r}")
+            most = LARGEST_SIZE if name.endswith(("_bytes", "_pixels")) else LARGEST
+            checked_whole(getattr(self, name), f"setting {name}", lowest, most)
         for name in (
             "epsilon", "busy_timeout", "idle_transaction_timeout", "generator_timeout", "max_bad_share",
             "refresh_interval",

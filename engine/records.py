@@ -10,8 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-MOST_SAMPLES = 2**31 - 1
-"""Of a model: the largest whole number that fits the column on every database."""
+from engine.whole import LARGEST
+
+MOST_SAMPLES = LARGEST
+"""Behind one model's statistics."""
 Filter = Mapping[str, Any]
 """``where=``: ``{"tag": "animal"}``, several values ``{"tag": ["cat", "dog"]}``, negation ``{"tag!": "sketch"}``."""
 

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from engine.covariances import covariance_to_epsilon, may_round_below_zero
 from engine.errors import InvalidFeatures, InvalidStatistics, NotEnoughSamples
 from engine.records import MOST_SAMPLES, Statistics
+from engine.whole import checked_whole
 
 Float64 = NDArray[np.float64]
 LARGEST = 1e9
@@ -161,8 +162,7 @@ def checked_statistics(
         raise InvalidStatistics(f"the mean has a NaN, or a number beyond {LARGEST:g}")
     if not np.any(mu):
         raise InvalidStatistics("the mean is zero, so it has no direction to search by")
-    if not 1 <= samples <= MOST_SAMPLES:
-        raise InvalidStatistics(f"the sample count must be from 1 to {MOST_SAMPLES}, got {samples}")
+    samples = checked_whole(samples, "the sample count", 1, MOST_SAMPLES, error=InvalidStatistics)
     if covariance is None:
         return Statistics(mu, None, float(epsilon), samples)
     sigma = np.asarray(covariance)

@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.encoders.protocol import Encoder
-from engine.errors import InvalidInput
 from engine.evaluation.bootstrap import RESAMPLES, estimate
 from engine.evaluation.breakdown import answers_to_rows, queries_to_cuts
 from engine.evaluation.confusion import answers_to_confusions
@@ -23,6 +22,7 @@ from engine.evaluation.samples_curve import Densities, Reader, samples_to_ranks
 from engine.evaluation.wanted import Wanted, queries_to_wanted
 from engine.records import EncoderIdentity, Model, QueryPart
 from engine.search import Evidence
+from engine.whole import checked_whole
 
 Float64 = NDArray[np.float64]
 Int64 = NDArray[np.int64]
@@ -54,11 +54,8 @@ class EvaluationOptions:
     samples_curve: bool = False
 
     def __post_init__(self) -> None:
-        least = {"shortlist": 1, "resamples": 1, "seed": 0}
-        for name, lowest in least.items():
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < lowest:
-                raise InvalidInput(f"{name} must be a whole number of at least {lowest}, got {value!r}")
+        for name, least in {"shortlist": 1, "resamples": 1, "seed": 0}.items():
+            checked_whole(getattr(self, name), name, least)
 
 
 def queries_to_report(

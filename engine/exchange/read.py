@@ -19,10 +19,10 @@ from engine.storage import blobs
 from engine.storage.details import DETAILS, checked_details, checked_name, is_storable
 from engine.storage.exchange import ModelRecord, StatisticsRecord, TransformRecord
 from engine.storage.transforms import AXES
+from engine.whole import checked_whole
 
 Arrays = Mapping[str, NDArray[Any]]
 OnProgress = Callable[[int, int], None]
-LARGEST = 2**31 - 1
 MODEL_KEYS = {"name", *DETAILS, "source", "generator", "created_at", "updated_at", "statistics", "thumbnails"}
 STATISTICS_KEYS = {
     "encoder", "samples", "epsilon", "covariance", "sample_features", "source_digest", "quarantined", "quarantine",
@@ -208,9 +208,7 @@ def _keys(line: Any, expected: set[str]) -> None:
 
 
 def _whole(value: Any, least: int) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= LARGEST:
-        raise ValueError(f"{value!r:.80} is not a whole number of at least {least}")
-    return value
+    return checked_whole(value, "a count", least)
 
 
 def _text(value: Any, most: int) -> str:

@@ -14,6 +14,7 @@ from engine.records import MOST_SAMPLES, Statistics
 from engine.statistics import LARGEST, checked_statistics, unpack_symmetric
 from engine.storage.bulk import Block, BulkCounts
 from engine.storage.details import checked_details, checked_name
+from engine.whole import checked_whole
 
 BLOCK_MODELS = 10_000
 BLOCK_BYTES = 256 * 2**20
@@ -165,8 +166,7 @@ def _checked_counts(names: list[str], samples: int | Sequence[int] | NDArray[np.
         )
     counts = [int(count) for count in np.broadcast_to(given, (len(names),))]
     for name, count in zip(names, counts, strict=True):
-        if not 1 <= count <= MOST_SAMPLES:
-            raise InvalidStatistics(f"{name}: the sample count must be from 1 to {MOST_SAMPLES}, got {count}")
+        checked_whole(count, f"{name}: the sample count", 1, MOST_SAMPLES, error=InvalidStatistics)
     return counts
 
 

@@ -18,6 +18,7 @@ from engine.learning.ranks import CONFIDENCE, TOP, chance_top, interval, ranks_t
 from engine.learning.scores import scores_of
 from engine.learning.training import rank_queries, train
 from engine.learning.training_set import Int64, TrainingSet
+from engine.whole import checked_whole
 
 OnFold = Callable[[int, int], None]
 
@@ -85,8 +86,7 @@ def cross_validate(
     import torch
 
     judged = data.judged()
-    if isinstance(folds, bool) or not isinstance(folds, int) or folds < 2:
-        raise InvalidInput(f"cross-validation needs at least 2 folds, got {folds!r}")
+    folds = checked_whole(folds, "the number of folds", 2)
     if len(judged) <= folds:
         raise InvalidInput(
             f"{folds} folds need queries of more than {folds} models, got {len(judged)}",

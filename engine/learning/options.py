@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 
 from engine.errors import InvalidInput
+from engine.whole import checked_whole
 
 METHODS = ("first_moment", "gaussian_density")
 PARAMETERISATIONS = ("diagonal", "triangular", "full")
@@ -58,9 +59,7 @@ class TrainingOptions:
             if getattr(self, name) not in allowed:
                 raise InvalidInput(f"{name} must be one of {', '.join(allowed)}, got {getattr(self, name)!r}")
         for name, lowest in _WHOLE.items():
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < lowest:
-                raise InvalidInput(f"{name} must be a whole number, at least {lowest}, got {value!r}")
+            checked_whole(getattr(self, name), name, lowest)
         for name in ("temperature", "learning_rate", "weight_decay"):
             value = getattr(self, name)
             if value is not None and not (math.isfinite(value) and value > 0):

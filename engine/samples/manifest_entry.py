@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from datetime import date
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from engine.errors import InvalidManifest
 from engine.samples.open import SCHEMES
+from engine.whole import checked_whole, shown
 
 TEXTS = ("kind", "description", "author", "license", "base_model")
 DETAILS = (*TEXTS, "tags", "links", "resolution", "metadata")
@@ -24,7 +26,7 @@ def checked_entry(value: Any, defaults: dict[str, Any], folder: Path) -> dict[st
     """
     if not isinstance(value, dict):
         raise InvalidManifest(f"an entry is a mapping with a name, got {type(value).__name__}")
-    unknown = [str(key) for key in value if key not in ENTRY_KEYS]
+    unknown = [str(key) for key in value if key not in ENTRY_KEYS][:5]
     if unknown:
         raise InvalidManifest(
             f"unknown key {', '.join(map(repr, unknown))}",
@@ -52,7 +54,7 @@ def _name(value: Any) -> str:
     if value is None:
         raise InvalidManifest("the entry has no name", hint="add name: …")
     if not isinstance(value, str) or not value.strip():
-        raise InvalidManifest(f"the name must be text that is not empty, got {value!r:.80}", hint="quote it")
+        raise InvalidManifest(f"the name must be text that is not empty, got {shown(value)}", hint="quote it")
     return value
 
 
@@ -66,31 +68,31 @@ def _source(entry: dict[str, Any], folder: Path) -> str | dict[str, Any]:
     if isinstance(source, dict):
         return dict(_plain(_mapping("source", source), "source"))
     if not isinstance(source, str) or not source.strip() or "\0" in source:
-        raise InvalidManifest(f"the source must be a path or a mapping, got {source!r:.80}")
+        raise InvalidManifest(f"the source must be a path or a mapping, got {shown(source)}")
     if source.partition(":")[0] in SCHEMES and ":" in source:
         return source
     try:
         return str(folder / Path(source).expanduser())
     except RuntimeError as exc:  # ~nobody
-        raise InvalidManifest(f"the source {source!r:.80} names no home folder") from exc
+        raise InvalidManifest(f"the source {shown(source)} names no home folder") from exc
 
 
 def _text(key: str, value: Any) -> str:
     if not isinstance(value, str):
-        raise InvalidManifest(f"{key} must be text, got {value!r:.80}", hint="quote it")
+        raise InvalidManifest(f"{key} must be text, got {shown(value)}", hint="quote it")
     return value
 
 
 def _tags(key: str, value: Any) -> tuple[str, ...]:
     if not isinstance(value, list) or not all(isinstance(tag, str) for tag in value):
-        raise InvalidManifest(f"{key} must be a list of texts, got {value!r:.80}", hint="quote tags such as no and 1")
+        raise InvalidManifest(f"{key} must be a list of texts, got {shown(value)}", hint="quote tags such as no and 1")
     return tuple(value)
 
 
 def _links(key: str, value: Any) -> dict[str, str]:
     links = _mapping(key, value)
     if not all(isinstance(link, str) for link in links.values()):
-        raise InvalidManifest(f"{key} must map texts to texts, got {value!r:.80}")
+        raise InvalidManifest(f"{key} must map texts to texts, got {shown(value)}")
     return links
 
 
@@ -98,18 +100,13 @@ def _metadata(key: str, value: Any) -> dict[str, Any]:
     return dict(_plain(_mapping(key, value), key))
 
 
-def _at_least(least: int) -> Callable[[str, Any], int]:
-    def check(key: str, value: Any) -> int:
-        if isinstance(value, bool) or not isinstance(value, int) or value < least:
-            raise InvalidManifest(f"{key} must be a whole number of at least {least}, got {value!r:.80}")
-        return value
-
-    return check
+def _whole(least: int, key: str, value: Any) -> int:
+    return checked_whole(value, key, least, error=InvalidManifest)
 
 
 def _mapping(key: str, value: Any) -> dict[str, Any]:
     if not isinstance(value, dict) or not all(isinstance(name, str) for name in value):
-        raise InvalidManifest(f"{key} must be a mapping with text keys, got {value!r:.80}")
+        raise InvalidManifest(f"{key} must be a mapping with text keys, got {shown(value)}")
     return value
 
 
@@ -132,7 +129,7 @@ CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "tags": _tags,
     "links": _links,
     "metadata": _metadata,
-    "resolution": _at_least(1),
-    "samples": _at_least(1),
-    "seed": _at_least(0),
+    "resolution": partial(_whole, 1),
+    "samples": partial(_whole, 1),
+    "seed": partial(_whole, 0),
 }

@@ -16,6 +16,7 @@ from engine.records import MOST_SAMPLES
 from engine.samples.labels import name_to_label
 from engine.samples.moment_names import ASYMMETRY
 from engine.samples.npz import NpzFile, is_float
+from engine.whole import checked_whole
 
 COUNT_KEYS = ("n", "samples")
 
@@ -112,6 +113,4 @@ def _whole(array: NDArray[Any], name: str) -> int:
 
 
 def _checked_count(samples: int) -> int:
-    if not 1 <= samples <= MOST_SAMPLES:
-        raise InvalidStatistics(f"the sample count must be from 1 to {MOST_SAMPLES}, got {samples}")
-    return samples
+    return checked_whole(samples, "the sample count", 1, MOST_SAMPLES, error=InvalidStatistics)

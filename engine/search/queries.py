@@ -17,6 +17,7 @@ from engine.samples import any_to_image
 from engine.search.rules import MODALITIES
 from engine.statistics import checked_features
 from engine.storage.details import is_storable
+from engine.whole import checked_whole
 
 ORDINARY = (1e-200, 1e200)
 """Squared lengths that have lost nothing to rounding."""
@@ -54,9 +55,7 @@ def checked_k(k: Any) -> int:
     Raises:
         InvalidQuery: not a whole number from 1 to ``MOST_ANSWERS``.
     """
-    if isinstance(k, bool) or not isinstance(k, (int, np.integer)) or not 1 <= k <= MOST_ANSWERS:
-        raise InvalidQuery(f"k must be a whole number of at least 1 and at most {MOST_ANSWERS}, got {k!r:.80}")
-    return int(k)
+    return checked_whole(k, "k", 1, MOST_ANSWERS, error=InvalidQuery)
 
 
 def checked_recall(recall: Any, default: float) -> float:
@@ -89,17 +88,7 @@ def checked_shortlist(shortlist: Any) -> int | None:
     Raises:
         InvalidQuery: neither None nor a whole number from 1 to ``MOST_ANSWERS``.
     """
-    if shortlist is None:
-        return None
-    if (
-        isinstance(shortlist, bool)
-        or not isinstance(shortlist, (int, np.integer))
-        or not 1 <= shortlist <= MOST_ANSWERS
-    ):
-        raise InvalidQuery(
-            f"the shortlist must be a whole number of at least 1 and at most {MOST_ANSWERS}, got {shortlist!r:.80}"
-        )
-    return int(shortlist)
+    return None if shortlist is None else checked_whole(shortlist, "the shortlist", 1, MOST_ANSWERS, error=InvalidQuery)
 
 
 def checked_vectors(queries: Any, dimension: int) -> NDArray[np.float32]:

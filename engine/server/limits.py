@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 
-from engine.errors import InvalidInput
+from engine.whole import LARGEST_SIZE, checked_whole
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,4 @@ class Limits:
 
     def __post_init__(self) -> None:
         for field in fields(self):
-            value = getattr(self, field.name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise InvalidInput(f"limit {field.name} must be a whole number, at least 1, got {value!r}")
+            checked_whole(getattr(self, field.name), f"limit {field.name}", 1, LARGEST_SIZE)

@@ -7,12 +7,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from engine.errors import InvalidInput
+from engine.whole import checked_whole
 
 TEXT_LIMITS = {"kind": 64, "description": 100_000, "author": 255, "license": 255, "base_model": 255}
 DETAILS = (*TEXT_LIMITS, "tags", "links", "resolution", "metadata")
 NAME_LIMIT = 255
-RESOLUTION_LIMIT = 2**31 - 1
-"""The largest whole number that fits the column on every database."""
 
 
 def is_storable(text: str) -> bool:
@@ -49,10 +48,7 @@ def checked_details(details: Mapping[str, Any]) -> dict[str, Any]:
         elif key == "tags":
             result[key] = _tags(value)
         elif key == "resolution":
-            whole = isinstance(value, int) and not isinstance(value, bool)
-            if value is not None and not (whole and 1 <= value <= RESOLUTION_LIMIT):
-                raise InvalidInput(f"resolution must be a whole number of pixels, got {value!r}")
-            result[key] = value
+            result[key] = None if value is None else checked_whole(value, "resolution", 1)
         elif key in ("links", "metadata"):
             result[key] = _mapping(key, value)
         else:

@@ -58,10 +58,7 @@ def test_each_model_has_its_own_tags(tmp_path: Path, tags: pa.Array) -> None:
     path = write(tmp_path, columns(tags=tags))
     assert tags_of(path) == TAGS
     with Engine.open(f"sqlite:///{tmp_path}/z.db", create=True) as engine:
-        for table in read_statistics(path):
-            engine.ingest_statistics(
-                table.names, table.means, encoder="external:e", samples=table.samples, tags=table.tags
-            )
+        ingest(engine, path)
         assert [list(engine.get(name).tags) for name in NAMES] == [own or [] for own in TAGS]
 
 
@@ -120,15 +117,18 @@ WRONG = {
 }
 
 
+def ingest(engine: Engine, path: Path) -> None:
+    for table in read_statistics(path):
+        engine.ingest_statistics(
+            table.names, table.means, table.covariances, encoder="external:e", samples=table.samples, tags=table.tags
+        )
+
+
 def refused(path: Path, tmp_path: Path, error: type[Exception]) -> str:
     """What is said of a file of which nothing is written."""
     with Engine.open(f"sqlite:///{tmp_path}/z.db", create=True) as engine:
         with pytest.raises(error) as caught:
-            for table in read_statistics(path):
-                engine.ingest_statistics(
-                    table.names, table.means, table.covariances, encoder="external:e", samples=table.samples,
-                    tags=table.tags,
-                )  # fmt: skip
+            ingest(engine, path)
         assert engine.models() == []
     return str(caught.value)
 

@@ -206,8 +206,6 @@ def test_the_name_of_a_bad_entry_is_known_where_it_has_one(tmp_path: Path) -> No
         ("a: b\n---\nc: d", "not YAML"),
         ("- \t x: \0", "not YAML"),
         ("[" * 3000, "not YAML"),
-        ("- " * 200 + "x", "nested too deeply"),
-        ("- &a [*a]", "an alias inside"),
     ],
 )
 def test_files_that_are_no_manifest(tmp_path: Path, text: str, reason: str) -> None:
@@ -222,8 +220,59 @@ def test_aliases_that_grow_without_bound(tmp_path: Path, merged: bool) -> None:
         twice = f"*a{i - 1}, *a{i - 1}"
         lines.append(f"a{i}: &a{i} {{<<: [{twice}], k{i}: 1}}" if merged else f"a{i}: &a{i} [{twice}]")
     text = "- name: a\n  source: a\n  metadata:\n" + "".join(f"    {line}\n" for line in lines)
+    bad, good = read_manifest(write(tmp_path, text + "- {name: b, source: b}\n"))
+    assert isinstance(bad, ManifestError)
+    assert "aliases" in bad.error.message
+    assert isinstance(good, ManifestEntry)
+
+
+def test_entries_that_grow_together_without_bound(tmp_path: Path) -> None:
+    lists = "".join(f"    a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 10 if i else 'x')}]\n" for i in range(6))
+    text = f"- name: a\n  source: a\n  metadata: &m\n{lists}"
+    text += "".join(f"- {{name: b{i}, source: a, metadata: *m}}\n" for i in range(20))
     with pytest.raises(InvalidManifest, match="aliases"):
         read_manifest(write(tmp_path, text))
+
+
+LONG = "9" * 4000
+BAD = {
+    "unknown type": "!!python/object:os.system x", "boolean": "!!bool perhaps", "date": "!!timestamp soon",
+    "number": "!!int ''", "binary": "!!binary é", "key": "{[1]: 2}", "merge": "{<<: 3}", "hexadecimal": f"0x{LONG}",
+    "decimal": LONG, "deep": "[" * 100 + "]" * 100, "inside itself": "&a [*a]", "set": "!!set {a, b}",
+    "omap": "!!omap [1]", "pairs": "!!pairs 3", "infinite": ".inf", "null key": "{~: 1}",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("key", ["samples", "metadata", "links", "tags", "name", "source", "generator", "unknown"])
+@pytest.mark.parametrize("value", BAD.values(), ids=BAD)
+def test_a_bad_value_anywhere_is_one_bad_entry(tmp_path: Path, key: str, value: str) -> None:
+    entry = {"name": "a", "source": "a", key: value}
+    text = "".join(f"{'- ' if not i else '  '}{name}: {said}\n" for i, (name, said) in enumerate(entry.items()))
+    bad, good = read_manifest(write(tmp_path, text + "- {name: good, source: b}\n"))
+    assert isinstance(good, ManifestEntry)
+    if isinstance(bad, ManifestError):
+        assert bad.error.message.startswith("line 1: ")
+
+
+@pytest.mark.parametrize("number", [2**31, 2**63, 10**23, -1, True, 1.5, "9"], ids=repr)
+@pytest.mark.parametrize("key", ["samples", "seed", "resolution"])
+@pytest.mark.parametrize("name", ["zoo.yaml", "zoo.jsonl"])
+def test_a_number_out_of_range_is_one_bad_entry(tmp_path: Path, key: str, number: Any, name: str) -> None:
+    given = [{"name": "a", "source": "a", key: number}, {"name": "b", "source": "b", key: 2**31 - 1}]
+    text = json.dumps(given) if name == "zoo.yaml" else "\n".join(map(json.dumps, given))
+    bad, good = read_manifest(write(tmp_path, text, name))
+    assert isinstance(bad, ManifestError)
+    assert f"{key} must be a whole number of at least" in bad.error.message
+    assert isinstance(good, ManifestEntry)
+    assert getattr(good, key) == 2**31 - 1
+
+
+@pytest.mark.parametrize("name", ["zoo.yaml", "zoo.jsonl"])
+def test_mappings_of_many_keys(tmp_path: Path, name: str) -> None:
+    many = {f"key{i}": i for i in range(20_000)}
+    text = json.dumps({"name": "a", "source": "a", "metadata": many})
+    (entry,) = entries(tmp_path, f"- {text}" if name == "zoo.yaml" else text, name)
+    assert entry.metadata == many
 
 
 def test_honest_aliases_work(tmp_path: Path) -> None:

@@ -10,9 +10,10 @@ from typing import Any, NamedTuple
 from PIL import Image
 
 from engine.config import Settings
-from engine.errors import GeneratorError, InvalidInput, InvalidManifest, NotTrusted
+from engine.errors import GeneratorError, InvalidManifest, NotTrusted
 from engine.samples.generators.source import GeneratorSource, batch_seed
 from engine.samples.protocol import Generator, Options
+from engine.whole import checked_whole
 
 __all__ = ["GENERATORS", "GeneratorSource", "batch_seed", "draw", "drawing", "options_to_generator"]
 
@@ -89,11 +90,10 @@ def drawing(
     They come as they are drawn, a batch at a time; nothing is drawn before the first is asked for.
 
     Raises:
-        InvalidInput: ``count`` is below 1 or ``seed`` below 0.
+        InvalidInput: ``count`` or ``seed`` is out of range.
         EngineError: as ``options_to_generator``, and when a picture is asked for as ``Generator.draw``.
     """
-    if isinstance(count, bool) or not isinstance(count, int) or count < 1:
-        raise InvalidInput(f"the number of pictures to draw must be at least 1, got {count!r}")
+    count = checked_whole(count, "the number of pictures to draw", 1)
     source = GeneratorSource(options_to_generator(description, trust=trust, settings=settings), count, seed)
     return (sample.load() for sample in source.samples())
 

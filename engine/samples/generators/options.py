@@ -10,6 +10,7 @@ from typing import Any
 
 from engine.errors import InvalidManifest
 from engine.samples.protocol import Options
+from engine.whole import checked_whole, shown
 
 COMMON = ("type", "batch")
 
@@ -50,13 +51,11 @@ def required_text(options: Options, key: str) -> str:
 
 
 def whole(options: Options, key: str, *, least: int = 1) -> int | None:
-    """A whole number of at least ``least``, or None."""
+    """A whole number of at least ``least``, and at most ``engine.whole.LARGEST``, or None."""
     value = options.get(key)
     if value is None:
         return None
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise _wrong(options, key, f"a whole number of at least {least}")
-    return value
+    return checked_whole(value, f"the option {key!r}", least, error=InvalidManifest)
 
 
 def positive(options: Options, key: str) -> float | None:
@@ -100,4 +99,4 @@ def resolved(path: str, base: Path | None) -> Path:
 
 
 def _wrong(options: Options, key: str, wanted: str) -> InvalidManifest:
-    return InvalidManifest(f"the option {key!r} must be {wanted}, got {options[key]!r:.80}")
+    return InvalidManifest(f"the option {key!r} must be {wanted}, got {shown(options[key])}")

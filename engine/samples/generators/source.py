@@ -16,8 +16,9 @@ from typing import Any
 
 from PIL import Image
 
-from engine.errors import GeneratorError, InvalidInput
+from engine.errors import GeneratorError
 from engine.samples.protocol import Generator, Sample
+from engine.whole import checked_whole
 
 BATCH = 32
 
@@ -43,16 +44,13 @@ class GeneratorSource:
             batch: pictures a draw; default: what the generator prefers (its attribute ``batch``), else 32.
 
         Raises:
-            InvalidInput: ``samples`` or ``batch`` is not at least 1, or the seed is not a whole number.
+            InvalidInput: ``samples``, ``batch`` or the seed is not a whole number, or is out of range.
         """
         batch = getattr(generator, "batch", BATCH) if batch is None else batch
-        for name, value, least in (("samples", samples, 1), ("batch", batch, 1), ("seed", seed, 0)):
-            if isinstance(value, bool) or not isinstance(value, int) or value < least:
-                raise InvalidInput(f"{name} must be a whole number of at least {least}, got {value!r}")
         self._generator = generator
-        self._samples = samples
-        self._seed = seed
-        self._batch = batch
+        self._samples = checked_whole(samples, "samples", 1)
+        self._seed = checked_whole(seed, "seed")
+        self._batch = checked_whole(batch, "batch", 1)
         self._lock = threading.Lock()
 
     @property

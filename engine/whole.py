@@ -1,0 +1,33 @@
+"""Whole numbers that callers give: one range, judged in one way, whatever the database."""
+
+from __future__ import annotations
+
+from typing import Any, SupportsIndex
+
+from engine.errors import EngineError, InvalidInput
+
+LARGEST = 2**31 - 1
+"""The largest whole number that fits an integer column of every database."""
+LARGEST_SIZE = 2**63 - 1
+"""The same of sizes in bytes or pixels, which no column holds."""
+
+
+def checked_whole(
+    value: Any, what: str, least: int = 0, most: int = LARGEST, *, error: type[EngineError] = InvalidInput
+) -> int:
+    """A whole number, of Python or NumPy, in ``[least, most]``.
+
+    Raises:
+        EngineError: ``error``, if it is anything else; True and False are, too.
+    """
+    whole = isinstance(value, SupportsIndex) and not isinstance(value, bool) and not getattr(value, "ndim", 0)
+    if not whole or not least <= value.__index__() <= most:
+        raise error(f"{what} must be a whole number of at least {least} and at most {most}, got {shown(value)}")
+    return int(value.__index__())
+
+
+def shown(value: Any) -> str:
+    """A value as Python writes it, cut short; also a whole number of more digits than Python writes."""
+    if isinstance(value, int) and value.bit_length() > 256:
+        return f"one of {value.bit_length()} bits"
+    return f"{value!r:.80}"
