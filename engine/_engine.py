@@ -18,6 +18,7 @@ from engine._exploring import Exploring
 from engine._learning import Learning
 from engine.config import DEFAULT_ENCODER, Settings
 from engine.errors import Conflict, CorruptData, EngineError, MissingStatistics, TransformNotFound
+from engine.numbers import LARGEST_SIZE
 from engine.records import EncoderIdentity, Model, Thumbnail
 from engine.search.spaces import FIRST_MOMENT, LINEAR
 from engine.search.transforms import AUTO
@@ -208,7 +209,9 @@ class Engine(Exchanging, Evaluating, Exploring, Learning):
         Raises:
             ModelNotFound
         """
-        return self._catalog.thumbnails(model if isinstance(model, int) else self._catalog.model(model).id)
+        if isinstance(model, int):
+            return self._catalog.thumbnails(model) if 0 <= model <= LARGEST_SIZE else []
+        return self._catalog.thumbnails(self._catalog.model(model).id)
 
     def draw(self, name: str, count: int = 1, *, seed: int = 0, trust: bool = False) -> list[Image]:
         """Draw new images from the generator that a model was ingested from.
@@ -216,7 +219,7 @@ class Engine(Exchanging, Evaluating, Exploring, Learning):
         Raises:
             MissingStatistics: the model was not ingested from a generator.
             NotTrusted: its generator runs code, and ``trust`` is false.
-            InvalidInput: ``count`` is below 1 or ``seed`` below 0.
+            InvalidInput: ``count`` or ``seed`` is out of range.
             GeneratorError: it failed.
         """
         return list(self.drawing(name, count, seed=seed, trust=trust))

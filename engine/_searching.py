@@ -276,8 +276,14 @@ class Searching(Collection):
         """What ``search_vectors`` found for one query, ``(k,)`` each, with the models' records.
 
         Missing answers and models that are gone by now are left out.
+
+        Raises:
+            InvalidQuery: the ids are not whole numbers.
         """
-        return self._records(ids.tolist(), scores.tolist(), [{}] * len(ids))
+        given = np.asarray(ids)
+        if given.size and given.dtype.kind != "i":
+            raise InvalidQuery(f"ids are whole numbers of 64 bits, got {given.dtype}")
+        return self._records(given.tolist(), np.asarray(scores).tolist(), [{}] * len(given))
 
     def _records(self, ids: list[int], scores: list[float], shares: Sequence[Mapping[str, float]]) -> list[Hit]:
         models = self._catalog.models_by_id(model_id for model_id in ids if model_id >= 0)

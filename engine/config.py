@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 
 from engine.errors import InvalidInput
-from engine.whole import LARGEST, LARGEST_SIZE, checked_whole
+from engine.numbers import LARGEST, LARGEST_SIZE, checked_number, checked_whole, shown
 
 DEFAULT_DATABASE = "sqlite:///engine.db"
 DEFAULT_ENCODER = "open_clip:ViT-B-32/openai"
@@ -26,6 +25,14 @@ _WHOLE = {
     "factor_file_bytes": 0, "sample_file_bytes": 0, "card_factor_bytes": 0,
 }  # fmt: skip
 """Settings that are whole numbers, each with the least that makes sense."""
+LONGEST = 2_000_000
+"""Seconds, some three weeks: databases count milliseconds in 31 bits."""
+_NUMBERS = {
+    "epsilon": (1e-30, 1e9), "busy_timeout": (1e-3, LONGEST), "generator_timeout": (1e-3, LONGEST),
+    "idle_transaction_timeout": (0, LONGEST / 100), "refresh_interval": (0, LONGEST), "max_bad_share": (0, 1), "shrinkage": (0, 1),
+    "recall": (0, 1),
+}  # fmt: skip
+"""Settings that are other numbers, each with the least and the most that make sense."""
 
 
 @dataclass(frozen=True)
@@ -103,33 +110,20 @@ class Settings:
         for name, lowest in _WHOLE.items():
             most = LARGEST_SIZE if name.endswith(("_bytes", "_pixels")) else LARGEST
             checked_whole(getattr(self, name), f"setting {name}", lowest, most)
-        for name in (
-            "epsilon", "busy_timeout", "idle_transaction_timeout", "generator_timeout", "max_bad_share",
-            "refresh_interval",
-        ):  # fmt: skip
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
-                raise InvalidInput(f"setting {name} must be a finite number, got {value!r}")
-        for name in ("epsilon", "busy_timeout", "generator_timeout"):
-            if not getattr(self, name) > 0:
-                raise InvalidInput(f"setting {name} must be above 0, got {getattr(self, name)!r}")
-        for name in ("refresh_interval", "idle_transaction_timeout"):
-            if getattr(self, name) < 0:
-                raise InvalidInput(f"setting {name} must be at least 0, got {getattr(self, name)!r}")
+        for name, (low, high) in _NUMBERS.items():
+            checked_number(getattr(self, name), f"setting {name}", low, high)
         if self.shortlist_space not in SHORTLIST_SPACES:
             allowed = ", ".join(SHORTLIST_SPACES)
-            raise InvalidInput(f"setting shortlist_space must be one of {allowed}, got {self.shortlist_space!r}")
+            raise InvalidInput(f"setting shortlist_space must be one of {allowed}, got {shown(self.shortlist_space)}")
         if self.index_kind not in INDEX_KINDS:
-            raise InvalidInput(f"setting index_kind must be one of {', '.join(INDEX_KINDS)}, got {self.index_kind!r}")
-        if (
-            isinstance(self.shrinkage, bool)
-            or not isinstance(self.shrinkage, (int, float))
-            or not 0 <= self.shrinkage < 1
-        ):
+            raise InvalidInput(
+                f"setting index_kind must be one of {', '.join(INDEX_KINDS)}, got {shown(self.index_kind)}"
+            )
+        if self.shrinkage == 1:
             raise InvalidInput(f"setting shrinkage must be a number in [0, 1), got {self.shrinkage!r}")
-        if isinstance(self.recall, bool) or not isinstance(self.recall, (int, float)) or not 0 < self.recall <= 1:
+        if self.recall == 0:
             raise InvalidInput(f"setting recall must be a number above 0 and at most 1, got {self.recall!r}")
-        if not 0 <= self.max_bad_share < 1:
+        if self.max_bad_share == 1:
             raise InvalidInput(f"setting max_bad_share must be in [0, 1), got {self.max_bad_share!r}")
 
     @classmethod

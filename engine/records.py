@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.whole import LARGEST
+from engine.numbers import LARGEST
 
 MOST_SAMPLES = LARGEST
 """Behind one model's statistics."""

@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 
 from engine.covariances import covariance_to_epsilon, may_round_below_zero
 from engine.errors import InvalidFeatures, InvalidStatistics, NotEnoughSamples
+from engine.numbers import checked_whole
 from engine.records import MOST_SAMPLES, Statistics
-from engine.whole import checked_whole
 
 Float64 = NDArray[np.float64]
 LARGEST = 1e9

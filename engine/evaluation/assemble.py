@@ -20,9 +20,9 @@ from engine.evaluation.records import Comparison, DropOff, Latency, Row, Samples
 from engine.evaluation.report import Report
 from engine.evaluation.samples_curve import Densities, Reader, samples_to_ranks
 from engine.evaluation.wanted import Wanted, queries_to_wanted
+from engine.numbers import checked_whole
 from engine.records import EncoderIdentity, Model, QueryPart
 from engine.search import Evidence
-from engine.whole import checked_whole
 
 Float64 = NDArray[np.float64]
 Int64 = NDArray[np.int64]

@@ -14,12 +14,12 @@ from safetensors import numpy as safetensors
 
 from engine.errors import CorruptData, EngineError, InvalidArchive
 from engine.exchange.archive_file import ENCODERS, TRANSFORMS, ArchiveFile, block_member
+from engine.numbers import checked_whole
 from engine.records import EncoderIdentity, Thumbnail
 from engine.storage import blobs
 from engine.storage.details import DETAILS, checked_details, checked_name, is_storable
 from engine.storage.exchange import ModelRecord, StatisticsRecord, TransformRecord
 from engine.storage.transforms import AXES
-from engine.whole import checked_whole
 
 Arrays = Mapping[str, NDArray[Any]]
 OnProgress = Callable[[int, int], None]

@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.errors import DuplicateName, InvalidInput, InvalidStatistics
+from engine.numbers import checked_whole
 from engine.records import MOST_SAMPLES, Statistics
 from engine.statistics import LARGEST, checked_statistics, unpack_symmetric
 from engine.storage.bulk import Block, BulkCounts
 from engine.storage.details import checked_details, checked_name
-from engine.whole import checked_whole
 
 BLOCK_MODELS = 10_000
 BLOCK_BYTES = 256 * 2**20

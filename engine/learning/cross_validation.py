@@ -18,7 +18,7 @@ from engine.learning.ranks import CONFIDENCE, TOP, chance_top, interval, ranks_t
 from engine.learning.scores import scores_of
 from engine.learning.training import rank_queries, train
 from engine.learning.training_set import Int64, TrainingSet
-from engine.whole import checked_whole
+from engine.numbers import checked_whole
 
 OnFold = Callable[[int, int], None]
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 from engine.errors import InvalidInput
-from engine.whole import checked_whole
+from engine.numbers import checked_number, checked_whole
 
 METHODS = ("first_moment", "gaussian_density")
 PARAMETERISATIONS = ("diagonal", "triangular", "full")
@@ -62,8 +61,8 @@ class TrainingOptions:
             checked_whole(getattr(self, name), name, lowest)
         for name in ("temperature", "learning_rate", "weight_decay"):
             value = getattr(self, name)
-            if value is not None and not (math.isfinite(value) and value > 0):
-                raise InvalidInput(f"{name} must be a finite number above 0, got {value!r}")
+            if value is not None:
+                checked_number(value, name, 1e-9, 1e9)
         if not 0 < self.validation_share < 1:
             raise InvalidInput(f"validation_share must be between 0 and 1, got {self.validation_share!r}")
 

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from engine.errors import InvalidManifest
+from engine.numbers import checked_whole, shown
 from engine.samples.open import SCHEMES
-from engine.whole import checked_whole, shown
 
 TEXTS = ("kind", "description", "author", "license", "base_model")
 DETAILS = (*TEXTS, "tags", "links", "resolution", "metadata")

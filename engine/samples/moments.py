@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 
 from engine.covariances import covariance_to_epsilon
 from engine.errors import InvalidStatistics
+from engine.numbers import checked_whole
 from engine.records import MOST_SAMPLES
 from engine.samples.labels import name_to_label
 from engine.samples.moment_names import ASYMMETRY
 from engine.samples.npz import NpzFile, is_float
-from engine.whole import checked_whole
 
 COUNT_KEYS = ("n", "samples")
 

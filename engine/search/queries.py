@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -12,18 +11,19 @@ from numpy.typing import NDArray
 
 from engine.encoders.protocol import Encoder, images_to_features
 from engine.errors import InvalidFeatures, InvalidQuery, MissingStatistics
+from engine.numbers import checked_number, checked_whole, shown
 from engine.records import EncoderIdentity, QueryPart
 from engine.samples import any_to_image
 from engine.search.rules import MODALITIES
 from engine.statistics import checked_features
 from engine.storage.details import is_storable
-from engine.whole import checked_whole
 
 ORDINARY = (1e-200, 1e200)
 """Squared lengths that have lost nothing to rounding."""
 ROUNDED = float(np.finfo(np.float32).eps)
 """The squared length of a vector of unit norm is at most so far from 1 once it is rounded to float32."""
-LARGEST = sys.float_info.max
+LIGHTEST, HEAVIEST = 1e-9, 1e9
+"""Weights: scores, and the query that the index is asked, stay far within float32."""
 MOST_ANSWERS = 10**7
 """Room is made for as many answers as are asked for, whether there are so many models or not: 120 MB a query."""
 
@@ -32,7 +32,7 @@ def checked_weights(weights: Mapping[str, float] | None, modalities: Sequence[st
     """A weight for each part, 1 unless given.
 
     Raises:
-        InvalidQuery: a weight for a part that is not there, or one that is not a finite number above 0.
+        InvalidQuery: a weight for a part that is not there, or one that is not a number from 1e-9 to 1e9.
     """
     result = dict.fromkeys(modalities, 1.0)
     if weights is not None and not isinstance(weights, Mapping):
@@ -43,9 +43,7 @@ def checked_weights(weights: Mapping[str, float] | None, modalities: Sequence[st
                 f"there is a weight for {modality!r} but no such part in the query",
                 hint=f"this query has {', '.join(modalities)}; parts are {', '.join(MODALITIES)}",
             )
-        if isinstance(weight, bool) or not isinstance(weight, (int, float)) or not 0 < weight <= LARGEST:
-            raise InvalidQuery(f"the weight of {modality} must be a finite number above 0, got {weight!r:.80}")
-        result[modality] = float(weight)
+        result[modality] = checked_number(weight, f"the weight of {modality}", LIGHTEST, HEAVIEST, error=InvalidQuery)
     return result
 
 
@@ -67,7 +65,7 @@ def checked_recall(recall: Any, default: float) -> float:
     if recall is None:
         return default
     if isinstance(recall, bool) or not isinstance(recall, (int, float)) or not 0 < recall <= 1:
-        raise InvalidQuery(f"recall must be a number above 0 and at most 1, got {recall!r}", hint="1 means exact")
+        raise InvalidQuery(f"recall must be a number above 0 and at most 1, got {shown(recall)}", hint="1 means exact")
     return float(recall)
 
 

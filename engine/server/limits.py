@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 
-from engine.whole import LARGEST_SIZE, checked_whole
+from engine.numbers import LARGEST_SIZE, checked_whole
 
 
 @dataclass(frozen=True)

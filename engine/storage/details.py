@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from engine.errors import InvalidInput
-from engine.whole import checked_whole
+from engine.numbers import checked_whole, shown
 
 TEXT_LIMITS = {"kind": 64, "description": 100_000, "author": 255, "license": 255, "base_model": 255}
 DETAILS = (*TEXT_LIMITS, "tags", "links", "resolution", "metadata")
@@ -27,7 +27,7 @@ def checked_name(name: Any) -> str:
     """
     if not isinstance(name, str) or not name or name != name.strip() or not name.isprintable():
         raise InvalidInput(
-            f"{name!r} is not a model name",
+            f"{shown(name)} is not a model name",
             hint="a name is printable text without line breaks or white space at its ends",
         )
     if len(name) > NAME_LIMIT:

@@ -11,6 +11,7 @@ from sqlalchemy import BindParameter, Row, Select, bindparam, delete, func, inse
 from sqlalchemy.orm import Session
 
 from engine.errors import DuplicateName, ModelNotFound
+from engine.numbers import shown
 from engine.records import Model
 from engine.storage.details import is_storable
 from engine.storage.tables import ChangeRow, EncoderRow, ModelRow, ModelTagRow, StatisticsRow, TagRow, row_to_table
@@ -68,7 +69,7 @@ def row_of(session: Session, name: str) -> ModelRow:
         ModelNotFound: there is none; the hint names close ones.
     """
     if not isinstance(name, str):
-        raise ModelNotFound(f"a model's name is a text, got {name!r}", hint="engine list shows what there is")
+        raise ModelNotFound(f"a model's name is a text, got {shown(name)}", hint="engine list shows what there is")
     row = find_row(session, name) if is_storable(name) else None
     if row is not None:
         return row

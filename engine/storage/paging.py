@@ -11,6 +11,7 @@ from typing import Any
 from sqlalchemy import and_, or_, select
 
 from engine.errors import InvalidInput
+from engine.numbers import LARGEST_SIZE, checked_whole
 from engine.records import Model
 from engine.storage.database import Database
 from engine.storage.filters import Where, where_to_conditions
@@ -47,8 +48,7 @@ def models_page(
         raise InvalidInput(
             f"there is no sort {sort!r}", hint=f"sorts are {', '.join(SORTS)}; a - before one turns it round"
         )
-    if limit < 1:
-        raise InvalidInput(f"the limit must be at least 1, got {limit}")
+    limit = checked_whole(limit, "the limit", 1)
     falling = sort.startswith("-")
     query = select(ModelRow).where(*where_to_conditions(where))
     if cursor is not None:
@@ -74,7 +74,12 @@ def _position(cursor: str, sort: str) -> tuple[Any, int]:
     try:
         padded = cursor.encode() + b"=" * (-len(cursor) % 4)
         sorted_by, value, model_id = json.loads(base64.urlsafe_b64decode(padded))
-        if sorted_by != sort or not isinstance(value, str) or not isinstance(model_id, int) or abs(model_id) >= 2**62:
+        if (
+            sorted_by != sort
+            or not isinstance(value, str)
+            or not isinstance(model_id, int)
+            or abs(model_id) > LARGEST_SIZE
+        ):
             raise ValueError(f"it is of sort {sorted_by!r}")
         if sort.removeprefix("-") != "name":
             value = aware(datetime.fromisoformat(value))

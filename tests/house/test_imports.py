@@ -17,7 +17,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 # Each row may import the rows above it and, within the row, itself. `_engine` stands for the class's own modules.
 ORDER = [
     {"errors"},
-    {"whole"},
+    {"numbers"},
     {"records", "config", "blas", "compiled", "files", "covariances"},
     {"samples", "encoders", "statistics", "scores", "storage", "index"},
     {"learning"},

@@ -11,9 +11,9 @@ from PIL import Image
 
 from engine.config import Settings
 from engine.errors import GeneratorError, InvalidManifest, NotTrusted
+from engine.numbers import checked_whole
 from engine.samples.generators.source import GeneratorSource, batch_seed
 from engine.samples.protocol import Generator, Options
-from engine.whole import checked_whole
 
 __all__ = ["GENERATORS", "GeneratorSource", "batch_seed", "draw", "drawing", "options_to_generator"]
 

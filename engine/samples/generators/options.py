@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from engine.errors import InvalidManifest
+from engine.numbers import checked_number, checked_whole, shown
 from engine.samples.protocol import Options
-from engine.whole import checked_whole, shown
 
 COMMON = ("type", "batch")
 
@@ -51,7 +50,7 @@ def required_text(options: Options, key: str) -> str:
 
 
 def whole(options: Options, key: str, *, least: int = 1) -> int | None:
-    """A whole number of at least ``least``, and at most ``engine.whole.LARGEST``, or None."""
+    """A whole number of at least ``least``, and at most ``engine.numbers.LARGEST``, or None."""
     value = options.get(key)
     if value is None:
         return None
@@ -59,13 +58,11 @@ def whole(options: Options, key: str, *, least: int = 1) -> int | None:
 
 
 def positive(options: Options, key: str) -> float | None:
-    """A finite number above 0, or None."""
+    """A number from 1e-9 to 1e9, or None."""
     value = options.get(key)
     if value is None:
         return None
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < math.inf:
-        raise _wrong(options, key, "a number above 0")
-    return float(value)
+    return checked_number(value, f"the option {key!r}", 1e-9, 1e9, error=InvalidManifest)
 
 
 def texts(options: Options, key: str) -> list[str] | None:

@@ -17,8 +17,8 @@ from typing import Any
 from PIL import Image
 
 from engine.errors import GeneratorError
+from engine.numbers import checked_whole
 from engine.samples.protocol import Generator, Sample
-from engine.whole import checked_whole
 
 BATCH = 32
 
