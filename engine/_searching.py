@@ -63,7 +63,7 @@ class Searching(Collection):
             method: ``auto`` (text, model and several together: ``first_moment``; image and sketch:
                 ``blend``, unless a transform is active for another method), or a rule by name: see
                 ``engine.search.METHODS``.
-            weights: a part's exponent in the product of experts, by modality (default 1 each).
+            weights: a part's exponent in the product of experts, by modality: 1e-9 to 1e9 (default 1 each).
             where: a filter, see ``engine.storage.filters``.
             encoder: whose statistics to search (default: the collection's).
             shortlist: candidates that the exact stage looks at (default ``settings.shortlist``, or, see there,

@@ -43,7 +43,7 @@ class Query(Strict):
     offset: int = Field(0, ge=0, description="How many of the best to skip.")
     method: str = Field("auto", description="A rule, or auto.")
     weights: dict[Modality, Annotated[FiniteFloat, Field(gt=0)]] | None = Field(
-        None, description="A part's exponent in the product of experts; 1 if not given."
+        None, description="A part's exponent in the product of experts, 1e-9 to 1e9; 1 if not given."
     )
     where: dict[str, Texts] | list[tuple[str, Texts]] | None = Field(
         None, description='Only models that fit: {"tag": "animal", "kind!": ["gan"]}; ! negates.'
