@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from engine.errors import InvalidManifest
-from engine.numbers import checked_number, checked_whole, shown
+from engine.numbers import checked_whole, shown
 from engine.samples.protocol import Options
 
 COMMON = ("type", "batch")
+MOST = 1e9
+"""Of a number that is an option, seconds or a scale."""
 
 
 def checked_keys(options: Options, allowed: Sequence[str]) -> None:
@@ -58,11 +60,13 @@ def whole(options: Options, key: str, *, least: int = 1) -> int | None:
 
 
 def positive(options: Options, key: str) -> float | None:
-    """A number from 1e-9 to 1e9, or None."""
+    """A number above 0 and at most ``MOST``, or None."""
     value = options.get(key)
     if value is None:
         return None
-    return checked_number(value, f"the option {key!r}", 1e-9, 1e9, error=InvalidManifest)
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value <= MOST:
+        raise _wrong(options, key, f"a number above 0 and at most {MOST:g}")
+    return float(value)
 
 
 def texts(options: Options, key: str) -> list[str] | None:

@@ -9,6 +9,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from engine.errors import InvalidQuery
+from engine.search.queries import HEAVIEST, LIGHTEST
 from engine.search.rules import MODALITIES
 from engine.server.page.pictures import NAME
 
@@ -145,14 +146,16 @@ def _number(text: str, part: str) -> float:
         weight = float(text)
     except ValueError:
         weight = 0.0
-    if not 0 < weight < 1e6:
-        raise InvalidQuery(f"the weight of {part} must be a number above 0, got {text!r:.40}")
+    if not LIGHTEST <= weight <= HEAVIEST:
+        raise InvalidQuery(
+            f"the weight of {part} must be a number above 0, from {LIGHTEST:g} to {HEAVIEST:g}, got {text!r:.40}"
+        )
     return weight
 
 
 def _count(text: str | None) -> int:
     if text is None:
         return STEP
-    if not text.isdecimal() or not 1 <= int(text[:9]) <= 10**6:
+    if not text.isdecimal() or len(text) > 9 or not 1 <= int(text) <= 10**6:
         raise InvalidQuery(f"n must be a whole number, at least 1, got {text!r:.40}")
     return int(text)
