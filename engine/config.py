@@ -29,8 +29,8 @@ LONGEST = 2_000_000
 """Seconds, some three weeks: databases count milliseconds in 31 bits."""
 _NUMBERS = {
     "epsilon": (1e-30, 1e9), "busy_timeout": (1e-3, LONGEST), "generator_timeout": (1e-3, LONGEST),
-    "idle_transaction_timeout": (0, LONGEST / 100), "refresh_interval": (0, LONGEST), "max_bad_share": (0, 1), "shrinkage": (0, 1),
-    "recall": (0, 1),
+    "idle_transaction_timeout": (0, LONGEST / 100), "refresh_interval": (0, LONGEST), "max_bad_share": (0, 1),
+    "shrinkage": (0, 1), "recall": (0, 1),
 }  # fmt: skip
 """Settings that are other numbers, each with the least and the most that make sense."""
 
