@@ -39,6 +39,7 @@ app = App(
       1    an error; the message says what to do next
       2    the command line could not be understood
       3    some of several sources failed (ingest), or stored data is damaged (doctor, copy, export, backup)
+      4    the result could not be written: standard output is closed, or its disk is full
       130  interrupted by Ctrl-C
       141  whoever read the output has gone, as with | head
     """,

@@ -15,6 +15,7 @@ from engine.errors import EngineError
 ERROR = 1
 USAGE = 2
 PARTIAL = 3
+OUTPUT = 4
 INTERRUPTED = 130  # 128 + SIGINT
 BROKEN_PIPE = 141  # 128 + SIGPIPE, what other programs say when their reader has gone
 
@@ -44,6 +45,13 @@ def exception_to_failure(error: BaseException) -> Failure:
         return Failure("Interrupted", "interrupted", again, INTERRUPTED)
     fault = "this is a fault in engine; ENGINE_DEBUG=1 shows where"
     return Failure(type(error).__name__, f"unexpected {type(error).__name__}: {error}", fault, ERROR, _trace(error))
+
+
+def output_failure(error: OSError) -> Failure:
+    """What the command did is done, and its result cannot be written."""
+    said = f"the result cannot be written to standard output: {error.strerror or error}"
+    hint = "nothing that was done is undone; give the output somewhere to go: it is closed, or its disk is full"
+    return Failure("OutputFailed", said, hint, OUTPUT, _trace(error))
 
 
 def show_failure(failure: Failure, *, as_json: bool) -> None:

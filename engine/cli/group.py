@@ -9,7 +9,8 @@ from typing import Any, NoReturn
 
 import click
 
-from engine.cli.failures import BROKEN_PIPE, exception_to_failure, show_failure
+from engine.cli.failures import BROKEN_PIPE, exception_to_failure, output_failure, show_failure
+from engine.cli.streams import OutputFailed, secure_streams, silence_stdout
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
@@ -37,12 +38,10 @@ class App(Group):
 
     def main(self, args: Sequence[str] | None = None, prog_name: str | None = None, **extra: Any) -> NoReturn:  # type: ignore[override]
         """Run one command and leave the process with its exit code; no exception but ``SystemExit`` leaves it."""
+        secure_streams()
         arguments = list(sys.argv[1:] if args is None else args)
         if os.environ.get("NO_COLOR"):
             extra["color"] = False
-        for stream in (sys.stdout, sys.stderr):
-            if hasattr(stream, "reconfigure"):
-                stream.reconfigure(errors="replace")  # a terminal without Unicode must not end a command
         extra.pop("standalone_mode", None)
         code = 0
         try:
@@ -51,7 +50,7 @@ class App(Group):
                     self.invoke(context)
             except click.exceptions.Exit as ended:
                 code = ended.exit_code
-            except BrokenPipeError:
+            except (BrokenPipeError, OutputFailed):
                 raise
             except (Exception, KeyboardInterrupt) as error:
                 failure = exception_to_failure(error)
@@ -59,19 +58,16 @@ class App(Group):
                 show_failure(failure, as_json="--json" in arguments)
             sys.stdout.flush()
         except BrokenPipeError:  # whoever read has gone: that is no error, and there is nobody to tell
-            _silence_stdout()
             code = BROKEN_PIPE
+            silence_stdout()
+        except OutputFailed as error:
+            silence_stdout()
+            failure = output_failure(error)
+            code = failure.code
+            show_failure(failure, as_json=False)
         sys.exit(code)
 
 
 def version_option(group: Group, version: str) -> None:
     """Add ``--version``."""
     click.version_option(version, prog_name="engine", message="%(prog)s %(version)s")(group)
-
-
-def _silence_stdout() -> None:
-    """Give stdout somewhere to go, so that the interpreter's last flush does not complain."""
-    try:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except (OSError, ValueError):  # not a real file, as in tests
-        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - it must stay open until the process ends

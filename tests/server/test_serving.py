@@ -6,8 +6,10 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -102,3 +104,27 @@ def test_keys_are_listed_and_revoked(url: str) -> None:
 )  # fmt: skip
 def test_what_is_loopback(host: str, answer: bool) -> None:
     assert is_loopback(host) == answer
+
+
+@pytest.mark.skipif(os.name == "nt", reason="streams are closed in another way there")
+def test_serving_without_streams(url: str) -> None:
+    """A service may be started with nothing open: it serves, and ends when it is told."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = 'exec "$0" -m engine serve --port "$1" --database "$2" <&- >&- 2>&-'
+    with subprocess.Popen(["sh", "-c", command, sys.executable, str(port), url]) as process:
+        try:
+            until = time.monotonic() + 60
+            while True:
+                try:
+                    assert httpx.get(f"http://127.0.0.1:{port}/v1/models").status_code == 200
+                    break
+                except httpx.TransportError:
+                    assert process.poll() is None
+                    assert time.monotonic() < until
+                    time.sleep(0.05)
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(60) == 0
+        finally:
+            process.kill()
