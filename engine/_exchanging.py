@@ -87,18 +87,21 @@ class Exchanging(Ingesting):
             self._fast = {}
 
     def import_moments(
-        self, path: str | Path, *, encoder: str, samples: int | None = None, name: str | None = None
-    ) -> Model:
+        self, path: str | Path, *, encoder: str, samples: int | None = None, name: str | None = None,
+        replace: bool = False,
+    ) -> Model:  # fmt: skip
         """Take in one model's ``mu`` and ``sigma`` from an ``.npz`` as FID tools write them.
 
         Args:
             encoder: what made the features, for example ``external:inception-2048``.
-            samples: how many went into them; the file's own count (``n`` or ``samples``) by default.
+            samples: how many went into them, if the file (``n`` or ``samples``) does not say.
             name: default: the file's.
+            replace: as for ``ingest``.
 
         Raises:
             SourceNotFound: there is no such file.
-            InvalidInput: it holds something else, or nobody says how many samples there were.
+            InvalidInput: it holds something else, or nobody says how many samples there were, or the two differ.
+            DuplicateName: the name is a model's from another source.
             InvalidStatistics: not finite, not symmetric or indefinite.
             EncoderMismatch: its dimension is not the encoder's.
         """
@@ -107,13 +110,13 @@ class Exchanging(Ingesting):
         try:
             if not isinstance(source, MomentsSource):
                 raise InvalidInput(f"{path.name} has no mu and sigma", hint="engine ingest reads other arrays")
-            count = samples if samples is not None else source.samples
-            if count is None:
+            given = source if samples is None else source.with_samples(samples)
+            if given.samples is None:
                 raise InvalidInput(f"{path.name} does not say how many samples there were", hint="give --samples")
-            given = source.counted(count)
             result = ingest_source(
                 self._catalog, self.settings, given, name=checked_name(name or source_to_name(path)), details={},
-                encoder=None, identity=self._identity_for(encoder, given.mean.size),
+                encoder=None, identity=self._identity_for(encoder, given.mean.size), replace=replace,
+                add=name is not None,
             )  # fmt: skip
         finally:
             source.close()

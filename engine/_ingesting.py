@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("engine.ingest")
 Strings = Sequence[str]
+OnEntry = Callable[[int, int, str], OnProgress | None]
+"""Called with (number, entries, name) before each of many; may return an ``on_progress`` for it."""
+OnOutcome = Callable[[IngestOutcome], None]
 
 
 class Ingesting(Collection):
@@ -40,12 +43,20 @@ class Ingesting(Collection):
         tags: Strings | None = None,
         description: str | None = None,
         samples: int | None = None,
-        seed: int = 0,
+        seed: int | None = None,
         trust: bool = False,
+        as_one: bool = False,
+        replace: bool = False,
+        upload: str | None = None,
         on_progress: OnProgress | None = None,
         **metadata: Any,
     ) -> Model:
         """Add a model, or replace it if its content has changed; unchanged content changes only what is said of it.
+
+        A model is replaced by its own source only: by what lies at the same path, is drawn by the same generator, or
+        has the same content; arrays, callables and generators in memory pass for one source. Then it keeps the fields
+        that are not given. Features or moments of an encoder that the model has no statistics of are added to it if
+        ``name`` is given.
 
         Args:
             source: a folder or archive of pictures, a ``.npy``/``.npz`` of features or moments, a ``.onnx`` decoder,
@@ -53,18 +64,27 @@ class Ingesting(Collection):
                 an ``(n, d)`` array of features, a callable, or an open source or generator.
             name: default: the file's or folder's name.
             encoder: default: the collection's.
-            samples: how many to draw from a generator.
-            seed: where a generator's drawing starts.
+            samples: how many to draw from a generator (default 500); of moments whose file does not say, how many
+                went into them. Refused with other sources.
+            seed: where a generator's drawing starts (default 0). Refused with other sources.
             trust: let a generator run a program or Python code.
+            as_one: take a folder or an archive as one model although it looks like several, or like a model's weights.
+            replace: let a model from another source be replaced. It is removed with its description, tags, statistics
+                and id; of its fields only those that are given are there afterwards.
+            upload: the file's name where somebody uploaded it, to be recorded in place of its path here.
             on_progress: called with (done, total, quarantined).
             **metadata: ``kind``, ``author``, ``license``, ``base_model``, ``links``, ``resolution``; anything else is
                 kept as free metadata.
 
         Raises:
+            DuplicateName: the name is a model's from another source, and ``replace`` is not given.
             EngineError: see ``engine.errors``; whatever is raised, nothing of the model was written.
         """
         details = _details(tags, description, metadata)
-        return self._ingest(source, name, encoder, details, samples, seed, trust, on_progress, None).model
+        return self._ingest(
+            source, name, encoder, details, samples, seed, trust, on_progress, as_one=as_one, replace=replace,
+            upload=upload,
+        ).model  # fmt: skip
 
     def _ingest(
         self,
@@ -73,20 +93,23 @@ class Ingesting(Collection):
         encoder: str | None,
         details: dict[str, Any],
         samples: int | None,
-        seed: int,
+        seed: int | None,
         trust: bool,
         on_progress: OnProgress | None,
-        base: Path | None,
         *,
+        base: Path | None = None,
+        as_one: bool = False,
+        replace: bool = False,
+        upload: str | None = None,
         neighbours: bool = True,
     ) -> IngestResult:
+        named = name is not None
         name = checked_name(name if name is not None else source_to_name(source))
         details = checked_details(details)
-        opened = open_source(source, settings=self.settings, samples=samples, seed=seed, trust=trust, base=base)
+        opened = open_source(
+            source, settings=self.settings, samples=samples, seed=seed, trust=trust, as_one=as_one, base=base
+        )
         try:
-            if "kind" not in details and not self._has(name):
-                described = opened.describe().get("generator")
-                details["kind"] = described["type"] if described else "unknown"
             loaded, identity = self._encoder_for(encoder or self.default_encoder, opened)
             result = ingest_source(
                 self._catalog,
@@ -97,6 +120,9 @@ class Ingesting(Collection):
                 encoder=loaded,
                 identity=identity,
                 on_progress=on_progress,
+                upload=upload,
+                replace=replace,
+                add=named,
             )
         finally:
             opened.close()
@@ -122,6 +148,7 @@ class Ingesting(Collection):
         encoder: str,
         samples: int | Sequence[int] | NDArray[np.integer[Any]],
         tags: Sequence[Any] | None = None,
+        replace: bool = False,
         on_progress: Callable[[int, int], None] | None = None,
     ) -> BulkCounts:
         """Add many models by precomputed moments, or replace those whose moments have changed, in few transactions.
@@ -138,6 +165,8 @@ class Ingesting(Collection):
             encoder: what made the features. A name that the engine does not know is registered as external.
             samples: how many features went into each model's moments; one number, or ``n``.
             tags: for all, or a list a model; None, also in place of a list, leaves known models' tags as they are.
+            replace: let models be replaced whose statistics of this encoder came from a folder, a file or a generator;
+                these are removed with everything of them, and added anew.
             on_progress: called with (done, n) after each transaction.
 
         Returns:
@@ -147,13 +176,17 @@ class Ingesting(Collection):
             InvalidInput, DuplicateName, InvalidStatistics: naming the first wrong model. All but covariances are
                 checked before anything is written.
             EncoderMismatch: d is not the encoder's dimension.
+            DuplicateName: also for a model from another source, where ``replace`` is not given.
         """
         blocks = arrays_to_blocks(names, means, covariances, samples, tags, self.settings.epsilon)
         identity = self._identity_for(encoder, int(np.shape(means)[1]))
         encoder_id = self._catalog.register_encoder(identity)
         try:
             return put_blocks(
-                blocks, lambda block: put_many(self._database, encoder_id, block), len(names), on_progress
+                blocks,
+                lambda block: put_many(self._database, encoder_id, block, replace=replace),
+                len(names),
+                on_progress,
             )
         finally:
             self._fast = {}
@@ -178,12 +211,14 @@ class Ingesting(Collection):
         *,
         encoder: str | None = None,
         trust: bool = False,
-        on_entry: Callable[[int, int, str], OnProgress | None] | None = None,
-        on_outcome: Callable[[IngestOutcome], None] | None = None,
+        replace: bool = False,
+        on_entry: OnEntry | None = None,
+        on_outcome: OnOutcome | None = None,
     ) -> IngestReport:
         """Ingest every entry of a YAML or JSON Lines manifest; a bad entry is reported and the rest go on.
 
         Args:
+            replace: for all entries, as for ``ingest``; an entry may say it for itself.
             on_entry: called with (number, entries, name) before each; may return an ``on_progress`` for it.
             on_outcome: called after each.
 
@@ -202,8 +237,41 @@ class Ingesting(Collection):
             else:
                 outcome = self._outcome(
                     name, entry.source, entry.name, entry.encoder or encoder, dict(entry.details()),
-                    entry.samples, entry.seed, trust, progress, Path(path).parent,
+                    entry.samples, entry.seed, trust, progress, base=Path(path).parent,
+                    as_one=entry.as_one, replace=replace or entry.replace,
                 )  # fmt: skip
+            report.outcomes.append(outcome)
+            if on_outcome:
+                on_outcome(outcome)
+        return report
+
+    def ingest_each(
+        self,
+        folder: str | Path,
+        *,
+        on_entry: OnEntry | None = None,
+        on_outcome: OnOutcome | None = None,
+        **options: Any,
+    ) -> IngestReport:
+        """Ingest each folder directly in a folder as a model of its name; a bad one is reported and the rest go on.
+
+        Run again, it goes on where it was interrupted. Pictures beside the folders are in no model.
+
+        Args:
+            on_entry: called with (number, folders, name) before each; may return an ``on_progress`` for it.
+            on_outcome: called after each.
+            **options: as for ``ingest``, without ``name``.
+
+        Raises:
+            SourceNotFound, InvalidInput: there is no such folder, or there are none in it.
+        """
+        from engine.samples.several import folder_to_folders
+
+        report = IngestReport()
+        folders = folder_to_folders(Path(folder).expanduser())
+        for number, one in enumerate(folders, 1):
+            progress = on_entry(number, len(folders), one.name) if on_entry else None
+            outcome = self.ingest_outcome(one, name=one.name, on_progress=progress, **options)
             report.outcomes.append(outcome)
             if on_outcome:
                 on_outcome(outcome)
@@ -218,8 +286,10 @@ class Ingesting(Collection):
         tags: Strings | None = None,
         description: str | None = None,
         samples: int | None = None,
-        seed: int = 0,
+        seed: int | None = None,
         trust: bool = False,
+        as_one: bool = False,
+        replace: bool = False,
         on_progress: OnProgress | None = None,
         **metadata: Any,
     ) -> IngestOutcome:
@@ -232,12 +302,14 @@ class Ingesting(Collection):
             details = _details(tags, description, metadata)
         except Exception as error:
             return IngestOutcome(label, "failed", error=to_ingest_error(error))
-        return self._outcome(label, source, name, encoder, details, samples, seed, trust, on_progress, None)
+        return self._outcome(
+            label, source, name, encoder, details, samples, seed, trust, on_progress, as_one=as_one, replace=replace
+        )
 
-    def _outcome(self, label: str, source: Any, name: str | None, *rest: Any) -> IngestOutcome:
+    def _outcome(self, label: str, source: Any, name: str | None, *rest: Any, **options: Any) -> IngestOutcome:
         try:
             known = self._has(name if name is not None else source_to_name(source))
-            result = self._ingest(source, name, *rest, neighbours=False)
+            result = self._ingest(source, name, *rest, **options, neighbours=False)
         except Exception as error:  # one of many: whatever it raises, the others go on
             return IngestOutcome(label, "failed", error=to_ingest_error(error))
         status = "unchanged" if not result.changed else "replaced" if known else "added"

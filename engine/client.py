@@ -215,7 +215,8 @@ class Client(_Requests):
         Args:
             source: an archive of pictures (.zip, .tar, .tar.gz), or a .npy or .npz of features or moments.
             on_progress: called with (done, total, quarantined) while the server works; total is None until known.
-            **details: ``tags``, ``description``, ``encoder``, ``author`` …, as for ``Engine.ingest``.
+            **details: ``tags``, ``description``, ``encoder``, ``samples``, ``as_one``, ``replace``, ``author`` …, as
+                for ``Engine.ingest``. The same file name under the same model's name is the same source.
 
         Raises:
             SourceNotFound: it cannot be read.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -134,12 +134,19 @@ class Quarantined:
     reason: str
 
 
+class Origin(NamedTuple):
+    """Where a model's samples came from: its source's description, and its generator's record if it has one."""
+
+    source: Mapping[str, Any]
+    generator: Mapping[str, Any] | None = None
+
+
 @dataclass(frozen=True, eq=False)
 class Ingested:
     """Everything that ingesting one model writes, in one transaction.
 
     ``details`` holds the descriptive fields that were given (the others keep what they have); ``sample_features``
-    is ``(n, d)`` float16 or None.
+    is ``(n, d)`` float16 or None; ``kind`` is that of a model that is new, where ``details`` does not say.
     """
 
     name: str
@@ -151,6 +158,12 @@ class Ingested:
     sample_features: NDArray[np.float16] | None = None
     thumbnails: tuple[Thumbnail, ...] = ()
     quarantine: tuple[Quarantined, ...] = ()
+    kind: str = "model"
+
+    @property
+    def origin(self) -> Origin:
+        """Where the samples came from."""
+        return Origin(self.source, self.generator)
 
 
 @dataclass(frozen=True, eq=False)

@@ -52,7 +52,8 @@ def export(url: str, as_json: bool, file: Path, where: Any) -> None:
     type=click.Choice(CONFLICTS),
     default=CONFLICTS[0],
     show_default=True,
-    help="When a name is taken: refuse the whole archive, keep the model that is there, or replace it.",
+    help="When a name is taken: refuse the whole archive, keep the model that is there, or replace it. "
+    "An .npz replaces moments from the same path in any case.",
 )
 @click.option("--name", metavar="NAME", help="For an .npz: the model's name. Default: the file's.")
 @encoder_option
@@ -76,8 +77,12 @@ def import_(
     if file.suffix.lower() == ".npz":
         if encoder is None:
             raise click.UsageError("an .npz needs --encoder: what made the features, such as external:inception-2048")
+        if on_conflict == "skip":
+            raise click.UsageError("--on-conflict skip is for archives: an .npz is one model")
         with open_collection(url) as eng:
-            model = eng.import_moments(file, name=name, encoder=encoder, samples=samples)
+            model = eng.import_moments(
+                file, name=name, encoder=encoder, samples=samples, replace=on_conflict == "replace"
+            )
         counts: Mapping[str, Any] = {"model": model.name, "samples": model.samples, "encoder": encoder}
         if as_json:
             show_json(counts)

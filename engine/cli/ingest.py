@@ -34,10 +34,28 @@ ONNX = ".onnx"
     type=click.Path(path_type=Path, dir_okay=False),
     help="An .npz or .parquet of many models' moments, in place of sources; needs --encoder.",
 )
-@click.option("--name", metavar="NAME", help="The model's name. Default: the file's or folder's. One source only.")
+@click.option(
+    "--name", metavar="NAME",
+    help="The model's name. Default: the file's or folder's. One source only. A name that belongs to a model from "
+    "another source is refused, whether it is given or not, unless --replace is.",
+)  # fmt: skip
+@click.option(
+    "--replace", is_flag=True,
+    help="Let a model be replaced by another source of that name. It is removed with its description, tags and "
+    "statistics; what is given here is all that is said of the new one.",
+)  # fmt: skip
+@click.option(
+    "--as-one",
+    is_flag=True,
+    help="Take a folder or archive as one model, although its pictures lie in several folders or beside weights.",
+)
+@click.option("--each", is_flag=True, help="Make every folder directly in SOURCE a model, named by it.")
 @encoder_option
 @detail_options
-@click.option("--samples", metavar="N", type=click.IntRange(min=1), help="How many samples a generator draws.")
+@click.option(
+    "--samples", metavar="N", type=click.IntRange(min=1),
+    help="How many samples a generator draws (default: 500), or went into moments whose file does not say.",
+)  # fmt: skip
 @click.option(
     "--seed", metavar="N", type=click.IntRange(0, 2**31 - 1), help="Where a generator's drawing starts. Default: 0."
 )
@@ -64,6 +82,9 @@ def ingest(
     prompts: tuple[str, ...],
     inputs: dict[str, str],
     trust: bool,
+    replace: bool,
+    as_one: bool,
+    each: bool,
     **given: Any,
 ) -> None:
     """Add models to the collection, or replace those whose content has changed.
@@ -72,13 +93,18 @@ def ingest(
     moments mu and sigma; a generator: an .onnx decoder, program:COMMAND, python:MODULE:CALLABLE,
     diffusers:PATH_OR_ID; or a manifest (.yaml, .yml, .jsonl, .ndjson) of many of these.
 
-    Of several sources, and of a manifest's entries, a bad one is reported and the rest go on; the exit code is then
-    3. Interrupted, the same command goes on where it stopped.
+    A model is replaced by its own source: the same path or generator, or the same content. A folder whose pictures lie
+    in several folders, or that holds a model's weights, is refused: --each or --as-one says what is meant. An option
+    that is of no use to a source is refused.
+
+    Of several sources, of --each and of a manifest's entries, a bad one is reported and the rest go on; the exit code
+    is then 3. Interrupted, the same command goes on where it stopped.
 
     \b
     Example:
       engine ingest foxes/ --name fox-gan --kind gan --tag animal --description "foxes in snow"
       engine ingest zoo.yaml --trust
+      engine ingest library/ --each --tag mine
       engine ingest --statistics million.parquet --encoder external:my-clip
       engine ingest stylegan.onnx --input truncation_psi=0.7 --input label=one-hot
       engine ingest "program:node draw.mjs {seed} {count} {out}" --name faces --samples 300 --trust
@@ -89,64 +115,88 @@ def ingest(
 
     details = given_details(given)
     if statistics is not None:
-        drawn = samples is not None or seed is not None or prompts or inputs
-        if sources or name is not None or drawn or set(details) - {"tags"}:
-            raise click.UsageError("with --statistics, give only --encoder, --tag and --database")
+        others = (sources, name, samples, seed, prompts, inputs, as_one, each, set(details) - {"tags"})
+        if any(other not in ((), None, False, {}, set()) for other in others):
+            raise click.UsageError("with --statistics, give only --encoder, --tag, --replace and --database")
         if encoder is None:
             raise click.UsageError("--statistics needs --encoder: what made the features")
-        _ingest_statistics(url, as_json, statistics, encoder, details.get("tags"))
+        _ingest_statistics(url, as_json, statistics, encoder, details.get("tags"), replace)
         return
     if not sources:
         raise click.UsageError("give a SOURCE, or --statistics FILE")
-    options = {"samples": samples, "seed": seed, **details}
-    options = {key: value for key, value in options.items() if value is not None}
+    asked = {"samples": samples, "seed": seed, "as_one": as_one or None, **details}
+    asked = {key: value for key, value in asked.items() if value is not None}
     manifests = {source for source in sources if is_manifest(Path(source))}
-    if manifests and (options or prompts or inputs or name is not None):
-        raise click.UsageError("a manifest says this of each of its entries: with one, give only --encoder and --trust")
+    if manifests and (asked or prompts or inputs or each or name is not None):
+        raise click.UsageError(
+            "a manifest says this of each of its entries: with one, give only --encoder, --replace and --trust"
+        )
+    if each and name is not None:
+        raise click.UsageError("--name is for one model: with --each, models are named by their folders")
+    if each and prompts:
+        raise click.UsageError("--prompt is for diffusers:PATH_OR_ID, and --each for folders")
+    if each and inputs:
+        raise click.UsageError("--input is for decoders (FILE.onnx), and --each for folders")
     if name is not None and len(sources) > 1:
         raise click.UsageError(f"--name is for one source, and there are {len(sources)}")
     if name is None:
-        _refuse_equal_names(sources, manifests)
+        _refuse_equal_names(sources, manifests, each=each)
+    common: dict[str, Any] = {"encoder": encoder, "trust": trust, "replace": replace}
     with open_collection(url) as eng, IngestProgress() as progress:
         outcomes: list[IngestOutcome] = []
+        told: dict[str, Any] = {"on_entry": progress.entry, "on_outcome": progress.outcome}
         for number, source in enumerate(sources, 1):
             if source in manifests:
                 try:
-                    outcomes += eng.ingest_manifest(
-                        source, encoder=encoder, trust=trust, on_entry=progress.entry, on_outcome=progress.outcome
-                    ).outcomes
+                    outcomes += eng.ingest_manifest(source, **common, **told).outcomes
                 except InvalidManifest as error:
                     if len(sources) == 1:
                         raise
                     outcomes.append(IngestOutcome(source, "failed", error=error))
                 continue
+            if each:
+                outcomes += eng.ingest_each(source, **common, **asked, **told).outcomes
+                continue
             on_progress = progress.entry(number, len(sources), name or source)
             outcome = eng.ingest_outcome(
                 _with_options(source, prompts, inputs),
                 name=source_to_name(source) if inputs and name is None else name,
-                encoder=encoder, trust=trust, on_progress=on_progress, **options,
+                on_progress=on_progress, **common, **asked,
             )  # fmt: skip
             if outcome.error is not None and len(sources) == 1:
                 raise outcome.error
             outcomes.append(outcome)
             progress.outcome(outcome)
         _complete_neighbours(eng, progress)
+    if each:
+        _say_left_out(sources)
     _show(outcomes, as_json)
     if any(outcome.error is not None for outcome in outcomes):
         raise click.exceptions.Exit(PARTIAL)
 
 
-def _ingest_statistics(url: str, as_json: bool, path: Path, encoder: str, tags: Any) -> None:
+def _say_left_out(sources: tuple[str, ...]) -> None:
+    from engine.samples.several import count_beside
+
+    for source in sources:
+        count = count_beside(Path(source))
+        if count:
+            say(f"with --each, pictures directly in a folder are in no model: {count} in {source}")
+
+
+def _ingest_statistics(url: str, as_json: bool, path: Path, encoder: str, tags: Any, replace: bool) -> None:
     from engine.ingest.statistics_file import read_statistics
 
     counts = dict.fromkeys(("added", "replaced", "unchanged"), 0)
     done = 0
     with open_collection(url) as eng, StageProgress() as progress:
         for table in read_statistics(path):
+            if tags is not None and table.tags is not None:
+                raise InvalidInput(f"{path.name} has tags of its own", hint="leave --tag out, or the tags in the file")
             found = eng.ingest_statistics(
                 table.names, table.means, table.covariances, encoder=encoder, samples=table.samples,
                 tags=tags if table.tags is None else table.tags,
-                on_progress=partial(_told, progress, done, table.total),
+                replace=replace, on_progress=partial(_told, progress, done, table.total),
             )  # fmt: skip
             done += len(table.names)
             for key in counts:
@@ -161,10 +211,11 @@ def _told(progress: StageProgress, before: int, total: int, done: int, _: int) -
     progress("statistics", before + done, total)
 
 
-def _refuse_equal_names(sources: tuple[str, ...], manifests: set[str]) -> None:
+def _refuse_equal_names(sources: tuple[str, ...], manifests: set[str], *, each: bool) -> None:
     """Two sources that would become one model would replace one another without a word."""
     from engine.ingest.names import source_to_name
     from engine.samples.manifest import ManifestError, read_manifest
+    from engine.samples.several import folder_to_folders
 
     named: list[tuple[str, str]] = []
     for source in sources:
@@ -174,6 +225,8 @@ def _refuse_equal_names(sources: tuple[str, ...], manifests: set[str]) -> None:
             except InvalidManifest:  # reported in its turn
                 continue
             named += [(entry.name, source) for entry in entries if not isinstance(entry, ManifestError)]
+        elif each:
+            named += [(folder.name, source) for folder in folder_to_folders(Path(source))]
         else:
             named.append((source_to_name(source), source))
     counts = Counter(name for name, _ in named)

@@ -19,6 +19,7 @@ from engine.search.spaces import IDENTITY, WHITENED, Space, arrays_to_space, whi
 from engine.storage import Catalog, Database, Neighbours
 from engine.storage.checks import Checks, Fault
 from engine.storage.details import checked_name
+from engine.storage.sources import row_to_origin
 
 OnProgress = Callable[[str, int, int], None]
 NAMED = 20
@@ -161,7 +162,7 @@ def _faults(parts: Parts, identity: EncoderIdentity, faults: list[Fault]) -> Ite
     for fault in faults:
         model = models.get(fault.model_id)
         name = f"id {fault.model_id}" if model is None else model.name
-        path = None if model is None else model.source.get("path")
+        path = None if model is None else row_to_origin(model, identity.name).source.get("path")
         again = parts.commands.ingest_again(name, identity.name, path if isinstance(path, str) else None)
         yield Finding(DAMAGE, f"{name} ({identity.name}): {fault.reason}", again)
 

@@ -12,7 +12,7 @@ from engine.encoders.protocol import Encoder
 from engine.errors import CorruptData, EncoderMismatch, InvalidQuery, NotEnoughSamples, TooManyBadSamples
 from engine.ingest.state import IngestState, bytes_to_state, state_to_bytes
 from engine.ingest.stream import OnProgress, features_to_state, images_to_state
-from engine.records import EncoderIdentity, Ingested, Model, Statistics
+from engine.records import EncoderIdentity, Ingested, Model, Origin, Statistics
 from engine.samples import FeatureSource, ImageSource, MomentsSource
 from engine.statistics import Moments, checked_statistics
 from engine.storage import Catalog
@@ -38,17 +38,28 @@ def ingest_source(
     encoder: Encoder | None,
     identity: EncoderIdentity,
     on_progress: OnProgress | None = None,
+    upload: str | None = None,
+    replace: bool = False,
+    add: bool = False,
 ) -> IngestResult:
     """Ingest one opened source under an encoder. ``encoder`` may be None for features and moments.
 
+    Args:
+        upload: the file's name where somebody uploaded it; it is recorded in place of where the file lies here.
+        replace, add: as ``Catalog.put``.
+
     Raises:
+        DuplicateName: the name is a model's from another source.
         TooManyBadSamples, NotEnoughSamples, InvalidFeatures, InvalidStatistics, GeneratorError: nothing was written.
     """
     encoder_id = catalog.encoder_id(identity)
     digest = content_digest(source, identity, settings)
+    origin = source_to_origin(source, upload)
     if encoder_id is not None and _is_unchanged(catalog, name, encoder_id, digest):
+        catalog.put_origin(name, identity.name, origin)
         model = catalog.update(name, details) if details else catalog.model(name)
         return IngestResult(model, False)
+    catalog.check_origin(name, identity.name, origin, replace=replace, add=add)
     state = IngestState(Moments(identity.dimension))
     if isinstance(source, MomentsSource):
         statistics = _moments_to_statistics(source, identity, settings)
@@ -65,19 +76,30 @@ def ingest_source(
         except (TooManyBadSamples, NotEnoughSamples):
             catalog.drop_checkpoint(name, encoder_id)
             raise
-    described = source.describe()
     ingested = Ingested(
         name=name,
         details=details,
         statistics=statistics,
-        source={key: value for key, value in described.items() if key != "generator"},
+        source=origin.source,
         source_digest=digest,
-        generator=described.get("generator"),
+        generator=origin.generator,
         sample_features=state.kept_features(),
         thumbnails=tuple(state.thumbnails),
         quarantine=tuple(state.quarantine),
+        kind=str(origin.generator["type"]) if origin.generator else "unknown",
     )
-    return IngestResult(catalog.put(ingested, catalog.register_encoder(identity)), True)
+    encoder_id = catalog.register_encoder(identity)
+    return IngestResult(catalog.put(ingested, encoder_id, replace=replace, add=add), True)
+
+
+def source_to_origin(source: Source, upload: str | None = None) -> Origin:
+    """What is recorded of a source: its description with its content's digest, and its generator's by itself."""
+    described = {**source.describe(), "digest": source.digest()}
+    generator = described.pop("generator", None)
+    if upload is not None:
+        described.pop("path", None)
+        described["upload"] = upload
+    return Origin(described, generator)
 
 
 def content_digest(source: Source, identity: EncoderIdentity, settings: Settings) -> str:

@@ -87,6 +87,10 @@ class ArchiveSource:
             self._digest = total.hexdigest()
         return self._digest
 
+    def names(self) -> list[str]:
+        """The members' names, without those that are refused for their names."""
+        return [member.label for archive in self._archives for member in archive.members if member.fault is None]
+
     def count(self) -> int:
         """How many pictures there are, good or bad."""
         return sum(len(archive.members) for archive in self._archives)

@@ -13,12 +13,18 @@ from engine.errors import InvalidImage, NotEnoughSamples, SourceNotFound
 from engine.samples.decode import MAX_PIXELS, SUFFIXES, open_regular, path_to_image
 from engine.samples.labels import name_to_bytes, name_to_label
 from engine.samples.protocol import Sample
+from engine.samples.several import Look, is_folder, is_weights
 
 CHUNK = 2**20
 
 
 def folder_to_names(folder: Path) -> list[str]:
-    """Relative POSIX paths of the files with a picture's suffix, sorted by their bytes.
+    """Relative POSIX paths of the files with a picture's suffix; see ``list_folder``."""
+    return list_folder(folder).pictures
+
+
+def list_folder(folder: Path) -> Look:
+    """Relative POSIX paths of the files with a picture's suffix, sorted by their bytes, and of weights.
 
     Hidden files and folders are left out. Linked folders are entered, each real folder once, so that loops of links
     end and nothing is counted twice.
@@ -26,7 +32,7 @@ def folder_to_names(folder: Path) -> list[str]:
     Raises:
         SourceNotFound: the folder, or one inside it, cannot be listed.
     """
-    names: list[str] = []
+    found = Look()
     seen: set[tuple[int, int]] = set()
     waiting = [(folder, "")]
     while waiting:
@@ -45,12 +51,15 @@ def folder_to_names(folder: Path) -> list[str]:
         for entry in entries:
             if entry.name.startswith("."):
                 continue
-            if _is_folder(entry):
+            if is_folder(entry):
                 folders.append((here / entry.name, f"{prefix}{entry.name}/"))
             elif os.path.splitext(entry.name)[1].lower() in SUFFIXES:
-                names.append(prefix + entry.name)
+                found.pictures.append(prefix + entry.name)
+            elif is_weights(entry.name):
+                found.weights.append(prefix + entry.name)
         waiting.extend(reversed(folders))
-    return sorted(names, key=name_to_bytes)
+    found.pictures.sort(key=name_to_bytes)
+    return found
 
 
 class FolderSource:
@@ -71,7 +80,8 @@ class FolderSource:
         label = name_to_label(str(path))
         if not self._folder.is_dir():
             raise SourceNotFound(f"there is no folder {label}")
-        self._names = folder_to_names(self._folder)
+        self.listed = list_folder(self._folder)
+        self._names = self.listed.pictures
         if not self._names:
             raise NotEnoughSamples(
                 f"the folder {label} has no pictures in it",
@@ -127,10 +137,3 @@ def _file_mark(path: Path) -> bytes:
         return f":{os.stat(path).st_size}:{file_to_digest(path)};".encode()
     except (InvalidImage, OSError):
         return b":unreadable;"
-
-
-def _is_folder(entry: os.DirEntry[str]) -> bool:
-    try:
-        return entry.is_dir()
-    except OSError:  # a loop of links: as a file it is refused with a reason, if it is named like a picture
-        return False

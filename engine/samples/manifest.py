@@ -10,7 +10,8 @@
         source: pictures/landscapes
 
 Paths are relative to the manifest's folder. ``defaults:`` beside ``models:`` holds fields for entries that do not
-set them. A bad entry is reported with its line and does not keep the others from being read.
+set them, and for which they are of use. A bad entry is reported with its line and does not keep the others from being
+read.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ class ManifestEntry:
     Attributes:
         source: an absolute path, ``SCHEME:REST``, or a mapping, as ``open_source`` takes it.
         line: where it stands, from 1.
+        as_one, replace: as ``Engine.ingest`` takes them.
         given: which descriptive fields it sets; only these are written to the collection.
     """
 
@@ -52,7 +54,9 @@ class ManifestEntry:
     links: Mapping[str, str] = field(default_factory=dict)
     resolution: int | None = None
     samples: int | None = None
-    seed: int = 0
+    seed: int | None = None
+    as_one: bool = False
+    replace: bool = False
     encoder: str | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict)
     given: frozenset[str] = frozenset()

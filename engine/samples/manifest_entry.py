@@ -15,7 +15,10 @@ from engine.samples.open import SCHEMES
 
 TEXTS = ("kind", "description", "author", "license", "base_model")
 DETAILS = (*TEXTS, "tags", "links", "resolution", "metadata")
-ENTRY_KEYS = ("name", "source", "generator", "samples", "seed", "encoder", *DETAILS, "licence")
+FLAGS = ("as_one", "replace")
+ENTRY_KEYS = ("name", "source", "generator", "samples", "seed", *FLAGS, "encoder", *DETAILS, "licence")
+DRAWN = ("samples", "seed")
+"""Defaults of these are for the entries that are generators alone."""
 
 
 def checked_entry(value: Any, defaults: dict[str, Any], folder: Path) -> dict[str, Any]:
@@ -32,7 +35,9 @@ def checked_entry(value: Any, defaults: dict[str, Any], folder: Path) -> dict[st
             f"unknown key {', '.join(map(repr, unknown))}",
             hint=f"keys are {', '.join(ENTRY_KEYS)}; put others under metadata:",
         )
-    entry = {**_one_spelling(defaults), **_one_spelling(value)}
+    value = _one_spelling(value)
+    idle = ("as_one",) if _is_drawn(value) else DRAWN
+    entry = {**{key: item for key, item in _one_spelling(defaults).items() if key not in idle}, **value}
     fields: dict[str, Any] = {"name": _name(entry.get("name")), "source": _source(entry, folder)}
     for key, check in CHECKS.items():
         if entry.get(key) is not None:
@@ -40,6 +45,18 @@ def checked_entry(value: Any, defaults: dict[str, Any], folder: Path) -> dict[st
     # An explicit null clears a field; only a kind cannot be cleared.
     fields["given"] = frozenset(key for key in DETAILS if key in entry and (key in fields or key != "kind"))
     return fields
+
+
+def _is_drawn(entry: dict[str, Any]) -> bool:
+    """Whether an entry is a generator."""
+    source = entry.get("source")
+    inner = source if isinstance(source, dict) else entry
+    if inner.get("generator") is not None:
+        return True
+    if isinstance(source, dict):
+        source = source.get("path")
+    is_scheme = isinstance(source, str) and ":" in source and source.partition(":")[0] in SCHEMES
+    return is_scheme or (isinstance(source, str) and source.lower().endswith(".onnx"))
 
 
 def _one_spelling(value: dict[str, Any]) -> dict[str, Any]:
@@ -104,6 +121,12 @@ def _whole(least: int, key: str, value: Any) -> int:
     return checked_whole(value, key, least, error=InvalidManifest)
 
 
+def _flag(key: str, value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise InvalidManifest(f"{key} must be true or false, got {value!r:.80}")
+    return value
+
+
 def _mapping(key: str, value: Any) -> dict[str, Any]:
     if not isinstance(value, dict) or not all(isinstance(name, str) for name in value):
         raise InvalidManifest(f"{key} must be a mapping with text keys, got {shown(value)}")
@@ -132,4 +155,5 @@ CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "resolution": partial(_whole, 1),
     "samples": partial(_whole, 1),
     "seed": partial(_whole, 0),
+    **dict.fromkeys(FLAGS, _flag),
 }

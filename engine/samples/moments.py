@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.covariances import covariance_to_epsilon
-from engine.errors import InvalidStatistics
+from engine.errors import InvalidInput, InvalidStatistics
 from engine.numbers import checked_whole
 from engine.records import MOST_SAMPLES
 from engine.samples.labels import name_to_label
@@ -68,12 +68,18 @@ class MomentsSource:
         count = None if key is None else _whole(arrays.read(key), key)
         return cls(arrays.read(names[0]), arrays.read(names[1]), count, path=path)
 
-    def counted(self, samples: int) -> MomentsSource:
-        """The same moments, of so many samples.
+    def with_samples(self, samples: int) -> MomentsSource:
+        """The same moments, of that many samples.
 
         Raises:
+            InvalidInput: the file says that there were others.
             InvalidStatistics: the number is out of range.
         """
+        if self.samples not in (None, samples):
+            raise InvalidInput(
+                f"the moments are of {self.samples} samples, as their source says, not {samples}",
+                hint="leave the number of samples out",
+            )
         found = object.__new__(MomentsSource)
         found.__dict__ = {**self.__dict__, "samples": _checked_count(samples)}
         return found

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from engine.samples.generators import GeneratorSource, options_to_generator
 from engine.samples.labels import name_to_label
 from engine.samples.moments import MomentsSource
 from engine.samples.protocol import Generator, ImageSource, Options
+from engine.samples.several import Look, check_one, look
 
 Source = ImageSource | FeatureSource | MomentsSource
 
@@ -27,7 +29,14 @@ DEFAULT_SAMPLES = 500
 """Drawn from a generator unless another number is asked for."""
 SCHEMES: dict[str, str] = {"python": "entry", "program": "command", "diffusers": "model"}
 """``SCHEME:REST`` stands for a generator of that type with one option."""
-KEYS = ("path", "generator", "samples", "seed", "batch")
+KEYS = ("path", "generator", "samples", "seed", "batch", "as_one")
+FOR = {
+    "samples": "generators, and for moments whose file does not say how many samples went into them",
+    "seed": "generators",
+    "batch": "generators",
+    "as_one": "folders and archives",
+}
+"""Which sources an option is of use to."""
 ALLOWED = (
     "a source is a folder of pictures, an archive (.zip, .tar, .tar.gz, shard-{000..010}.tar), features (.npy, .npz), "
     "moments (.npz with mu and sigma), an ONNX decoder (.onnx), or python:MODULE:CALLABLE, program:COMMAND, "
@@ -35,122 +44,188 @@ ALLOWED = (
 )
 
 
+@dataclass(frozen=True)
+class _Options:
+    """How a source is to be read. What was not given is None or False, so that what is of no use can be refused."""
+
+    settings: Settings
+    samples: int | None = None
+    seed: int | None = None
+    batch: int | None = None
+    trust: bool = False
+    as_one: bool = False
+    base: Path | None = None
+
+    def refuse(self, what: str, *names: str) -> None:
+        """Refuse options that are of no use to ``what``.
+
+        Raises:
+            InvalidInput: one of them is given.
+        """
+        given = [name for name in names if getattr(self, name) not in (None, False)]
+        if given:
+            raise InvalidInput(
+                f"{what} takes no {' and no '.join(given)}",
+                hint="; ".join(f"{name} is for {FOR[name]}" for name in given),
+            )
+
+    def draw(self, generator: Generator) -> GeneratorSource:
+        """A generator, drawn from as these options say."""
+        self.refuse("a generator", "as_one")
+        samples = DEFAULT_SAMPLES if self.samples is None else self.samples
+        return GeneratorSource(generator, samples, 0 if self.seed is None else self.seed, self.batch)
+
+    def build(self, options: Options) -> GeneratorSource:
+        """A generator from its record, drawn from as these options say."""
+        return self.draw(options_to_generator(options, base=self.base, trust=self.trust, settings=self.settings))
+
+
 def open_source(
     source: Any,
     *,
     settings: Settings,
     samples: int | None = None,
-    seed: int = 0,
+    seed: int | None = None,
     trust: bool = False,
+    as_one: bool = False,
     base: Path | None = None,
 ) -> Source:
-    """Open a source.
+    """Open a source. What is of no use to a source of its kind is refused, not ignored; only ``trust`` is a permission.
 
     Args:
         source: an open source or generator, a callable, an array ``(n, d)`` of features, a path, ``SCHEME:REST``
-            (see ``SCHEMES``), or a mapping with ``path`` or ``generator`` and perhaps ``samples``, ``seed``, ``batch``.
-        samples: how many to draw from a generator (default 500); of no meaning for other sources.
-        seed: where a generator's drawing starts.
+            (see ``SCHEMES``), or a mapping with ``path`` or ``generator`` and perhaps ``samples``, ``seed``, ``batch``,
+            ``as_one``.
+        samples: how many to draw from a generator (default 500); of moments, how many went into them where the file
+            does not say.
+        seed: where a generator's drawing starts (default 0).
         trust: let a generator run a program or import Python code.
+        as_one: take a folder or an archive for one model although it looks like several, or like a model's weights.
         base: the folder that relative paths are relative to; default: the working folder.
 
     Raises:
-        InvalidInput: it is none of these, or its content is broken.
+        InvalidInput: it is none of these, its content is broken, an option is of no use to it, or it looks like
+            several models (see ``samples.several``).
         SourceNotFound, NotEnoughSamples: there is nothing there, or nothing of use in it.
         InvalidFeatures, InvalidStatistics, InvalidManifest, NotTrusted, GeneratorError
     """
-    if isinstance(source, (FeatureSource, MomentsSource)):
-        return source
-    if isinstance(source, np.ndarray):
-        return array_to_features(source)
+    options = _Options(settings, samples, seed, None, trust, as_one, base)
     if isinstance(source, Mapping):
-        return _mapping_to_source(source, settings, samples, seed, trust, base)
+        return _mapping_to_source(source, options)
     if isinstance(source, (str, os.PathLike)):
-        return _text_to_source(os.fspath(source), settings, samples, seed, trust, base)
-    if isinstance(source, ImageSource):
-        return source
+        return _text_to_source(os.fspath(source), options)
+    if isinstance(source, np.ndarray):
+        source = array_to_features(source)
+    if isinstance(source, (FeatureSource, MomentsSource, ImageSource)):
+        return _ready(source, options)
     if isinstance(source, Generator):
-        return GeneratorSource(source, _count(samples), seed)
+        return options.draw(source)
     if callable(source):
         from engine.samples.generators.python import CallableGenerator
 
-        return GeneratorSource(CallableGenerator(source, settings=settings), _count(samples), seed)
+        return options.draw(CallableGenerator(source, settings=settings))
     raise InvalidInput(f"{type(source).__name__} is not a source of samples", hint=ALLOWED)
 
 
-def _mapping_to_source(
-    source: Options, settings: Settings, samples: int | None, seed: int, trust: bool, base: Path | None
-) -> Source:
+def _ready(source: Source, options: _Options) -> Source:
+    """An open source; of the options only a number of samples is of use, to moments that come without one."""
+    if not isinstance(source, MomentsSource):
+        options.refuse(f"an open source of type {source.kind}", *FOR)
+        return source
+    options.refuse("a source of moments", "seed", "batch", "as_one")
+    return source if options.samples is None else source.with_samples(options.samples)
+
+
+def _mapping_to_source(source: Options, options: _Options) -> Source:
     unknown = [str(key) for key in source if key not in KEYS]
     if unknown or ("path" in source) == ("generator" in source):
         raise InvalidInput(
             f"a source has either 'path' or 'generator', got {', '.join(map(str, source)) or 'nothing'}",
             hint=f"its keys are {', '.join(KEYS)}",
         )
-    samples = source.get("samples") if samples is None else samples
-    seed = seed or source.get("seed") or 0
-    if "path" in source:
-        path = source["path"]
-        if not isinstance(path, (str, os.PathLike)):
-            raise InvalidInput(f"the path of a source must be text, got {path!r:.80}")
-        return _path_to_source(os.fspath(path), settings, samples, seed, base)
-    generator = options_to_generator(source["generator"], base=base, trust=trust, settings=settings)
-    return GeneratorSource(generator, _count(samples), seed, source.get("batch"))
+    as_one = source.get("as_one") or False
+    if not isinstance(as_one, bool):
+        raise InvalidInput(f"as_one of a source must be true or false, got {as_one!r:.80}")
+    options = replace(
+        options,
+        samples=source.get("samples") if options.samples is None else options.samples,
+        seed=source.get("seed") if options.seed is None else options.seed,
+        batch=source.get("batch"),
+        as_one=options.as_one or as_one,
+    )
+    if "generator" in source:
+        return options.build(source["generator"])
+    path = source["path"]
+    if not isinstance(path, (str, os.PathLike)):
+        raise InvalidInput(f"the path of a source must be text, got {path!r:.80}")
+    return _path_to_source(os.fspath(path), options)
 
 
-def _text_to_source(
-    text: str, settings: Settings, samples: int | None, seed: int, trust: bool, base: Path | None
-) -> Source:
+def _text_to_source(text: str, options: _Options) -> Source:
     scheme, colon, rest = text.partition(":")
     if colon and scheme in SCHEMES:
-        options = {"type": scheme, SCHEMES[scheme]: rest}
-        generator = options_to_generator(options, base=base, trust=trust, settings=settings)
-        return GeneratorSource(generator, _count(samples), seed)
-    return _path_to_source(text, settings, samples, seed, base)
+        return options.build({"type": scheme, SCHEMES[scheme]: rest})
+    return _path_to_source(text, options)
 
 
-def _path_to_source(text: str, settings: Settings, samples: int | None, seed: int, base: Path | None) -> Source:
+def _path_to_source(text: str, options: _Options) -> Source:
     if not text or "\0" in text:
         raise InvalidInput(f"{text!r} is not a path", hint=ALLOWED)
-    path = (base or Path.cwd()) / Path(text).expanduser()
-    limits = {"max_pixels": settings.max_pixels, "max_archive_bytes": settings.max_archive_bytes}
+    path = (options.base or Path.cwd()) / Path(text).expanduser()
     try:
         if path.is_dir():
-            return FolderSource(path, max_pixels=settings.max_pixels)
+            return _folder_to_source(path, options)
         if has_range(path.name) and not path.exists():
-            return ArchiveSource(path, **limits)
-        return _file_to_source(path, settings, samples, seed)
+            return _archive_to_source(path, options)
+        return _file_to_source(path, options)
     except OSError as exc:
         if isinstance(exc, SourceNotFound):
             raise
         raise SourceNotFound(f"{name_to_label(text)} cannot be read: {exc.strerror or exc}") from exc
 
 
-def _file_to_source(path: Path, settings: Settings, samples: int | None, seed: int) -> Source:
+def _folder_to_source(path: Path, options: _Options) -> FolderSource:
+    what = f"the folder {name_to_label(str(path))}"
+    options.refuse(what, "samples", "seed", "batch")
+    if options.as_one:
+        return FolderSource(path, max_pixels=options.settings.max_pixels)
+    found = look(path)
+    check_one(what, found)
+    source = FolderSource(path, max_pixels=options.settings.max_pixels)
+    if not found.whole:
+        check_one(what, source.listed)
+    return source
+
+
+def _archive_to_source(path: Path, options: _Options) -> ArchiveSource:
+    what = f"the archive {name_to_label(str(path))}"
+    options.refuse(what, "samples", "seed", "batch")
+    settings = options.settings
+    source = ArchiveSource(path, max_pixels=settings.max_pixels, max_archive_bytes=settings.max_archive_bytes)
+    if not options.as_one:
+        try:
+            check_one(what, Look(source.names()), unpacked=False)
+        except InvalidInput:
+            source.close()
+            raise
+    return source
+
+
+def _file_to_source(path: Path, options: _Options) -> Source:
     label = name_to_label(str(path))
     if not path.exists():
         raise SourceNotFound(f"there is no {label}", hint=ALLOWED)
     if not path.is_file():
         raise InvalidInput(f"{label} is neither a folder nor a regular file", hint=ALLOWED)
-    by_suffix: dict[str, Callable[[], Source]] = {
-        ".npy": lambda: npy_to_features(path),
-        ".npz": lambda: npz_to_source(path, max_archive_bytes=settings.max_archive_bytes),
-        ".onnx": lambda: _onnx_to_source(path, settings, samples, seed),
-    }
-    opener = by_suffix.get(path.suffix.lower())
-    if opener is not None:
-        return opener()
+    suffix = path.suffix.lower()
+    if suffix == ".npy":
+        return _ready(npy_to_features(path), options)
+    if suffix == ".npz":
+        return _ready(npz_to_source(path, max_archive_bytes=options.settings.max_archive_bytes), options)
+    if suffix == ".onnx":
+        return options.build({"type": "onnx", "path": str(path)})
     if is_archive(path):
-        return ArchiveSource(path, max_pixels=settings.max_pixels, max_archive_bytes=settings.max_archive_bytes)
-    if path.suffix.lower() in SUFFIXES:
+        return _archive_to_source(path, options)
+    if suffix in SUFFIXES:
         raise InvalidInput(f"{label} is one picture, and a model is many", hint="give the folder that holds them")
     raise InvalidInput(f"{label} is no kind of source that is known", hint=ALLOWED)
-
-
-def _onnx_to_source(path: Path, settings: Settings, samples: int | None, seed: int) -> Source:
-    generator = options_to_generator({"type": "onnx", "path": str(path)}, settings=settings)
-    return GeneratorSource(generator, _count(samples), seed)
-
-
-def _count(samples: int | None) -> int:
-    return DEFAULT_SAMPLES if samples is None else samples

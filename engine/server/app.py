@@ -214,7 +214,7 @@ def create_app(
 
     @app.put("/v1/models/{name:path}", response_model=schemas.Model, tags=["models"], **writes)
     async def put_model(name: str, moments: schemas.Moments) -> Any:
-        """Add a model by its moments, or replace it."""
+        """Add a model by its moments, or replace it: also one that came from a folder, a file or a generator."""
         return model_to_json(await gate.run(_put, engine, name, moments))
 
     @app.patch("/v1/models/{name:path}", response_model=schemas.Model, tags=["models"], **writes)
@@ -316,7 +316,7 @@ def _put(engine: Engine, name: str, moments: schemas.Moments) -> Any:
         mean = np.array([moments.mean]).astype(np.float32)
         covariances = None if moments.covariance is None else np.array([moments.covariance]).astype(np.float32)
     engine.ingest_statistics(
-        [name], mean, covariances, encoder=moments.encoder, samples=moments.samples, tags=moments.tags
+        [name], mean, covariances, encoder=moments.encoder, samples=moments.samples, tags=moments.tags, replace=True
     )
     try:
         return engine.get(name)

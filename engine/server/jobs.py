@@ -16,6 +16,7 @@ from typing import IO, Any
 from engine import Engine
 from engine.errors import EngineError
 from engine.files import write_error
+from engine.samples.labels import name_to_label
 from engine.server.limits import Limits
 from engine.server.problems import Refused, error_to_problem, problem
 from engine.server.schemas import Ingest
@@ -39,6 +40,7 @@ class Job:
     id: str
     details: Ingest
     path: Path
+    file: str
     created_at: datetime
     state: str = WAITING
     done: int = 0
@@ -68,7 +70,7 @@ class Jobs:
         shutil.rmtree(self._folder, ignore_errors=True)  # what a killed server left
 
     def submit(self, details: Ingest, file_name: str, stream: IO[bytes]) -> Job:
-        """Take an upload in; of its name only the ending counts.
+        """Take an upload in. Its name's ending says what it is; the name is recorded as the model's source.
 
         Raises:
             Refused: it is of no kind that is taken, or too many wait.
@@ -88,7 +90,7 @@ class Jobs:
         except OSError as error:
             path.unlink(missing_ok=True)
             raise write_error("the upload cannot be kept", error, hint="make room on the server") from error
-        job = Job(path.name.partition(".")[0], details, path, _now())
+        job = Job(path.name.partition(".")[0], details, path, _base_name(file_name), _now())
         with self._lock:
             waiting = sum(one.state == WAITING for one in self._jobs.values())
             if waiting < self._limits.jobs:
@@ -162,7 +164,7 @@ class Jobs:
         try:
             given = job.details.model_dump(exclude_none=True)
             free = given.pop("metadata", {})
-            model = self._engine.ingest(str(job.path), on_progress=told, metadata=free, **given)
+            model = self._engine.ingest(str(job.path), upload=job.file, on_progress=told, metadata=free, **given)
         except Stopped:
             self._end(job, CANCELLED)
         except EngineError as error:
@@ -188,6 +190,11 @@ class Jobs:
 def _plain(message: str, job: Job) -> str:
     """A message without where the upload lies on the server."""
     return message.replace(str(job.path), "the upload").replace(job.path.name, "the upload")
+
+
+def _base_name(file_name: str) -> str:
+    """An upload's name without folders, which some browsers send, and printable."""
+    return name_to_label(file_name.replace("\\", "/").rpartition("/")[2])[:255]
 
 
 def _now() -> datetime:

@@ -161,8 +161,13 @@ class Ingest(Described):
     model_config = ConfigDict(
         extra="forbid", json_schema_extra={"examples": [{"name": "my-birds", "tags": ["bird"], "author": "Ada"}]}
     )
-    name: str = Field(description="The model's name; a model of that name is replaced.")
+    name: str = Field(
+        description="The model's name; a model of that name that was uploaded as the same file is replaced."
+    )
     encoder: str | None = Field(None, description="What makes or made the features; default: the collection's.")
+    samples: int | None = Field(None, ge=1, description="Of moments: how many went into them, if the file is silent.")
+    as_one: bool = Field(False, description="Take an archive as one model although it looks like several.")
+    replace: bool = Field(False, description="Replace a model of that name from another source, with all it has.")
 
 
 class Job(BaseModel):

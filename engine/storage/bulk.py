@@ -11,14 +11,17 @@ from numpy.typing import NDArray
 from sqlalchemy import bindparam, delete, func, insert, select, update
 from sqlalchemy.orm import Session
 
+from engine.records import Origin
 from engine.storage import blobs
 from engine.storage.database import Database
 from engine.storage.insert_rows import insert_rows
-from engine.storage.model_rows import CHUNK, IDS, LAST_CHANGE, chunks, now, remove_unused_tags
-from engine.storage.neighbours import forget_neighbours
+from engine.storage.model_rows import CHUNK, IDS, LAST_CHANGE, chunks, now, remove_unused_tags, row_of
+from engine.storage.neighbours import forget_neighbours, remove_row
+from engine.storage.sources import IN_MEMORY, origin_to_place, other_source, row_to_origin
 from engine.storage.tables import (
     ChangeRow,
     CheckpointRow,
+    EncoderRow,
     ModelRow,
     ModelTagRow,
     SampleFeaturesRow,
@@ -36,6 +39,7 @@ _KNOWN = select(_MODELS.c.name, _MODELS.c.id).where(_MODELS.c.name.in_(bindparam
 _DIGESTS = select(_STATISTICS.c.model_id, _STATISTICS.c.source_digest).where(
     _STATISTICS.c.encoder_id == bindparam("encoder_id"), _STATISTICS.c.model_id.in_(IDS)
 )
+_ORIGINS = select(ModelRow.name, ModelRow.source, ModelRow.generator).where(ModelRow.id.in_(IDS))
 _LAST_MODEL = select(func.coalesce(func.max(_MODELS.c.id), 0))
 _NEW_MODELS = select(_MODELS.c.name, _MODELS.c.id).where(_MODELS.c.id > bindparam("last"))
 _NEW_CHANGES = select(_CHANGES.c.model_id, _CHANGES.c.seq).where(_CHANGES.c.seq > bindparam("last"))
@@ -79,16 +83,31 @@ class BulkCounts:
         )  # fmt: skip
 
 
-def put_many(database: Database, encoder_id: int, block: Block) -> BulkCounts:
+def put_many(database: Database, encoder_id: int, block: Block, *, replace: bool = False) -> BulkCounts:
     """Write or replace the statistics of a block's models: all of them, or none.
 
-    Models whose content is unchanged keep their statistics, and get the tags that were given.
+    Models whose content is unchanged keep their statistics, and get the tags that were given. Models that have no
+    statistics of the encoder yet keep theirs of others.
+
+    Args:
+        replace: models whose statistics came from a folder, a file or a generator are removed with everything of them
+            and added anew.
+
+    Raises:
+        DuplicateName: there are such models, and ``replace`` is not given.
     """
     with database.write() as session:
         ids = _known(session, block.names)
         there = _digests(session, encoder_id, ids.values())
         changed = [i for i, name in enumerate(block.names) if there.get(ids.get(name, 0)) != block.digests[i]]
         replaced = [ids[block.names[i]] for i in changed if ids.get(block.names[i]) in there]
+        others = _others(session, encoder_id, replaced)
+        if others and not replace:
+            raise other_source(*others[0], Origin({"type": "moments"}))
+        for name, _ in others:
+            replaced.remove(ids.pop(name))
+            remove_row(session, row_of(session, name))
+        session.flush()
         fresh = [i for i in changed if block.names[i] not in ids]
         added = _added(session, block, fresh)
         ids |= added
@@ -97,7 +116,8 @@ def put_many(database: Database, encoder_id: int, block: Block) -> BulkCounts:
         described = [(ids[name], tags) for name, tags in zip(block.names, block.tags, strict=True) if tags is not None]
         _tag(session, described, new=set(added.values()))
         _forget_checkpoints(session, encoder_id, [block.names[i] for i in changed])
-        return BulkCounts(len(changed) - len(replaced), len(replaced), len(block.names) - len(changed))
+        known = len(replaced) + len(others)
+        return BulkCounts(len(changed) - known, known, len(block.names) - len(changed))
 
 
 def _pieces(names: Sequence[str]) -> Iterable[Sequence[str]]:
@@ -115,6 +135,20 @@ def _digests(session: Session, encoder_id: int, ids: Iterable[int]) -> dict[int,
     found: dict[int, str] = {}
     for block in chunks(ids):
         found.update(dict(session.execute(_DIGESTS, {"encoder_id": encoder_id, "ids": block}).all()))
+    return found
+
+
+def _others(session: Session, encoder_id: int, ids: Sequence[int]) -> list[tuple[str, Origin]]:
+    """Names and origins of the models whose statistics under an encoder came from a folder, a file or a generator."""
+    if not ids:
+        return []
+    encoder = session.get_one(EncoderRow, encoder_id).name
+    found = []
+    for block in chunks(ids):
+        for row in session.execute(_ORIGINS, {"ids": block}):
+            origin = row_to_origin(row, encoder)
+            if origin_to_place(origin) != IN_MEMORY:
+                found.append((row.name, origin))
     return found
 
 

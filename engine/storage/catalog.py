@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import delete, func, select, update
+from sqlalchemy import bindparam, delete, func, select, update
+from sqlalchemy.orm import Session
 
 from engine.errors import EncoderNotFound
-from engine.records import EncoderIdentity, Ingested, Model
+from engine.records import EncoderIdentity, Ingested, Model, Origin
 from engine.storage import blobs
 from engine.storage.details import checked_details, checked_name
 from engine.storage.encoder_rows import find_encoder, put_encoder, read_encoders
@@ -32,14 +33,31 @@ from engine.storage.model_rows import (
 )
 from engine.storage.neighbours import forget_neighbours, remove_row
 from engine.storage.ordering import ByBytes
+from engine.storage.sources import (
+    is_passing,
+    is_precomputed,
+    is_readable,
+    is_same,
+    origin_to_place,
+    other_source,
+    row_to_origin,
+    write_origin,
+)
 from engine.storage.statistics_reads import StatisticsReads
 from engine.storage.tables import (
     CheckpointRow,
     CollectionRow,
+    EncoderRow,
     ModelRow,
     SampleFeaturesRow,
     StatisticsRow,
     ThumbnailRow,
+)
+
+_ENCODERS_OF = (
+    select(EncoderRow.name)
+    .join(StatisticsRow, StatisticsRow.encoder_id == EncoderRow.id)
+    .where(StatisticsRow.model_id == bindparam("model_id"))
 )
 
 
@@ -93,8 +111,16 @@ class Catalog(StatisticsReads):
 
     # --- models
 
-    def put(self, ingested: Ingested, encoder_id: int) -> Model:
-        """Write or replace a model's statistics under one encoder, with all that goes with them, at once."""
+    def put(self, ingested: Ingested, encoder_id: int, *, replace: bool = False, add: bool = False) -> Model:
+        """Write or replace a model's statistics under one encoder, with all that goes with them, at once.
+
+        Args:
+            replace: a model from another source is removed with everything of it, and this one takes its name.
+            add: features or moments from another source, of an encoder that the model has no statistics of, are added.
+
+        Raises:
+            DuplicateName: the model is from another source (see ``storage.sources``), and neither was allowed.
+        """
         details = checked_details(ingested.details)
         statistics = ingested.statistics
         mean, covariance = (
@@ -102,10 +128,17 @@ class Catalog(StatisticsReads):
             blobs.covariance_to_blob(statistics.covariance),
         )
         with self.database.write() as session:
-            row = find_row(session, ingested.name) or new_row(session, checked_name(ingested.name))
+            encoder = session.get_one(EncoderRow, encoder_id).name
+            row = find_row(session, ingested.name)
+            fate = None if row is None else _fate(session, row, encoder, ingested.origin, replace=replace, add=add)
+            if row is not None and fate == "replaced":
+                remove_row(session, row)
+                session.flush()  # the name must be free before it is given again
+                row = None
+            if row is None:
+                row = new_row(session, checked_name(ingested.name), ingested.kind)
             apply_details(session, row, details)
-            row.source = dict(ingested.source)
-            row.generator = None if ingested.generator is None else dict(ingested.generator)
+            write_origin(row, encoder, ingested.origin, added=fate == "added")
             session.flush()
             change = add_change(session, row.id, encoder_id, "put")
             forget_neighbours(session, row.id, encoder_id)
@@ -142,6 +175,27 @@ class Catalog(StatisticsReads):
             session.execute(delete(CheckpointRow).filter_by(name=ingested.name, encoder_id=encoder_id))
             remove_unused_tags(session)
             return rows_to_models(session, [row])[0]
+
+    def check_origin(self, name: str, encoder: str, origin: Origin, *, replace: bool, add: bool) -> None:
+        """Refuse what ``put`` would refuse, before samples are encoded.
+
+        Raises:
+            DuplicateName: as ``put``.
+        """
+        with self.database.read() as session:
+            row = find_row(session, name)
+            if row is not None:
+                _fate(session, row, encoder, origin, replace=replace, add=add)
+
+    def put_origin(self, name: str, encoder: str, origin: Origin) -> None:
+        """Record where unchanged content lies now, if that is elsewhere than it was and can be found again."""
+        place = origin_to_place(origin)
+        with self.database.read() as session:
+            row = find_row(session, name)
+            if row is None or is_passing(place) or origin_to_place(row_to_origin(row, encoder)) == place:
+                return
+        with self.database.write() as session:
+            write_origin(row_of(session, name), encoder, origin)
 
     def update(self, name: str, changes: Mapping[str, Any]) -> Model:
         """Change descriptive fields; ``name`` among them renames.
@@ -271,3 +325,21 @@ class Catalog(StatisticsReads):
                 .filter_by(model_id=model_id, encoder_id=encoder_id, change=change)
                 .values(neighbours_change=change)
             )
+
+
+def _fate(
+    session: Session, row: ModelRow, encoder: str, origin: Origin, *, replace: bool, add: bool
+) -> Literal["updated", "added", "replaced"]:
+    """What becomes of a model when something is ingested under its name.
+
+    Raises:
+        DuplicateName: it is from another source.
+    """
+    stored = row_to_origin(row, encoder)
+    if not is_readable(row) or is_same(stored, origin):
+        return "updated"
+    if add and is_precomputed(origin) and encoder not in session.scalars(_ENCODERS_OF, {"model_id": row.id}).all():
+        return "added"
+    if not replace:
+        raise other_source(row.name, stored, origin)
+    return "replaced"

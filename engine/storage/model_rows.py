@@ -81,11 +81,11 @@ def row_of(session: Session, name: str) -> ModelRow:
     raise ModelNotFound(f"there is no model named {name!r}", hint=hint)
 
 
-def new_row(session: Session, name: str) -> ModelRow:
+def new_row(session: Session, name: str, kind: str = "model") -> ModelRow:
     """A fresh row, not yet described."""
     at = now()
     row = ModelRow(
-        name=name, kind="model", links={}, extra={}, source={}, created_at=at, updated_at=at, tags=[]
+        name=name, kind=kind, links={}, extra={}, source={}, created_at=at, updated_at=at, tags=[]
     )  # fmt: skip
     session.add(row)
     return row

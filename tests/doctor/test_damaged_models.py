@@ -51,11 +51,11 @@ def made(tmp_path_factory: pytest.TempPathFactory, cloud: Any) -> Path:
             eng.ingest(features_of(number, cloud), name=name, tags=["animal"])
         encoder_id, _ = eng._catalog.encoder_by_name("external:test")
         with_preview = Ingested(
-            VICTIM, {}, Moments.of(features_of(5, cloud)).to_statistics(1e-4),
+            VICTIM, {"tags": ["animal"]}, Moments.of(features_of(5, cloud)).to_statistics(1e-4),
             {"type": "test", "path": "/pictures/m 05"}, "d", sample_features=features_of(5, cloud).astype(np.float16),
             thumbnails=(Thumbnail(picture.getvalue(), "image/png"),),
         )  # fmt: skip
-        eng._catalog.put(with_preview, encoder_id)
+        eng._catalog.put(with_preview, encoder_id, replace=True)
         eng.build_index()
         eng.search_vectors(features_of(3, cloud)[0], method="linear_density")
         eng.build_index()
@@ -179,7 +179,7 @@ def test_a_damaged_model_is_named_left_out_and_stops_nothing(
         assert not any(one.repaired for one in found if one.severity == "damage")
         for method in METHODS:
             assert (VICTIM in ranked(eng, method, query)) == (method not in concerned), method
-        eng.ingest(features_of(5, cloud), name=VICTIM)
+        eng.ingest(features_of(5, cloud), name=VICTIM, replace=True)
         eng.build_index()
         assert eng.doctor() == []
         assert all(VICTIM in ranked(eng, method, query) for method in METHODS)
@@ -244,6 +244,9 @@ def test_damaged_json_stops_nothing(
         for method in METHODS:
             assert VICTIM in ranked(eng, method, features_of(3, cloud)[0])
         eng.build_index()
+        if column == "source":  # nobody knows any more what it was, so ingesting mends it
+            assert eng.ingest(features_of(4, cloud), name=VICTIM).tags == ("animal",)
+            assert not [found for found in eng.doctor() if found.what == finding.what]
 
 
 def test_a_damaged_whitening_is_fitted_again(whole: str, settings: Settings, cloud: Any) -> None:

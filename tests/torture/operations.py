@@ -23,12 +23,16 @@ BLOCK = 8
 
 @dataclass(frozen=True)
 class Entry:
-    """A model as it must be stored: ``content`` names its moments (``entry_to_moments``), ``id`` is None until seen."""
+    """A model as it must be stored: ``content`` names its moments (``entry_to_moments``), ``id`` is None until seen.
+
+    ``place`` is where its source is.
+    """
 
     content: tuple[str, int, int]
     tags: tuple[str, ...] = ()
     description: str | None = None
     id: int | None = None
+    place: str = "memory"
 
 
 State = dict[str, Entry]
@@ -92,18 +96,18 @@ def _features(bench: Bench, op: Operation) -> None:
 def _pictures(bench: Bench, op: Operation) -> None:
     source, count, *tags = op.extra
     drawn: dict[str, Any] = {"samples": int(count), "trust": True} if source.startswith("python:") else {}
-    bench.eng.ingest(source, name=op.names[0], tags=tags, on_progress=bench.on_progress, **drawn)
+    bench.eng.ingest(source, name=op.names[0], tags=tags, replace=True, on_progress=bench.on_progress, **drawn)
 
 
 def _bulk(bench: Bench, op: Operation) -> None:
     means, covariances = content.arrays([op.seed + place for place in range(len(op.names))])
     bench.eng.ingest_statistics(
-        op.names, means, covariances, encoder=content.ENCODER, samples=40, tags=list(op.extra)
+        op.names, means, covariances, encoder=content.ENCODER, samples=40, tags=list(op.extra), replace=True
     )  # fmt: skip
 
 
 def _again(bench: Bench, op: Operation) -> None:
-    bench.eng.ingest(content.features(op.seed), name=op.names[0])
+    bench.eng.ingest(content.features(op.seed), name=op.names[0], replace=True)
 
 
 def _update(bench: Bench, op: Operation) -> None:
@@ -176,10 +180,11 @@ def stages(state: State, op: Operation) -> list[State]:
         case "features":
             return [state, _put(state, name, ("features", op.seed, 40), op.extra)]
         case "pictures":
-            _, count, *tags = op.extra
-            return [state, _put(state, name, ("pictures", op.seed, int(count)), tags)]
+            source, count, *tags = op.extra
+            return [state, _put(state, name, ("pictures", op.seed, int(count)), tags, source)]
         case "again":
-            return [state, {**state, name: replace(state[name], content=("features", op.seed, 40))}]
+            kept = state[name].tags if state[name].place == "memory" else ()
+            return [state, _put(state, name, ("features", op.seed, 40), kept)]
         case "bulk":
             found = [state]
             for start in range(0, len(op.names), BLOCK):
@@ -199,9 +204,14 @@ def stages(state: State, op: Operation) -> list[State]:
     return [state]
 
 
-def _put(state: State, name: str, what: tuple[str, int, int], tags: Sequence[str]) -> State:
-    """With that content; a model that was there keeps its id and its description."""
-    return {**state, name: replace(state.get(name, Entry(what)), content=what, tags=tuple(sorted(tags)))}
+def _put(
+    state: State, name: str, what: tuple[str, int, int], tags: Sequence[str], place: str = "memory"
+) -> State:  # fmt: skip
+    """With that content; a model that was there keeps its id and its description, if its source is the same."""
+    fresh = Entry(what, place=place)
+    known = state.get(name, fresh)
+    entry = known if known.place == place else fresh
+    return {**state, name: replace(entry, content=what, tags=tuple(sorted(tags)))}
 
 
 def compact_soon() -> None:
