@@ -80,12 +80,16 @@ __all__ = [
 
 
 class EngineError(Exception):
-    """Base of every error raised on purpose. ``str(error)`` says what was wrong and what was given."""
+    """Base of every error raised on purpose. ``str(error)`` says what was wrong and what was given.
+
+    Lone surrogates in what was given, a path's undecodable bytes for example, are told as escapes.
+    """
 
     def __init__(self, message: str, *, hint: str | None = None) -> None:
+        message = message.encode(errors="backslashreplace").decode()
         super().__init__(message)
         self.message = message
-        self.hint = hint
+        self.hint = hint if hint is None else hint.encode(errors="backslashreplace").decode()
 
     def __str__(self) -> str:
         return self.message

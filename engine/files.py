@@ -6,7 +6,21 @@ import errno
 import os
 from pathlib import Path
 
-from engine.errors import DiskFull, StorageError
+from engine.errors import DiskFull, InvalidInput, StorageError
+
+
+def checked_path(path: str | Path) -> Path:
+    """A path that a file can have.
+
+    Raises:
+        InvalidInput: it is empty, has a NUL character, or a lone surrogate that stands for no byte.
+    """
+    try:
+        if path != "" and b"\0" not in os.fsencode(path):
+            return Path(path)
+    except UnicodeEncodeError:
+        pass
+    raise InvalidInput(f"{str(path)!r:.200} is not a path", hint="give the path of a file or folder")
 
 
 def sync(path: Path) -> None:

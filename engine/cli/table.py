@@ -14,6 +14,7 @@ from itertools import starmap
 import click
 
 from engine.cli.output import printable
+from engine.texts import JOINERS
 
 NARROWEST = 40
 GAP = "  "
@@ -41,7 +42,8 @@ def terminal_width() -> int:
 
 def cell_width(text: str) -> int:
     """Terminal cells that a text takes: 2 for wide characters, 0 for combining ones."""
-    return sum(0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text)
+    shown = (c for c in text if not unicodedata.combining(c) and c not in JOINERS)
+    return sum(2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in shown)
 
 
 def cut(text: str, width: int) -> str:

@@ -6,6 +6,7 @@ import hashlib
 
 from engine.errors import InvalidInput
 from engine.records import EncoderIdentity
+from engine.texts import is_line
 
 FAMILY = "external"
 LOGIT_SCALE = 100.0
@@ -18,7 +19,7 @@ def external_identity(name: str, dimension: int) -> EncoderIdentity:
     Raises:
         InvalidInput: the name is empty or too long, or the dimension is below 1.
     """
-    if not name.strip() or len(name) > 255 or not name.isprintable():
+    if not name.strip() or len(name) > 255 or not is_line(name):
         raise InvalidInput(f"{name!r} is not an encoder name", hint="for example external:my-clip")
     if dimension < 1:
         raise InvalidInput(f"an encoder's dimension must be at least 1, got {dimension}")

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from engine.errors import InvalidQuery, ModelNotFound, SourceNotFound
+from engine.files import checked_path
 from engine.samples.manifest_text import jsonl_to_raw
+from engine.texts import is_storable, nearest, suggestion
 
 PARTS = ("text", "image", "sketch")
 """What a query can consist of, in the order in which search takes its parts."""
@@ -59,7 +60,7 @@ def read_queries(source: str | Path | Sequence[Mapping[str, Any]]) -> list[Judge
         queries = [_checked(value, f"query {number}", None) for number, value in enumerate(source, 1)]
         where = "the list"
     else:
-        path = Path(source)
+        path = checked_path(source)
         where = str(path)
         try:
             data = path.read_bytes()
@@ -87,12 +88,11 @@ def check_models(queries: Sequence[JudgedQuery], known: Collection[str]) -> None
     strange = [(query, name) for query in queries for name in query.models if name not in known]
     if strange:
         first, unknown = strange[0]
-        near = difflib.get_close_matches(unknown, known, n=3)
         lines = len({query.place for query, _ in strange})
         more = f" ({lines} such queries)" if lines > 1 else ""
         raise ModelNotFound(
             f"{first.place}: the collection has no model named {unknown!r}{more}",
-            hint=f"did you mean {', '.join(near)}?" if near else "`engine list` shows the names; or leave the line out",
+            hint=suggestion(unknown, known, "`engine list` shows the names; or leave the line out", most=3),
         )
 
 
@@ -103,7 +103,7 @@ def _checked(value: Any, place: str, folder: Path | None) -> JudgedQuery:
     if unknown:
         raise InvalidQuery(
             f"{place}: unknown key {', '.join(map(repr, unknown))}",
-            hint=f"keys are {', '.join(QUERY_KEYS)}; remove the others",
+            hint=nearest(unknown[0], QUERY_KEYS, f"keys are {', '.join(QUERY_KEYS)}; remove the others"),
         )
     models = _models(value, place)
     group, concept = (_label(value.get(key), key, place) for key in ("group", "concept"))
@@ -140,19 +140,23 @@ def _models(value: Mapping[str, Any], place: str) -> tuple[str, ...]:
     return tuple(several)
 
 
+def _is_said(value: Any) -> TypeGuard[str]:
+    return isinstance(value, str) and bool(value.strip()) and is_storable(value)
+
+
 def _label(value: Any, key: str, place: str) -> str | None:
-    if value is not None and (not isinstance(value, str) or not value.strip()):
+    if value is not None and not _is_said(value):
         raise InvalidQuery(
-            f"{place}: {key!r} must be text that is not empty, got {value!r:.80}",
+            f"{place}: {key!r} must be text that is not empty and has no lone surrogates, got {value!r:.80}",
             hint=f"for example {'unseen' if key == 'group' else 'foxes'}; or leave it out",
         )
     return value
 
 
 def _text(value: Any, place: str) -> str:
-    if not isinstance(value, str) or not value.strip():
+    if not _is_said(value):
         raise InvalidQuery(
-            f"{place}: 'text' must be text that is not empty, got {value!r:.80}",
+            f"{place}: 'text' must be text that is not empty and has no lone surrogates, got {value!r:.80}",
             hint="say what is drawn, or leave it out",
         )
     return value

@@ -17,9 +17,10 @@ from engine.exchange.archive_file import ENCODERS, TRANSFORMS, ArchiveFile, bloc
 from engine.numbers import checked_whole
 from engine.records import EncoderIdentity, Thumbnail
 from engine.storage import blobs
-from engine.storage.details import DETAILS, checked_details, checked_name, is_storable
+from engine.storage.details import DETAILS, checked_details, checked_name
 from engine.storage.exchange import ModelRecord, StatisticsRecord, TransformRecord
 from engine.storage.transforms import AXES
+from engine.texts import is_storable
 
 Arrays = Mapping[str, NDArray[Any]]
 OnProgress = Callable[[int, int], None]

@@ -12,10 +12,12 @@ from engine.encoders.protocol import Encoder
 from engine.errors import CorruptData, EncoderMismatch, InvalidQuery, NotEnoughSamples, TooManyBadSamples
 from engine.ingest.state import IngestState, bytes_to_state, state_to_bytes
 from engine.ingest.stream import OnProgress, features_to_state, images_to_state
-from engine.records import EncoderIdentity, Ingested, Model, Origin, Statistics
+from engine.records import EncoderIdentity, Ingested, Model, Origin, Quarantined, Statistics
 from engine.samples import FeatureSource, ImageSource, MomentsSource
+from engine.samples.labels import name_to_label
 from engine.statistics import Moments, checked_statistics
 from engine.storage import Catalog
+from engine.storage.details import checked_json
 
 Source = ImageSource | FeatureSource | MomentsSource
 
@@ -52,9 +54,9 @@ def ingest_source(
         DuplicateName: the name is a model's from another source.
         TooManyBadSamples, NotEnoughSamples, InvalidFeatures, InvalidStatistics, GeneratorError: nothing was written.
     """
+    origin = source_to_origin(source, upload)
     encoder_id = catalog.encoder_id(identity)
     digest = content_digest(source, identity, settings)
-    origin = source_to_origin(source, upload)
     if encoder_id is not None and _is_unchanged(catalog, name, encoder_id, digest):
         catalog.put_origin(name, identity.name, origin)
         model = catalog.update(name, details) if details else catalog.model(name)
@@ -85,7 +87,7 @@ def ingest_source(
         generator=origin.generator,
         sample_features=state.kept_features(),
         thumbnails=tuple(state.thumbnails),
-        quarantine=tuple(state.quarantine),
+        quarantine=tuple(Quarantined(name_to_label(one.label), name_to_label(one.reason)) for one in state.quarantine),
         kind=str(origin.generator["type"]) if origin.generator else "unknown",
     )
     encoder_id = catalog.register_encoder(identity)
@@ -93,8 +95,12 @@ def ingest_source(
 
 
 def source_to_origin(source: Source, upload: str | None = None) -> Origin:
-    """What is recorded of a source: its description with its content's digest, and its generator's by itself."""
-    described = {**source.describe(), "digest": source.digest()}
+    """What is recorded of a source: its description with its content's digest, and its generator's by itself.
+
+    Raises:
+        InvalidInput: its description holds what no database can.
+    """
+    described = {**checked_json("the source's description", source.describe()), "digest": source.digest()}
     generator = described.pop("generator", None)
     if upload is not None:
         described.pop("path", None)

@@ -16,7 +16,7 @@ from engine.records import EncoderIdentity, QueryPart
 from engine.samples import any_to_image
 from engine.search.rules import MODALITIES
 from engine.statistics import checked_features
-from engine.storage.details import is_storable
+from engine.texts import is_storable
 
 ORDINARY = (1e-200, 1e200)
 """Squared lengths that have lost nothing to rounding."""
@@ -76,7 +76,7 @@ def checked_text(value: Any, what: str) -> str:
         InvalidQuery: it is no text.
     """
     if not isinstance(value, str) or not is_storable(value):
-        raise InvalidQuery(f"the {what} is named by a text without NUL, got {value!r:.80}")
+        raise InvalidQuery(f"the {what} is named by a text without NUL and lone surrogates, got {value!r:.80}")
     return value
 
 
@@ -159,7 +159,12 @@ def query_to_parts(
 
 def _text_feature(text: Any, identity: EncoderIdentity, encoder: Callable[[], Encoder]) -> NDArray[np.float32]:
     if not isinstance(text, str) or not text.strip():
-        raise InvalidQuery(f"a text query must be text that is not empty, got {text!r}")
+        raise InvalidQuery(f"a text query must be text that is not empty, got {text!r:.80}")
+    if not is_storable(text):
+        raise InvalidQuery(
+            f"a text query cannot have NUL characters or lone surrogates, got {text!r:.80}",
+            hint="are these bytes of another encoding? give the text in UTF-8",
+        )
     if not identity.modalities:  # features made elsewhere: loading it says so
         encoder()
     if "text" not in identity.modalities:

@@ -76,6 +76,11 @@ def answer(status: int, name: str, detail: str, *, headers: dict[str, str] | Non
     return JSONResponse(problem(status, name, detail, **more), status, headers, MEDIA_TYPE)
 
 
+def _printed(text: str) -> str:
+    """A text that quotes a request, with its lone surrogates as escapes: JSON is UTF-8."""
+    return text.encode(errors="backslashreplace").decode()
+
+
 def install(app: FastAPI) -> None:
     """Turn whatever a route raises into a problem."""
 
@@ -94,8 +99,11 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(RequestValidationError)
     async def invalid(_request: Request, error: RequestValidationError) -> JSONResponse:
-        where = [{"at": ".".join(map(str, one["loc"])), "message": str(one["msg"])} for one in error.errors()[:20]]
-        detail = "; ".join(f"{one['at']}: {one['message']}" for one in where[:3])
+        where = [
+            {"at": _printed(".".join(map(str, one["loc"]))), "message": _printed(str(one["msg"]))}
+            for one in error.errors()[:20]
+        ]
+        detail = "; ".join(": ".join(filter(None, one.values())) for one in where[:3])
         return answer(422, "InvalidRequest", detail, hint="see /docs for what is expected", extra={"errors": where})
 
     @app.exception_handler(HTTPException)

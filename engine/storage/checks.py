@@ -21,7 +21,6 @@ from engine.errors import CorruptData
 from engine.records import Thumbnail
 from engine.storage import blobs
 from engine.storage.database import Database
-from engine.storage.details import is_storable
 from engine.storage.model_rows import add_change, chunks
 from engine.storage.tables import (
     Base,
@@ -35,6 +34,7 @@ from engine.storage.tables import (
     ThumbnailRow,
     TransformRow,
 )
+from engine.texts import is_storable
 
 BYTES = 32 * 2**20
 """Of blobs in memory at a time."""

@@ -270,11 +270,17 @@ class Database:
             raise self._ours(error) from error
         except sqlite3.Error as error:  # raised by the connect hook, before SQLAlchemy can wrap it
             raise self._ours(error) from error
+        except UnicodeEncodeError as error:  # raised by the driver, which SQLAlchemy does not wrap
+            raise InvalidInput(
+                f"a text cannot be stored: {error.object!r:.80} has a lone surrogate", hint="give texts in UTF-8"
+            ) from error
 
     def _ours(self, error: Exception) -> EngineError:
         said = self.address.censored(str(getattr(error, "orig", None) or error).strip())
         low = said.lower()
         where = f"{self.shown_url}: {said}"
+        if "nul (0x00)" in low:
+            return InvalidInput(f"a text cannot be stored: {said}", hint="leave the NUL characters out")
         if not self.is_sqlite:
             state = getattr(getattr(error, "orig", None), "sqlstate", None)
             state = state or next((code for words, code in REFUSALS if words in low), None)

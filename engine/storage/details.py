@@ -3,29 +3,28 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from typing import Any
 
 from engine.errors import InvalidInput
 from engine.numbers import checked_whole, shown
+from engine.texts import is_line, is_storable, nearest
 
 TEXT_LIMITS = {"kind": 64, "description": 100_000, "author": 255, "license": 255, "base_model": 255}
 DETAILS = (*TEXT_LIMITS, "tags", "links", "resolution", "metadata")
 NAME_LIMIT = 255
-
-
-def is_storable(text: str) -> bool:
-    """Whether every database can hold a text: no NUL (Postgres), no lone surrogate (not UTF-8)."""
-    return "\x00" not in text and not any("\ud800" <= character <= "\udfff" for character in text)
+NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
+"""The escape of a NUL character in JSON."""
 
 
 def checked_name(name: Any) -> str:
-    """A model's name: 1 to 255 printable characters, without white space at its ends.
+    """A model's name: 1 to 255 characters of one line (``engine.texts.is_line``), without white space at its ends.
 
     Raises:
         InvalidInput: it is anything else.
     """
-    if not isinstance(name, str) or not name or name != name.strip() or not name.isprintable():
+    if not isinstance(name, str) or not name or name != name.strip() or not is_line(name):
         raise InvalidInput(
             f"{shown(name)} is not a model name",
             hint="a name is printable text without line breaks or white space at its ends",
@@ -42,6 +41,10 @@ def checked_details(details: Mapping[str, Any]) -> dict[str, Any]:
         InvalidInput: an unknown field, a wrong type, or a text that is too long.
     """
     result: dict[str, Any] = {}
+    if "licence" in details:
+        if "license" in details:
+            raise InvalidInput("give 'license' or 'licence', not both")
+        details = {"license" if key == "licence" else key: value for key, value in details.items()}
     for key, value in details.items():
         if key in TEXT_LIMITS:
             result[key] = _text(key, value)
@@ -50,9 +53,10 @@ def checked_details(details: Mapping[str, Any]) -> dict[str, Any]:
         elif key == "resolution":
             result[key] = None if value is None else checked_whole(value, "resolution", 1)
         elif key in ("links", "metadata"):
-            result[key] = _mapping(key, value)
+            result[key] = checked_json(key, value)
         else:
-            raise InvalidInput(f"a model has no field {key!r}", hint=f"fields are {', '.join(DETAILS)}")
+            hint = nearest(str(key), (*DETAILS, "name"), f"fields are {', '.join(DETAILS)}; others go into metadata")
+            raise InvalidInput(f"a model has no field {key!r:.80}", hint=hint)
     return result
 
 
@@ -60,7 +64,7 @@ def _text(key: str, value: Any) -> str | None:
     if value is None and key != "kind":
         return None
     if not isinstance(value, str) or (key == "kind" and not value.strip()):
-        raise InvalidInput(f"{key} must be text, got {value!r}")
+        raise InvalidInput(f"{key} must be text, got {value!r:.200}")
     if len(value) > TEXT_LIMITS[key] or not is_storable(value):
         raise InvalidInput(
             f"{key} may have {TEXT_LIMITS[key]} characters, no NUL and no lone surrogate, got {len(value)} characters"
@@ -71,22 +75,27 @@ def _text(key: str, value: Any) -> str | None:
 def _tags(value: Any) -> tuple[str, ...]:
     values = [value] if isinstance(value, str) else value
     if not isinstance(values, (list, tuple, set, frozenset)):
-        raise InvalidInput(f"tags must be a list of texts, got {value!r}")
+        raise InvalidInput(f"tags must be a list of texts, got {value!r:.200}")
     for tag in values:
-        if not isinstance(tag, str) or not tag.strip() or not tag.isprintable() or len(tag) > 255:
-            raise InvalidInput(f"{tag!r} is not a tag: printable text of up to 255 characters is")
+        if not isinstance(tag, str) or not tag.strip() or not is_line(tag) or len(tag) > 255:
+            raise InvalidInput(f"{tag!r:.300} is not a tag: printable text of up to 255 characters is")
     return tuple(sorted({tag.strip() for tag in values}))
 
 
-def _mapping(key: str, value: Any) -> dict[str, Any]:
+def checked_json(key: str, value: Any) -> dict[str, Any]:
+    """A mapping as it will be stored and come back.
+
+    Raises:
+        InvalidInput: it is none, its keys are not texts, it is not JSON, or has a NUL character or a lone surrogate.
+    """
     if not isinstance(value, Mapping) or not all(isinstance(name, str) for name in value):
-        raise InvalidInput(f"{key} must be a mapping with text keys, got {value!r}")
+        raise InvalidInput(f"{key} must be a mapping with text keys, got {value!r:.200}")
     if key == "links" and not all(isinstance(link, str) for link in value.values()):
-        raise InvalidInput(f"links must map names to addresses, got {value!r}")
+        raise InvalidInput(f"links must map names to addresses, got {value!r:.200}")
     try:
         text = json.dumps(dict(value), allow_nan=False, ensure_ascii=False)
-        if not is_storable(text):
-            raise ValueError("it has a lone surrogate in it")
+        if not is_storable(text) or NUL.search(text):
+            raise ValueError("a text in it has a NUL character or a lone surrogate")
         return dict(json.loads(text))
     except (TypeError, ValueError, RecursionError) as error:
         raise InvalidInput(f"{key} must be JSON: {error}") from error

@@ -17,6 +17,7 @@ from engine.storage.database import Database
 from engine.storage.details import checked_name
 from engine.storage.model_rows import now
 from engine.storage.tables import CollectionRow
+from engine.texts import is_storable
 
 PREFIX = "api_key:"
 SCOPES = ("read", "write")
@@ -68,10 +69,11 @@ class Keys:
         Raises:
             KeyNotFound
         """
-        with self.database.write() as session:
-            gone = session.execute(
-                delete(CollectionRow).where(CollectionRow.key == PREFIX + key_id).returning(CollectionRow.key)
-            ).all()
+        gone = False
+        if is_storable(key_id):
+            with self.database.write() as session:
+                named = delete(CollectionRow).where(CollectionRow.key == PREFIX + key_id)
+                gone = bool(session.execute(named.returning(CollectionRow.key)).all())
         if not gone:
             raise KeyNotFound(f"there is no key {key_id!r}", hint="engine keys list shows what there is")
 

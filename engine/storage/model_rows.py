@@ -13,8 +13,8 @@ from sqlalchemy.orm import Session
 from engine.errors import DuplicateName, ModelNotFound
 from engine.numbers import shown
 from engine.records import Model
-from engine.storage.details import is_storable
 from engine.storage.tables import ChangeRow, EncoderRow, ModelRow, ModelTagRow, StatisticsRow, TagRow, row_to_table
+from engine.texts import is_storable, suggestion
 
 CHUNK = 1000  # ids in one IN (...): well below every database's limit on bound parameters
 COLUMNS = tuple(getattr(ModelRow, each.key) for each in inspect(ModelRow).column_attrs)
@@ -73,11 +73,8 @@ def row_of(session: Session, name: str) -> ModelRow:
     row = find_row(session, name) if is_storable(name) else None
     if row is not None:
         return row
-    from difflib import get_close_matches
-
-    names = session.scalars(select(ModelRow.name).limit(20_000)).all()
-    near = get_close_matches(name, names, n=3)
-    hint = f"did you mean {', '.join(near)}?" if near else "engine list shows what there is"
+    names = session.scalars(select(ModelRow.name).limit(20_000))
+    hint = suggestion(name, names, "engine list shows what there is", most=3)
     raise ModelNotFound(f"there is no model named {name!r}", hint=hint)
 
 

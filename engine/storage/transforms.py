@@ -17,6 +17,7 @@ from engine.storage.database import Database
 from engine.storage.model_rows import aware, now
 from engine.storage.ordering import ByBytes
 from engine.storage.tables import EncoderRow, TransformRow
+from engine.texts import is_storable
 
 AXES: Mapping[str, Mapping[str, int]] = {
     "diagonal": {"diagonal": 1},
@@ -156,7 +157,8 @@ def _deactivate(session: Session, encoder_id: int, method: str, modality: str) -
 
 
 def _row(session: Session, name: str) -> TransformRow:
-    row = session.scalar(select(TransformRow).where(TransformRow.name == name))
+    named = select(TransformRow).where(TransformRow.name == name)
+    row = session.scalar(named) if isinstance(name, str) and is_storable(name) else None
     if row is None:
         names = session.scalars(select(TransformRow.name).order_by(ByBytes(TransformRow.name))).all()
         raise TransformNotFound(

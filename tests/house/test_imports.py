@@ -16,9 +16,9 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 
 # Each row may import the rows above it and, within the row, itself. `_engine` stands for the class's own modules.
 ORDER = [
-    {"errors"},
+    {"errors", "texts"},
     {"numbers"},
-    {"records", "config", "blas", "compiled", "files", "covariances"},
+    {"records", "config", "blas", "compiled", "files", "covariances", "filters"},
     {"samples", "encoders", "statistics", "scores", "storage", "index"},
     {"learning"},
     {"ingest", "search"},
