@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -11,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine._collection import Collection
-from engine.errors import ModelNotFound, StorageError
+from engine.errors import InvalidInput, ModelNotFound, StorageError
+from engine.files import checked_path
 from engine.ingest import IngestResult, OnProgress, ingest_source
 from engine.ingest.bulk import arrays_to_blocks, put_blocks
 from engine.ingest.names import source_to_name
@@ -20,6 +22,7 @@ from engine.records import EncoderIdentity, Model
 from engine.samples import MomentsSource, open_source
 from engine.storage.bulk import BulkCounts, put_many
 from engine.storage.details import DETAILS, checked_details, checked_name
+from engine.texts import nearest
 
 if TYPE_CHECKING:
     from engine.encoders.protocol import Encoder
@@ -49,7 +52,7 @@ class Ingesting(Collection):
         replace: bool = False,
         upload: str | None = None,
         on_progress: OnProgress | None = None,
-        **metadata: Any,
+        **details: Any,
     ) -> Model:
         """Add a model, or replace it if its content has changed; unchanged content changes only what is said of it.
 
@@ -73,14 +76,14 @@ class Ingesting(Collection):
                 and id; of its fields only those that are given are there afterwards.
             upload: the file's name where somebody uploaded it, to be recorded in place of its path here.
             on_progress: called with (done, total, quarantined).
-            **metadata: ``kind``, ``author``, ``license``, ``base_model``, ``links``, ``resolution``; anything else is
-                kept as free metadata.
+            **details: ``kind``, ``author``, ``license``, ``base_model``, ``links``, ``resolution``, and ``metadata``, a
+                mapping of anything else.
 
         Raises:
             DuplicateName: the name is a model's from another source, and ``replace`` is not given.
             EngineError: see ``engine.errors``; whatever is raised, nothing of the model was written.
         """
-        details = _details(tags, description, metadata)
+        details = _details(tags, description, details)
         return self._ingest(
             source, name, encoder, details, samples, seed, trust, on_progress, as_one=as_one, replace=replace,
             upload=upload,
@@ -227,7 +230,8 @@ class Ingesting(Collection):
         """
         from engine.samples.manifest import ManifestError, read_manifest
 
-        entries = list(read_manifest(Path(path)))
+        path = checked_path(path)
+        entries = list(read_manifest(path))
         report = IngestReport()
         for number, entry in enumerate(entries, 1):
             name = entry.name or f"entry {number}"
@@ -237,7 +241,7 @@ class Ingesting(Collection):
             else:
                 outcome = self._outcome(
                     name, entry.source, entry.name, entry.encoder or encoder, dict(entry.details()),
-                    entry.samples, entry.seed, trust, progress, base=Path(path).parent,
+                    entry.samples, entry.seed, trust, progress, base=path.parent,
                     as_one=entry.as_one, replace=replace or entry.replace,
                 )  # fmt: skip
             report.outcomes.append(outcome)
@@ -291,7 +295,7 @@ class Ingesting(Collection):
         as_one: bool = False,
         replace: bool = False,
         on_progress: OnProgress | None = None,
-        **metadata: Any,
+        **details: Any,
     ) -> IngestOutcome:
         """One of many: as ``ingest``, but it says what became of the model instead of raising.
 
@@ -299,7 +303,7 @@ class Ingesting(Collection):
         """
         label = name if name is not None else str(source)
         try:
-            details = _details(tags, description, metadata)
+            details = _details(tags, description, details)
         except Exception as error:
             return IngestOutcome(label, "failed", error=to_ingest_error(error))
         return self._outcome(
@@ -354,15 +358,11 @@ class Ingesting(Collection):
         return external_identity(name, dimension) if is_external(name) else self._load(name).identity
 
 
-def _details(tags: Strings | None, description: str | None, metadata: dict[str, Any]) -> dict[str, Any]:
-    if "licence" in metadata:
-        metadata["license"] = metadata.pop("licence")
-    details = {key: value for key, value in metadata.items() if key in DETAILS}
-    extra = {key: value for key, value in metadata.items() if key not in DETAILS}
-    if extra:
-        details["metadata"] = {**details.get("metadata", {}), **extra}
-    if tags is not None:
-        details["tags"] = tags
-    if description is not None:
-        details["description"] = description
-    return details
+def _details(tags: Strings | None, description: str | None, details: dict[str, Any]) -> dict[str, Any]:
+    unknown = [key for key in details if key not in (*DETAILS, "licence")]
+    if unknown:
+        taken = [*inspect.signature(Ingesting.ingest).parameters][1:-1]
+        hint = nearest(unknown[0], (*taken, *DETAILS), "what else there is to keep goes into metadata={…}")
+        raise InvalidInput(f"ingest takes no argument {unknown[0]!r:.80}", hint=hint)
+    given = {"tags": tags, "description": description}
+    return details | {key: value for key, value in given.items() if value is not None}

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.errors import InvalidManifest
-from engine.samples.manifest_entry import ENTRY_KEYS, checked_entry
+from engine.samples.manifest_entry import ENTRY_KEYS, check_keys, checked_entry
 from engine.samples.manifest_text import Raw, jsonl_to_raw, yaml_to_raw
 
 LINES_SUFFIXES = (".jsonl", ".ndjson")
@@ -121,13 +121,8 @@ def _entry(
 
 
 def _check_defaults(defaults: dict[str, Any]) -> None:
-    own = ("name", "source", "generator")
-    wrong = [key for key in defaults if key in own or key not in ENTRY_KEYS]
-    if wrong:
-        allowed = [key for key in ENTRY_KEYS if key not in own]
-        raise InvalidManifest(
-            f"'defaults' cannot hold {', '.join(map(repr, wrong))}", hint=f"it may hold {', '.join(allowed)}"
-        )
+    allowed = [key for key in ENTRY_KEYS if key not in ("name", "source", "generator")]
+    check_keys(defaults, allowed, f"it may hold {', '.join(allowed)}", "'defaults' cannot hold")
 
 
 def _path_to_bytes(path: Path) -> bytes:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from datetime import date
 from functools import partial
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import Any
 from engine.errors import InvalidManifest
 from engine.numbers import checked_whole, shown
 from engine.samples.open import SCHEMES
+from engine.texts import is_storable, nearest
 
 TEXTS = ("kind", "description", "author", "license", "base_model")
 DETAILS = (*TEXTS, "tags", "links", "resolution", "metadata")
@@ -29,12 +30,7 @@ def checked_entry(value: Any, defaults: dict[str, Any], folder: Path) -> dict[st
     """
     if not isinstance(value, dict):
         raise InvalidManifest(f"an entry is a mapping with a name, got {type(value).__name__}")
-    unknown = [str(key) for key in value if key not in ENTRY_KEYS][:5]
-    if unknown:
-        raise InvalidManifest(
-            f"unknown key {', '.join(map(repr, unknown))}",
-            hint=f"keys are {', '.join(ENTRY_KEYS)}; put others under metadata:",
-        )
+    check_keys(value, ENTRY_KEYS, f"keys are {', '.join(ENTRY_KEYS)}; put others under metadata:")
     value = _one_spelling(value)
     idle = ("as_one",) if _is_drawn(value) else DRAWN
     entry = {**{key: item for key, item in _one_spelling(defaults).items() if key not in idle}, **value}
@@ -45,6 +41,18 @@ def checked_entry(value: Any, defaults: dict[str, Any], folder: Path) -> dict[st
     # An explicit null clears a field; only a kind cannot be cleared.
     fields["given"] = frozenset(key for key in DETAILS if key in entry and (key in fields or key != "kind"))
     return fields
+
+
+def check_keys(value: Mapping[Any, Any], known: Collection[str], hint: str, what: str = "unknown key") -> None:
+    """Refuse keys that are not known, with the nearest that is.
+
+    Raises:
+        InvalidManifest
+    """
+    unknown = [str(key) for key in value if key not in known]
+    if unknown:
+        said = ", ".join(f"{key!r:.80}" for key in unknown[:5])
+        raise InvalidManifest(f"{what} {said}", hint=nearest(unknown[0], known, hint))
 
 
 def _is_drawn(entry: dict[str, Any]) -> bool:
@@ -84,7 +92,7 @@ def _source(entry: dict[str, Any], folder: Path) -> str | dict[str, Any]:
         return {"generator": _plain(_mapping("generator", generator), "generator")}
     if isinstance(source, dict):
         return dict(_plain(_mapping("source", source), "source"))
-    if not isinstance(source, str) or not source.strip() or "\0" in source:
+    if not isinstance(source, str) or not source.strip() or not is_storable(source):
         raise InvalidManifest(f"the source must be a path or a mapping, got {shown(source)}")
     if source.partition(":")[0] in SCHEMES and ":" in source:
         return source

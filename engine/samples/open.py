@@ -22,6 +22,7 @@ from engine.samples.labels import name_to_label
 from engine.samples.moments import MomentsSource
 from engine.samples.protocol import Generator, ImageSource, Options
 from engine.samples.several import Look, check_one, look
+from engine.texts import nearest
 
 Source = ImageSource | FeatureSource | MomentsSource
 
@@ -141,7 +142,7 @@ def _mapping_to_source(source: Options, options: _Options) -> Source:
     if unknown or ("path" in source) == ("generator" in source):
         raise InvalidInput(
             f"a source has either 'path' or 'generator', got {', '.join(map(str, source)) or 'nothing'}",
-            hint=f"its keys are {', '.join(KEYS)}",
+            hint=nearest(unknown[0] if unknown else "", KEYS, f"its keys are {', '.join(KEYS)}"),
         )
     as_one = source.get("as_one") or False
     if not isinstance(as_one, bool):

@@ -10,6 +10,7 @@ from typing import Any
 from engine.errors import InvalidManifest
 from engine.numbers import checked_whole, shown
 from engine.samples.protocol import Options
+from engine.texts import nearest
 
 COMMON = ("type", "batch")
 MOST = 1e9
@@ -24,10 +25,9 @@ def checked_keys(options: Options, allowed: Sequence[str]) -> None:
     """
     unknown = [str(key) for key in options if key not in (*COMMON, *allowed)]
     if unknown:
-        kind = options.get("type")
         raise InvalidManifest(
-            f"a generator of type {kind!r} has no option {', '.join(map(repr, unknown))}",
-            hint=f"its options are {', '.join((*allowed, 'batch'))}",
+            f"a generator of type {options.get('type')!r} has no option {', '.join(map(repr, unknown))}",
+            hint=nearest(unknown[0], (*COMMON, *allowed), f"its options are {', '.join((*allowed, 'batch'))}"),
         )
 
 
