@@ -18,13 +18,13 @@ from engine._exploring import Exploring
 from engine._learning import Learning
 from engine.config import DEFAULT_ENCODER, Settings
 from engine.errors import Conflict, CorruptData, EngineError, MissingStatistics, TransformNotFound
+from engine.filters import Where
 from engine.numbers import LARGEST_SIZE
-from engine.records import EncoderIdentity, Model, Thumbnail
+from engine.records import EncoderIdentity, Model, Models, Thumbnail
 from engine.search.spaces import FIRST_MOMENT, LINEAR
 from engine.search.transforms import AUTO
 from engine.storage import Catalog, Database, migrate
 from engine.storage.copying import refuse_unfinished
-from engine.storage.filters import Where
 from engine.storage.keys import Keys
 from engine.storage.paging import ModelPage, models_page
 
@@ -148,13 +148,26 @@ class Engine(Exchanging, Evaluating, Exploring, Learning):
 
     # --- models
 
-    def models(self, where: Where | None = None) -> list[Model]:
-        """Models that a filter admits, by name.
+    def models(self, where: Where | None = None) -> Models:
+        """Models that a filter admits, by name: a list whose ``remarks`` name values that no model has.
+
+        Args:
+            where: a filter, see ``engine.filters``.
 
         Raises:
             InvalidFilter
         """
         return self._catalog.models(where)
+
+    def remarks(self, where: Where | None) -> tuple[str, ...]:
+        """Sentences about values of a filter that no model has, with those that were perhaps meant.
+
+        ``models``, ``page``, ``search`` and ``export_archive`` answer with them; arrays have no place for them.
+
+        Raises:
+            InvalidFilter
+        """
+        return self._catalog.remarks(where)
 
     def page(
         self, where: Where | None = None, *, sort: str = "name", limit: int = 100, cursor: str | None = None

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING
 
 from engine._ingesting import Ingesting
 from engine.errors import InvalidInput
+from engine.files import checked_path
+from engine.filters import Where
 from engine.ingest import ingest_source
 from engine.ingest.names import source_to_name
 from engine.records import Model
 from engine.samples import MomentsSource, open_source
 from engine.storage.details import checked_name
 from engine.storage.exchange import CONFLICTS, REFUSE, ImportCounts, write_records
-from engine.storage.filters import Where
 
 if TYPE_CHECKING:
     from engine.exchange import ArchiveFile, Exported
@@ -44,7 +45,7 @@ class Exchanging(Ingesting):
         from engine.exchange import export_archive
 
         return export_archive(
-            self._database, Path(path), where,
+            self._database, checked_path(path), where,
             facts=self._catalog.facts(), engine_version=__version__, on_progress=on_progress,
         )  # fmt: skip
 
@@ -75,7 +76,7 @@ class Exchanging(Ingesting):
         if on_conflict not in CONFLICTS:
             raise InvalidInput(f"on_conflict must be one of {', '.join(CONFLICTS)}, got {on_conflict!r}")
         if not isinstance(archive, ArchiveFile):
-            with ArchiveFile(Path(archive)) as opened:
+            with ArchiveFile(checked_path(archive)) as opened:
                 return self.import_archive(opened, on_conflict=on_conflict, on_progress=on_progress)
         reader = ArchiveReader(archive)
         reader.verify(None if on_progress is None else lambda done, total: on_progress("verified", done, total))
@@ -105,7 +106,7 @@ class Exchanging(Ingesting):
             InvalidStatistics: not finite, not symmetric or indefinite.
             EncoderMismatch: its dimension is not the encoder's.
         """
-        path = Path(path)
+        path = checked_path(path)
         source = open_source(path, settings=self.settings)
         try:
             if not isinstance(source, MomentsSource):
@@ -141,4 +142,4 @@ class Exchanging(Ingesting):
         """
         from engine.exchange import back_up
 
-        return back_up(self._database, Path(path), replace(self.settings, index_folder=None), on_progress)
+        return back_up(self._database, checked_path(path), replace(self.settings, index_folder=None), on_progress)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from engine._collection import Collection
 from engine.errors import CorruptData, InvalidQuery, MissingStatistics, StorageError
+from engine.filters import Where
 from engine.records import EncoderIdentity, Hit, Hits, QueryPart
 from engine.search import Plan, Ranking, query_to_plan, rank
 from engine.search.follow import Follower
@@ -25,7 +26,6 @@ from engine.search.queries import (
     query_to_parts,
 )
 from engine.search.similar import DISTANCES, FRECHET, nearest_now
-from engine.storage.filters import Where
 
 log = logging.getLogger("engine.search")
 ENCODED = ("image", "sketch", "text")
@@ -64,7 +64,7 @@ class Searching(Collection):
                 ``blend``, unless a transform is active for another method), or a rule by name: see
                 ``engine.search.METHODS``.
             weights: a part's exponent in the product of experts, by modality: 1e-9 to 1e9 (default 1 each).
-            where: a filter, see ``engine.storage.filters``.
+            where: a filter, see ``engine.filters``.
             encoder: whose statistics to search (default: the collection's).
             shortlist: candidates that the exact stage looks at (default ``settings.shortlist``, or, see there,
                 ``settings.density_shortlist``).
@@ -98,7 +98,7 @@ class Searching(Collection):
             lambda: self._matching_encoder(identity), self.settings.max_pixels,
         )  # fmt: skip
         encoded = perf_counter()
-        allowed = None if where is None else self._catalog.matching_ids(where)
+        allowed, remarks = self._catalog.matching(where)
         ranking = rank(
             plan.view, self._evidence, plan.rule, parts, k, shortlist=shortlist or self._shortlist(plan),
             recall=recall, allowed=allowed, tempered=tempered, covariance_map=plan.covariance_map,
@@ -106,7 +106,7 @@ class Searching(Collection):
         )  # fmt: skip
         timings = {"open": 1e3 * (opened - started), "encode": 1e3 * (encoded - opened), **ranking.timings_ms}
         return self._hits(
-            ranking, plan.rule.name, timings, started, [part.modality for part in parts], plan.transform
+            ranking, plan.rule.name, timings, started, [part.modality for part in parts], plan.transform, remarks
         )  # fmt: skip
 
     def search_vectors(
@@ -129,6 +129,7 @@ class Searching(Collection):
             q: ``(d,)`` or ``(n, d)`` floating, of NumPy or torch (from any device); each row is normalised.
             k: answers a query, at most 10 000 000.
             method: any rule that scores the modality, e.g. ``first_moment`` or ``gaussian_density``.
+            where: a filter, see ``engine.filters``; ``remarks`` says which of its values no model has.
             modality: what the features are of, ``image``, ``sketch`` or ``text``: it decides which rules can score
                 them, and which transform is the active one.
             transform, shortlist_space: as for ``search``, except that no transform is used unless asked for.
@@ -156,7 +157,7 @@ class Searching(Collection):
             self._follow()
         queries = checked_vectors(q, plan.view.identity.dimension)
         shortlist = checked_shortlist(shortlist)
-        allowed = None if where is None else self._catalog.matching_ids(where)
+        allowed, _ = self._catalog.matching(where)
         scores, ids = self._arrays(plan, queries, k, modality, shortlist, recall, allowed)
         return (scores[0], ids[0]) if np.ndim(q) == 1 else (scores, ids)
 
@@ -301,6 +302,7 @@ class Searching(Collection):
         started: float,
         modalities: list[str],
         transform: str | None = None,
+        remarks: tuple[str, ...] = (),
     ) -> Hits:
         fetching = perf_counter()
         several = modalities if len(modalities) > 1 else []
@@ -310,5 +312,5 @@ class Searching(Collection):
         timings = {**timings, "records": 1e3 * (ended - fetching), "total": 1e3 * (ended - started)}
         return Hits(
             hits, method=method, timings_ms=timings, shortlist=ranking.shortlist, left_out=ranking.left_out,
-            transform=transform,
+            transform=transform, remarks=remarks,
         )  # fmt: skip

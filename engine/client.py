@@ -13,7 +13,7 @@ import io
 import json
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
@@ -24,8 +24,16 @@ from urllib.parse import quote
 import numpy as np
 
 from engine import errors
-from engine.errors import EngineError, InvalidImage, InvalidQuery, MissingDependency, SourceNotFound
-from engine.records import Hit, Hits, Model
+from engine.errors import (
+    EngineError,
+    InvalidImage,
+    InvalidQuery,
+    MissingDependency,
+    ModelNotFound,
+    SourceNotFound,
+)
+from engine.filters import Where, values_to_text, where_to_pairs
+from engine.records import Hit, Hits, Model, Models
 
 try:
     import httpx
@@ -35,7 +43,6 @@ except ImportError as error:
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-Where = Mapping[str, Any] | Sequence[tuple[str, Any]]
 POLL = 0.1
 """Seconds between questions for a job's progress."""
 TIMEOUT = 30.0
@@ -63,8 +70,8 @@ class _Requests:
         query = {name: value for name, value in given.items() if name in ("text", "model") and value is not None}
         query |= {"k": k, **{name: value for name, value in options.items() if value is not None}}
         query["transform"] = options["transform"]
-        if isinstance(query.get("where"), Mapping):
-            query["where"] = dict(query["where"])
+        if options["where"] is not None:
+            query["where"] = where_to_pairs(options["where"])
         files = {
             name: (name, image_to_bytes(given[name])) for name in ("image", "sketch") if given[name] is not None
         }  # fmt: skip
@@ -124,6 +131,8 @@ class Client(_Requests):
             return self.read(self._http.request(method, path, **more))
         except httpx.TransportError as error:
             raise self.unreachable(error) from error
+        except UnicodeEncodeError as error:
+            raise unsendable(error) from error
 
     def search(
         self,
@@ -160,14 +169,14 @@ class Client(_Requests):
         """As ``Engine.get``."""
         return json_to_model(self._ask("GET", _address(name)))
 
-    def models(self, where: Mapping[str, Any] | None = None) -> list[Model]:
-        """As ``Engine.models``, for filters of tag, kind, author and name."""
-        found: list[Model] = []
-        cursor = None
+    def models(self, where: Where | None = None) -> Models:
+        """As ``Engine.models``."""
+        found = Models()
+        asked, cursor = [(key, values_to_text(values)) for key, values in where_to_pairs(where)], None
         while True:
-            asked = {**(where or {}), **({"cursor": cursor} if cursor else {})}
-            page = self._ask("GET", "/v1/models", params=asked)
+            page = self._ask("GET", "/v1/models", params=[*asked, *([("cursor", cursor)] if cursor else [])])
             found += map(json_to_model, page["models"])
+            found.remarks = tuple(page["remarks"])
             cursor = page["next"]
             if cursor is None:
                 return found
@@ -273,6 +282,8 @@ class AsyncClient(_Requests):
             return self.read(await self._http.request(method, path, **more))
         except httpx.TransportError as error:
             raise self.unreachable(error) from error
+        except UnicodeEncodeError as error:
+            raise unsendable(error) from error
 
     async def search(
         self,
@@ -311,7 +322,16 @@ class AsyncClient(_Requests):
 
 
 def _address(name: str) -> str:
-    return f"/v1/models/{quote(name, safe='')}"
+    try:
+        return f"/v1/models/{quote(name, safe='')}"
+    except UnicodeEncodeError as error:
+        raise ModelNotFound(f"there is no model named {name!r:.80}", hint="it has a lone surrogate") from error
+
+
+def unsendable(error: UnicodeEncodeError) -> InvalidQuery:
+    """What is raised for a text that is not Unicode."""
+    at = slice(max(error.start - 20, 0), error.end + 20)
+    return InvalidQuery(f"a lone surrogate cannot be sent: {error.object[at]!r}", hint="give texts in UTF-8")
 
 
 def image_to_bytes(value: Any) -> bytes:
@@ -362,7 +382,7 @@ def json_to_hits(said: dict[str, Any]) -> Hits:
         for one in said["hits"]
     ]  # fmt: skip
     rest = {name: said[name] for name in ("method", "timings_ms", "shortlist", "left_out", "transform")}
-    return Hits(hits, **rest)
+    return Hits(hits, **rest, remarks=tuple(said["remarks"]))
 
 
 def json_to_model(said: dict[str, Any]) -> Model:

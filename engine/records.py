@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -14,8 +14,6 @@ from engine.numbers import LARGEST
 
 MOST_SAMPLES = LARGEST
 """Behind one model's statistics."""
-Filter = Mapping[str, Any]
-"""``where=``: ``{"tag": "animal"}``, several values ``{"tag": ["cat", "dog"]}``, negation ``{"tag!": "sketch"}``."""
 
 
 @dataclass(frozen=True)
@@ -202,7 +200,8 @@ class Hits(tuple[Hit, ...]):
 
     ``method`` is the rule that scored it, ``timings_ms`` the wall time of each stage, ``shortlist`` how many
     candidates the exact stage looked at (None when there was none), ``left_out`` how many models had no finite
-    score or lacked what the method needs, ``transform`` the name of the stored transform that scored it, if one did.
+    score or lacked what the method needs, ``transform`` the name of the stored transform that scored it, if one did,
+    ``remarks`` sentences about values of the filter that no model has.
     """
 
     method: str
@@ -210,6 +209,7 @@ class Hits(tuple[Hit, ...]):
     shortlist: int | None
     left_out: int
     transform: str | None
+    remarks: tuple[str, ...]
 
     def __new__(
         cls,
@@ -220,6 +220,7 @@ class Hits(tuple[Hit, ...]):
         shortlist: int | None = None,
         left_out: int = 0,
         transform: str | None = None,
+        remarks: tuple[str, ...] = (),
     ) -> Hits:
         self = super().__new__(cls, hits)
         self.method = method
@@ -227,4 +228,15 @@ class Hits(tuple[Hit, ...]):
         self.shortlist = shortlist
         self.left_out = left_out
         self.transform = transform
+        self.remarks = remarks
         return self
+
+
+class Models(list[Model]):
+    """A list of models; ``remarks`` are sentences about values of the filter that no model has."""
+
+    remarks: tuple[str, ...]
+
+    def __init__(self, models: Iterable[Model] = (), *, remarks: tuple[str, ...] = ()) -> None:
+        super().__init__(models)
+        self.remarks = remarks

@@ -57,6 +57,7 @@ def hits_to_json(hits: Hits) -> dict[str, Any]:
         "shortlist": hits.shortlist,
         "left_out": hits.left_out,
         "transform": hits.transform,
+        "remarks": list(hits.remarks),
     }
 
 

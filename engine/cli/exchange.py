@@ -11,7 +11,7 @@ import click
 
 from engine.cli.failures import PARTIAL
 from engine.cli.options import encoder_option, open_collection, shared, where_option
-from engine.cli.output import say, show_json
+from engine.cli.output import say, say_remarks, show_json
 from engine.cli.progress import StageProgress
 from engine.config import Settings
 from engine.errors import DatabaseNotFound
@@ -38,8 +38,9 @@ def export(url: str, as_json: bool, file: Path, where: Any) -> None:
     """
     with open_collection(url) as eng, StageProgress() as progress:
         found = eng.export_archive(file, where, on_progress=partial(progress, "models"))
+    say_remarks(found.remarks)
     if as_json:
-        show_json({"counts": found.counts, "damaged": found.damaged})
+        show_json({"counts": found.counts, "damaged": found.damaged, "remarks": found.remarks})
     else:
         click.echo(", ".join(f"{found.counts[what]} {what.replace('_', ' ')}" for what in ("models", "transforms")))
     _say_damaged(found.damaged)

@@ -11,7 +11,7 @@ import click
 from engine.cli.details import detail_options, given_details
 from engine.cli.failures import ERROR
 from engine.cli.options import open_collection, shared, where_option
-from engine.cli.output import plain, say, show_json
+from engine.cli.output import plain, say, say_remarks, show_json
 from engine.cli.table import Column, show_facts, show_table
 from engine.shapes import model_to_json
 
@@ -27,7 +27,7 @@ CLEARED: dict[str, Any] = {
 @click.command("list")
 @where_option
 @shared
-def list_models(url: str, as_json: bool, where: list[tuple[str, list[str]]] | None) -> None:
+def list_models(url: str, as_json: bool, where: list[tuple[str, str]] | None) -> None:
     """List the models, by name.
 
     \b
@@ -36,8 +36,9 @@ def list_models(url: str, as_json: bool, where: list[tuple[str, list[str]]] | No
     """
     with open_collection(url) as eng:
         models = eng.models(where)
+    say_remarks(models.remarks)
     if as_json:
-        show_json({"models": [model_to_json(model) for model in models]})
+        show_json({"models": [model_to_json(model) for model in models], "remarks": models.remarks})
         return
     if not models:
         say("no model fits" if where else "no models yet: engine ingest SOURCE adds one")

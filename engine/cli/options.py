@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from engine.config import DEFAULT_DATABASE, Settings
+from engine.filters import FIELDS
 
 if TYPE_CHECKING:
     from engine import Engine
@@ -88,13 +88,9 @@ def value_to_weights(ctx: click.Context, option: click.Parameter, values: tuple[
 
 def value_to_where(
     ctx: click.Context, option: click.Parameter, values: tuple[str, ...]
-) -> list[tuple[str, list[str]]] | None:
-    """Pairs of a key and any of these values, all of which must hold, as the library takes them (a click callback)."""
-    return [(key, _alternatives(value)) for key, value in value_to_pairs(ctx, option, values)] or None
-
-
-def _alternatives(text: str) -> list[str]:
-    return [part.replace(r"\,", ",").strip() for part in re.split(r"(?<!\\),", text)]
+) -> list[tuple[str, str]] | None:
+    """Conditions as the library reads them, None for none (a click callback)."""
+    return value_to_pairs(ctx, option, values) or None
 
 
 where_option = click.option(
@@ -102,6 +98,7 @@ where_option = click.option(
     metavar="KEY=VALUE",
     multiple=True,
     callback=value_to_where,
-    help="Only models that fit: tag=animal, 'tag!=sketch', kind=gan,vae (any of these). Given several times, all "
-    "must hold. Keys: tag, name, kind, author, license, base_model. A comma inside a value is written \\,",
+    help="Only models that fit: tag=animal, 'tag!=sketch', kind=gan,vae (any of these), 'name~=bird' (a part of it). "
+    f"Given several times, all must hold. Keys: {', '.join(FIELDS)}, meta.KEY. Case does not matter. A comma inside a "
+    "value is written \\,",
 )

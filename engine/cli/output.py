@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
 import click
+
+from engine.texts import is_visible
+
+SPACES = re.compile(r"[^\S\u3000]+")
+"""All but the ideographic space, which names may have."""
 
 
 def show_json(value: Mapping[str, Any]) -> None:
@@ -33,7 +39,13 @@ def plain(value: Any) -> Any:
 
 def printable(text: str) -> str:
     """One line without control characters: descriptions are other people's text and must not drive the terminal."""
-    return "".join(c if c.isprintable() else "\ufffd" for c in " ".join(text.split()))
+    return "".join(c if is_visible(c) else "\ufffd" for c in SPACES.sub(" ", text).strip())
+
+
+def say_remarks(remarks: Iterable[str]) -> None:
+    """Values of a filter that no model has."""
+    for remark in remarks:
+        say(remark)
 
 
 def say(text: str) -> None:

@@ -15,7 +15,7 @@ from engine.cli.options import (
     value_to_weights,
     where_option,
 )
-from engine.cli.output import say, show_json
+from engine.cli.output import say, say_remarks, show_json
 from engine.cli.table import Column, show_table
 from engine.config import SHORTLIST_SPACES, Settings
 from engine.shapes import hits_to_json
@@ -84,7 +84,7 @@ def search(
     model: str | None,
     k: int,
     method: str,
-    where: list[tuple[str, list[str]]] | None,
+    where: list[tuple[str, str]] | None,
     weights: dict[str, float],
     encoder: str | None,
     shortlist: int | None,
@@ -142,6 +142,7 @@ def similar(url: str, as_json: bool, name: str, k: int, distance: str, encoder: 
 
 def show_hits(hits: Hits, as_json: bool, *, timings: bool) -> None:
     """The answers as a table, or as JSON."""
+    say_remarks(hits.remarks)
     if as_json:
         show_json(hits_to_json(hits))
         return

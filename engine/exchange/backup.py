@@ -87,7 +87,7 @@ def _copy_records(database: Database, target: Path, settings: Settings) -> Mappi
         try:
             migrate.upgrade(copy)
             Catalog(copy).initialise(Catalog(database).facts()["default_encoder"])
-            write_records(copy, source.encoders(), source.models(None), source.transforms())
+            write_records(copy, source.encoders(), source.models(source.matching(None)[0]), source.transforms())
         finally:
             copy.close()
         return dict(source.damaged.models) | dict.fromkeys(source.damaged.transforms, "its arrays are damaged")

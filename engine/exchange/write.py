@@ -28,9 +28,9 @@ from engine.exchange.archive_file import (
     manifest_digest,
 )
 from engine.files import move_into_place, write_error
+from engine.filters import Where
 from engine.storage import Database
 from engine.storage.exchange import ModelRecord, Reading, StatisticsRecord, reading
-from engine.storage.filters import Where
 from engine.storage.model_rows import now
 
 BLOCK_BYTES = 32 * 2**20
@@ -43,10 +43,14 @@ Arrays = dict[str, NDArray[Any]]
 
 @dataclass(frozen=True)
 class Exported:
-    """What an archive got: how many of everything, and what was left out because it is damaged, with the reason."""
+    """What an archive got: how many of everything, and what was left out because it is damaged, with the reason.
+
+    ``remarks`` are sentences about values of the filter that no model has.
+    """
 
     counts: Mapping[str, int]
     damaged: Mapping[str, str]
+    remarks: tuple[str, ...] = ()
 
 
 def export_archive(
@@ -100,11 +104,11 @@ class _Writer:
             }
             for one, at in encoders
         ))  # fmt: skip
-        total = self._source.count(where)
-        for block in _blocks(self._source.models(where)):
+        ids, remarks = self._source.matching(where)
+        for block in _blocks(self._source.models(ids)):
             self._block(block)
             if on_progress is not None:
-                on_progress(self._counts["models"], total)
+                on_progress(self._counts["models"], len(ids))
         self._transforms()
         damaged = dict(self._source.damaged.models)
         damaged.update((f"transform {name}", "its arrays are damaged") for name in self._source.damaged.transforms)
@@ -116,7 +120,7 @@ class _Writer:
         manifest["sha256"] = manifest_digest(manifest)
         self._put(MANIFEST, json.dumps(manifest, indent=1).encode())
         self._zip.close()
-        return Exported(dict(self._counts), damaged)
+        return Exported(dict(self._counts), damaged, remarks)
 
     def close(self) -> None:
         """Let go of the file, which is removed if it is not whole."""

@@ -45,6 +45,8 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
 }  # fmt: skip
 PAGE = 100
 """Models on a page, unless told."""
+PAGING = ("sort", "limit", "cursor")
+FILTER = Query(description="A comma means any of these; of several all must hold.")
 UPLOADS = "/v1/ingest"
 INGEST_BODY = {
     "requestBody": {
@@ -159,22 +161,28 @@ def create_app(
 
     @app.get("/v1/models", response_model=schemas.Page, tags=["models"], **reads)
     async def models(
-        tag: Annotated[list[str] | None, Query(description="Any of these.")] = None,
-        kind: Annotated[list[str] | None, Query()] = None,
-        author: Annotated[list[str] | None, Query()] = None,
-        name: Annotated[list[str] | None, Query()] = None,
+        request: Request,
+        tag: Annotated[list[str] | None, FILTER] = None,
+        kind: Annotated[list[str] | None, FILTER] = None,
+        author: Annotated[list[str] | None, FILTER] = None,
+        name: Annotated[list[str] | None, FILTER] = None,
+        license: Annotated[list[str] | None, FILTER] = None,
+        base_model: Annotated[list[str] | None, FILTER] = None,
         sort: Annotated[str, Query(description="name, created_at or updated_at; - turns it round.")] = "name",
         limit: Annotated[int | None, Query(ge=1)] = None,
         cursor: Annotated[str | None, Query(description="The next of the page before.")] = None,
     ) -> Any:
-        """Models that a filter admits, page by page."""
+        """Models that a filter admits, page by page.
+
+        Whatever is not `sort`, `limit` or `cursor` is a filter, also `tag!=sketch`, `name~=bird` and `meta.KEY=VALUE`.
+        """
         size = min(PAGE, limits.page) if limit is None else limit
         if size > limits.page:
             raise Refused(422, "LimitExceeded", f"a page may have {limits.page} models, got {size}")
-        given = {"tag": tag, "kind": kind, "author": author, "name": name}
-        where = {key: value for key, value in given.items() if value}
+        where = [(key, value) for key, value in request.query_params.multi_items() if key not in PAGING]
         page = await gate.run(engine.page, where or None, sort=sort, limit=size, cursor=cursor)
-        return {"models": [model_to_json(model) for model in page.models], "next": page.next}
+        models = [model_to_json(model) for model in page.models]
+        return {"models": models, "next": page.next, "remarks": list(page.remarks)}
 
     @app.get("/v1/models/{name:path}/similar", response_model=schemas.Answer, tags=["models"], **reads)
     async def similar(

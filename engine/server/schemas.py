@@ -5,7 +5,11 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, model_validator
+from pydantic_core import PydanticCustomError
+
+from engine.filters import FIELDS
+from engine.texts import suggestion
 
 Modality = Literal["text", "image", "sketch", "model"]
 Texts = str | list[str]
@@ -19,6 +23,16 @@ class Strict(BaseModel):
     """Unknown members are refused, so that a misspelt one is not silently ignored."""
 
     model_config = ConfigDict(extra="forbid")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _refuse_unknown(cls, given: Any) -> Any:
+        unknown = [str(key) for key in given if key not in cls.model_fields] if isinstance(given, dict) else []
+        if unknown:
+            known = suggestion(unknown[0], cls.model_fields, f"there are {', '.join(cls.model_fields)}")
+            said = f"there is no member {unknown[0]!r:.80}; {known}"
+            raise PydanticCustomError("unknown_member", "{said}", {"said": said})
+        return given
 
 
 class Query(Strict):
@@ -46,7 +60,9 @@ class Query(Strict):
         None, description="A part's exponent in the product of experts, 1e-9 to 1e9; 1 if not given."
     )
     where: dict[str, Texts] | list[tuple[str, Texts]] | None = Field(
-        None, description='Only models that fit: {"tag": "animal", "kind!": ["gan"]}; ! negates.'
+        None,
+        description='Only models that fit: {"tag": "animal", "kind!": "gan,vae"}. A comma means any of, ! leaves out, '
+        f"~ asks for a part; pairs may repeat a key, and all must hold. Keys: {', '.join(FIELDS)}, meta.KEY.",
     )
     encoder: str | None = Field(None, description="Whose statistics to search; default: the collection's.")
     shortlist: int | None = Field(None, ge=1, description="Candidates that the exact stage looks at.")
@@ -79,6 +95,7 @@ class Answer(BaseModel):
     shortlist: int | None = Field(description="Candidates that the exact stage looked at; null if there was none.")
     left_out: int = Field(description="Models without a finite score.")
     transform: str | None
+    remarks: list[str] = Field(description="Values of the filter that no model has.")
 
 
 class Batch(Strict):
@@ -219,6 +236,7 @@ class Page(BaseModel):
 
     models: list[Model]
     next: str | None = Field(description="Give it as cursor for the next page; null on the last one.")
+    remarks: list[str] = Field(description="Values of the filter that no model has.")
 
 
 class Sample(BaseModel):

@@ -135,6 +135,7 @@ def _by_vector(engine: Engine, query: Query, count: int, pictures: dict[str, byt
         "shortlist": None,
         "left_out": 0,
         "transform": None,
+        "remarks": list(engine.remarks(query.where)),
     }
 
 

@@ -12,11 +12,12 @@ from sqlalchemy import bindparam, delete, func, select, update
 from sqlalchemy.orm import Session
 
 from engine.errors import EncoderNotFound
-from engine.records import EncoderIdentity, Ingested, Model, Origin
+from engine.filters import Where
+from engine.records import EncoderIdentity, Ingested, Model, Models, Origin
 from engine.storage import blobs
 from engine.storage.details import checked_details, checked_name
 from engine.storage.encoder_rows import find_encoder, put_encoder, read_encoders
-from engine.storage.filters import Where, where_to_conditions
+from engine.storage.filters import where_to_conditions
 from engine.storage.model_rows import (
     add_change,
     apply_details,
@@ -232,11 +233,12 @@ class Catalog(StatisticsReads):
         with self.database.read() as session:
             return rows_to_models(session, [row_of(session, name)])[0]
 
-    def models(self, where: Where | None = None) -> list[Model]:
+    def models(self, where: Where | None = None) -> Models:
         """Every model that a filter admits, by name."""
         with self.database.read() as session:
-            query = select(ModelRow).where(*where_to_conditions(where)).order_by(ByBytes(ModelRow.name))
-            return read_models(session, query)
+            conditions, remarks = where_to_conditions(session, where)
+            query = select(ModelRow).where(*conditions).order_by(ByBytes(ModelRow.name))
+            return Models(read_models(session, query), remarks=remarks)
 
     def models_by_id(self, ids: Iterable[int]) -> dict[int, Model]:
         """Records by id; ids that are gone are left out."""
@@ -252,11 +254,19 @@ class Catalog(StatisticsReads):
                 found.update((row.id, row.name) for row in session.execute(query))
             return found
 
-    def matching_ids(self, where: Where) -> NDArray[np.int64]:
-        """Ids that a filter admits, ascending."""
+    def matching(self, where: Where | None) -> tuple[NDArray[np.int64] | None, tuple[str, ...]]:
+        """Ids that a filter admits, ascending, None for all; and remarks about values that no model has."""
+        if where is None:
+            return None, ()
         with self.database.read() as session:
-            query = select(ModelRow.id).where(*where_to_conditions(where)).order_by(ModelRow.id)
-            return np.array(session.scalars(query).all(), np.int64)
+            conditions, remarks = where_to_conditions(session, where)
+            query = select(ModelRow.id).where(*conditions).order_by(ModelRow.id)
+            return np.array(session.scalars(query).all(), np.int64), remarks
+
+    def remarks(self, where: Where | None) -> tuple[str, ...]:
+        """Sentences about values of a filter that no model has."""
+        with self.database.read() as session:
+            return where_to_conditions(session, where).remarks
 
     def count(self) -> int:
         """How many models there are."""

@@ -12,15 +12,16 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import BindParameter, and_, bindparam, delete, func, insert, select, update
+from sqlalchemy import BindParameter, and_, bindparam, delete, insert, select, update
 from sqlalchemy.orm import Session
 
 from engine.errors import DuplicateName
+from engine.filters import Where
 from engine.records import EncoderIdentity, Thumbnail
 from engine.storage import blobs
 from engine.storage.database import Database
 from engine.storage.encoder_rows import put_encoder, row_to_identity
-from engine.storage.filters import Where, where_to_conditions
+from engine.storage.filters import where_to_conditions
 from engine.storage.model_rows import add_change, apply_details, aware, find_row, new_row, remove_unused_tags
 from engine.storage.neighbours import remove_row
 from engine.storage.tables import (
@@ -137,14 +138,13 @@ class Reading:
         rows = self._session.scalars(select(EncoderRow).order_by(EncoderRow.id))
         return [(row_to_identity(row), aware(row.created_at)) for row in rows]
 
-    def count(self, where: Where | None) -> int:
-        """How many models a filter admits."""
-        query = select(func.count()).select_from(ModelRow).where(*where_to_conditions(where))
-        return self._session.scalar(query) or 0
+    def matching(self, where: Where | None) -> tuple[list[int], tuple[str, ...]]:
+        """Ids of the models that a filter admits, ascending, and remarks about values that no model has."""
+        conditions, remarks = where_to_conditions(self._session, where)
+        return list(self._session.scalars(select(ModelRow.id).where(*conditions).order_by(ModelRow.id))), remarks
 
-    def models(self, where: Where | None) -> Iterator[ModelRecord]:
+    def models(self, ids: Iterable[int]) -> Iterator[ModelRecord]:
         """Those models, in the order of their ids, one in memory at a time; damaged ones are left out and named."""
-        ids = list(self._session.scalars(select(ModelRow.id).where(*where_to_conditions(where)).order_by(ModelRow.id)))
         for model_id in ids:
             row = self._session.get_one(ModelRow, model_id)
             record = self._record(row)

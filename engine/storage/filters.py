@@ -1,104 +1,229 @@
-"""``where=`` to SQL conditions.
+"""Filters to SQL conditions, and to remarks about values that no model has.
 
-``{"tag": "animal", "kind": ["gan", "vae"], "license!": "CC-BY-NC-4.0"}``: every key must hold; a list means any of
-its values; a key that ends in ``!`` is negated. Pairs ``[("tag", "a"), ("tag", "b")]`` may repeat a key.
-
-``{"name~": "bird"}`` asks for fields that contain a text, in upper or lower case (on SQLite of A to Z alone), and
-``name~!`` for those that do not.
+Case is ignored by Python's ``str.casefold`` on both databases, which agree on the case of ASCII letters alone: they
+match texts that are all ASCII, the others are read and matched here, and come back as a list.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+import json
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
+from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, not_, or_, select
-from sqlalchemy.orm import InstrumentedAttribute
+from sqlalchemy import ARRAY, BLOB, ColumnElement, Text, any_, bindparam, cast, func, not_, or_, select
+from sqlalchemy.orm import InstrumentedAttribute, Session
 
-from engine.errors import InvalidFilter
-from engine.storage.details import is_storable
+from engine.filters import METADATA, Filter, Where, where_to_filters
+from engine.storage.ordering import ByBytes
 from engine.storage.tables import ModelRow, ModelTagRow, TagRow
-
-Where = Mapping[str, Any] | Sequence[tuple[str, Any]]
+from engine.texts import suggestion
 
 COLUMNS: dict[str, InstrumentedAttribute[Any]] = {
+    "tag": TagRow.name,
     "name": ModelRow.name,
     "kind": ModelRow.kind,
     "author": ModelRow.author,
     "license": ModelRow.license,
     "base_model": ModelRow.base_model,
 }
-FILTER_KEYS = ("tag", *COLUMNS)
-MOST_VALUES = 1000  # bound parameters of one condition: well below every database's limit
-MOST_PARTS = 50  # each is a scan of its own
+REMARKS = {
+    "tag": "no model is tagged {value}", "name": "no model is named {value}", "author": "no model is by {value}",
+    "base_model": "no model is based on {value}",
+}  # fmt: skip
+MOST_KNOWN = 5_000
+"""Values, or models' metadata, among which a resembling one is looked for."""
+MOST_TOLD, MOST_SUGGESTED = 20, 3
+"""Remarks on one filter, and how many of them suggest a value."""
 
 
-def where_to_conditions(where: Where | None) -> list[ColumnElement[bool]]:
-    """Conditions on ``models``, all of which must hold.
+class Conditions(NamedTuple):
+    """``sql``: conditions on ``models``, all of which must hold; ``remarks``: sentences about values no model has."""
+
+    sql: list[ColumnElement[bool]]
+    remarks: tuple[str, ...]
+
+
+class Missing(NamedTuple):
+    """A value that no model has: the sentence that says so, the value, and those among which it may have been meant."""
+
+    said: str
+    given: str
+    known: Callable[[], Iterable[str]] = tuple
+
+
+def where_to_conditions(session: Session, where: Where | None) -> Conditions:
+    """Conditions for statements of the same transaction.
 
     Raises:
-        InvalidFilter: an unknown key or a value that is not text.
+        InvalidFilter: an unknown key, or a value that is not text.
     """
-    if where is None:
-        return []
-    if not isinstance(where, (Mapping, Sequence)):
-        raise InvalidFilter(f"a filter is a mapping or a list of pairs, got {where!r}")
-    pairs: Iterable[Any] = where.items() if isinstance(where, Mapping) else where
-    conditions = []
-    for pair in pairs:
+    found, missing = [], []
+    for asked in where_to_filters(where):
+        match = _metadata if asked.key.startswith(METADATA) else _tag if asked.key == "tag" else _column
+        condition, more = match(session, asked)
+        found.append(condition)
+        missing += more
+    return Conditions(found, _remarks(missing))
+
+
+Matched = tuple[ColumnElement[bool], list[Missing]]
+
+
+def _column(session: Session, asked: Filter) -> Matched:
+    column = COLUMNS[asked.key]
+    condition, missing = _matching(session, column, asked)
+    if asked.negated:  # a model without the field does not have the value
+        condition = or_(column.is_(None), not_(condition))
+    return condition, missing
+
+
+def _tag(session: Session, asked: Filter) -> Matched:
+    matching, missing = _matching(session, TagRow.name, asked)
+    tagged = select(ModelTagRow.model_id).join(TagRow, TagRow.id == ModelTagRow.tag_id).where(matching)
+    condition = ModelRow.id.in_(tagged)
+    return not_(condition) if asked.negated else condition, missing
+
+
+def _matching(session: Session, column: InstrumentedAttribute[Any], asked: Filter) -> Matched:
+    """Whether a text column has what is asked; it is null where the column is."""
+    wanted = {value.casefold(): value for value in asked.values}
+    plain = [folded for folded in wanted if folded.isascii()]
+    lowered = func.lower(ByBytes(column))  # of A to Z alone
+    read, parts, found = _is_not_ascii(session, column), [], set()
+    if asked.within:
+        parts = [lowered.contains(folded, autoescape=True) for folded in plain]
+        held = (select(column).where(part).limit(1) for part in parts)
+        found = {folded for folded, query in zip(plain, held, strict=True) if session.scalar(query) is not None}
+    else:  # these few are read as well: the condition is then one that an index answers
+        read = or_(read, lowered.in_(plain))
+    spelled, others = _spelled(session.scalars(select(column).distinct().where(read)), wanted, asked.within)
+    known = select(column).distinct().where(column.is_not(None)).limit(MOST_KNOWN)
+    missing = _missing(asked, wanted, found | others, lambda: session.scalars(known))
+    return or_(*parts, _is_one_of(session, column, spelled)), missing
+
+
+def _spelled(texts: Iterable[str], wanted: dict[str, str], within: bool) -> tuple[list[str], set[str]]:
+    """Those of some texts that are meant, and what they were meant by."""
+    spelled, found = [], set()
+    for text in texts:
+        meant = _meant(text, wanted, within)
+        if meant:
+            spelled.append(text)
+            found |= meant
+    return spelled, found
+
+
+def _meant(text: str, wanted: dict[str, str], within: bool) -> set[str]:
+    folded = text.casefold()
+    return {value for value in wanted if value in folded} if within else wanted.keys() & {folded}
+
+
+def _metadata(session: Session, asked: Filter) -> Matched:
+    key = asked.key.removeprefix(METADATA).casefold()
+    wanted = {value.casefold(): value for value in asked.values}
+    ids, found, there = [], set(), False
+    for model_id, metadata in _with_key(session, key):
+        values = [text for name, value in metadata.items() if name.casefold() == key for text in _texts(value)]
+        there = there or any(name.casefold() == key for name in metadata)
+        meant = set().union(*(_meant(text, wanted, asked.within) for text in values))
+        if meant:
+            ids.append(model_id)
+            found |= meant
+    condition = _is_one_of(session, ModelRow.id, ids)
+    if there:
+        missing = _missing(asked, wanted, found, lambda: islice(_known(session, key), MOST_KNOWN))
+    else:
+        said = f"no model's metadata has {_shown(asked.key.removeprefix(METADATA))}"
+        missing = [Missing(said, key, lambda: _keys(session))]
+    return not_(condition) if asked.negated else condition, missing
+
+
+def _with_key(session: Session, key: str) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Models whose metadata may have a key: what is not ASCII is stored as escapes, and looked at here."""
+    stored = cast(ModelRow.extra, Text)
+    may_have = [stored.contains("\\u", autoescape=True)]
+    if key.isascii():
+        may_have.append(func.lower(ByBytes(stored)).contains(json.dumps(key), autoescape=True))
+    return _metadata_of(session, select(ModelRow.id, stored).where(or_(*may_have)))
+
+
+def _metadata_of(session: Session, query: Any) -> Iterator[tuple[int, dict[str, Any]]]:
+    for model_id, text in session.execute(query):
         try:
-            key, value = pair
-        except (TypeError, ValueError) as error:
-            raise InvalidFilter(f"a filter is a (key, value) pair, got {pair!r}") from error
-        conditions.append(_condition(key, value))
-    return conditions
+            found = json.loads(text)
+        except (TypeError, ValueError, RecursionError):  # damaged: the doctor's affair
+            continue
+        if isinstance(found, dict):
+            yield model_id, found
 
 
-def _condition(key: Any, value: Any) -> ColumnElement[bool]:
-    if not isinstance(key, str):
-        raise InvalidFilter(f"a filter's key must be text, got {key!r}")
-    negated = key.endswith("!")
-    bare = key[:-1] if negated else key
-    bare = "license" if bare == "licence" else bare
-    values = [value] if isinstance(value, str) else value
-    if (
-        not isinstance(values, (list, tuple, set, frozenset))
-        or not values
-        or not all(isinstance(v, str) for v in values)
-    ):
-        raise InvalidFilter(
-            f"filter {key!r:.80} needs a text or a list of texts, got {value!r:.200}",
-            hint='for example where={"tag": ["cat", "dog"]}',
-        )
-    if len(values) > MOST_VALUES or not all(map(is_storable, values)):
-        raise InvalidFilter(f"filter {key!r:.80} takes up to {MOST_VALUES} texts without NUL, got {len(values)}")
-    if bare.endswith("~"):
-        return _containing(bare[:-1], list(values), negated)
-    if bare == "tag":
-        tagged = (
-            select(ModelTagRow.model_id).join(TagRow, TagRow.id == ModelTagRow.tag_id).where(TagRow.name.in_(values))
-        )
-        condition: ColumnElement[bool] = ModelRow.id.in_(tagged)
-        return not_(condition) if negated else condition
-    column = _column(bare)
-    if negated:  # a model without the field does not have the value
-        return or_(column.is_(None), column.not_in(values))
-    return column.in_(values)
+def _texts(value: Any) -> Iterator[str]:
+    """What a value of metadata can be matched by: a text, a number or a truth value, or any of a list."""
+    if isinstance(value, list):
+        for one in value:
+            if not isinstance(one, list):
+                yield from _texts(one)
+    elif isinstance(value, str):
+        yield value
+    elif isinstance(value, (int, float)):
+        yield json.dumps(value)
 
 
-def _containing(key: str, values: list[str], negated: bool) -> ColumnElement[bool]:
-    if len(values) > MOST_PARTS:
-        raise InvalidFilter(f"filter {key + '~'!r} takes up to {MOST_PARTS} texts, got {len(values)}")
-    column = _column(key)
-    condition: ColumnElement[bool] = or_(*(column.icontains(value, autoescape=True) for value in values))
-    return or_(column.is_(None), not_(condition)) if negated else condition
+def _keys(session: Session) -> Iterator[str]:
+    some = select(ModelRow.id, cast(ModelRow.extra, Text)).limit(MOST_KNOWN)
+    return (key for _, metadata in _metadata_of(session, some) for key in metadata)
 
 
-def _column(key: str) -> InstrumentedAttribute[Any]:
-    column = COLUMNS.get(key)
-    if column is None:
-        raise InvalidFilter(
-            f"there is no filter {key!r}",
-            hint=f"filters are {', '.join(FILTER_KEYS)}; a ~ after any but tag asks for a part, a trailing ! negates",
-        )
-    return column
+def _known(session: Session, key: str) -> Iterator[str]:
+    return (
+        text
+        for _, metadata in _with_key(session, key)
+        for name, value in metadata.items() if name.casefold() == key
+        for text in _texts(value)
+    )  # fmt: skip
+
+
+def _missing(
+    asked: Filter, wanted: dict[str, str], found: set[str], known: Callable[[], Iterable[str]]
+) -> list[Missing]:
+    key = asked.key.removeprefix(METADATA)
+    said = (
+        "no model's {key} contains {value}"
+        if asked.within
+        else REMARKS.get(asked.key, "no model has the {key} {value}")
+    )
+    return [
+        Missing(said.format(key=key, value=_shown(value)), value, tuple if asked.within else known)
+        for folded, value in wanted.items() if folded not in found
+    ]  # fmt: skip
+
+
+def _remarks(missing: Sequence[Missing]) -> tuple[str, ...]:
+    """Sentences, of which the first few suggest what may have been meant: looking for it takes long."""
+    remarks = {}
+    for place, one in enumerate(missing[:MOST_TOLD]):
+        near = suggestion(one.given, one.known()) if place < MOST_SUGGESTED else None
+        remarks[one.said] = one.said if near is None else f"{one.said}; {near}"
+    more = len(missing) - MOST_TOLD
+    return (*remarks.values(), *([f"no model has {more} other values of the filter"] if more > 0 else []))
+
+
+def _shown(value: str) -> str:
+    return value[:80] if value.strip() else repr(value)
+
+
+def _is_not_ascii(session: Session, column: InstrumentedAttribute[Any]) -> ColumnElement[bool]:
+    if session.get_bind().dialect.name == "postgresql":
+        return func.octet_length(column) != func.char_length(column)
+    return func.length(cast(column, BLOB)) != func.length(column)
+
+
+def _is_one_of(
+    session: Session, column: InstrumentedAttribute[Any], values: Sequence[str] | Sequence[int]
+) -> ColumnElement[bool]:
+    """``IN``, however many there are: one parameter holds them all."""
+    if session.get_bind().dialect.name == "postgresql":
+        return column == any_(bindparam(None, list(values), type_=ARRAY(column.type)))
+    each = func.json_each(json.dumps(values)).table_valued("value")
+    return column.in_(select(each.c.value))

@@ -11,13 +11,15 @@ from typing import Any
 from sqlalchemy import and_, or_, select
 
 from engine.errors import InvalidInput
+from engine.filters import Where
 from engine.numbers import LARGEST_SIZE, checked_whole
 from engine.records import Model
 from engine.storage.database import Database
-from engine.storage.filters import Where, where_to_conditions
+from engine.storage.filters import where_to_conditions
 from engine.storage.model_rows import aware, read_models
 from engine.storage.ordering import ByBytes
 from engine.storage.tables import ModelRow
+from engine.texts import is_storable
 
 SORTS: dict[str, Any] = {
     "name": ByBytes(ModelRow.name),
@@ -28,10 +30,14 @@ SORTS: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class ModelPage:
-    """``models`` in order; ``next`` is the cursor of the page after this one, None on the last."""
+    """``models`` in order; ``next`` is the cursor of the page after this one, None on the last.
+
+    ``remarks`` are sentences about values of the filter that no model has.
+    """
 
     models: list[Model]
     next: str | None
+    remarks: tuple[str, ...] = ()
 
 
 def models_page(
@@ -50,7 +56,7 @@ def models_page(
         )
     limit = checked_whole(limit, "the limit", 1)
     falling = sort.startswith("-")
-    query = select(ModelRow).where(*where_to_conditions(where))
+    query = select(ModelRow)
     if cursor is not None:
         value, model_id = _position(cursor, sort)
         beyond = column < value if falling else column > value
@@ -58,10 +64,11 @@ def models_page(
         query = query.where(or_(beyond, and_(column == value, later)))
     order = (column.desc(), ModelRow.id.desc()) if falling else (column, ModelRow.id)
     with database.read() as session:
-        models = read_models(session, query.order_by(*order).limit(limit + 1))
+        conditions, remarks = where_to_conditions(session, where)
+        models = read_models(session, query.where(*conditions).order_by(*order).limit(limit + 1))
     more = len(models) > limit
     models = models[:limit]
-    return ModelPage(models, _cursor(models[-1], sort) if more else None)
+    return ModelPage(models, _cursor(models[-1], sort) if more else None, remarks)
 
 
 def _cursor(model: Model, sort: str) -> str:
@@ -74,12 +81,8 @@ def _position(cursor: str, sort: str) -> tuple[Any, int]:
     try:
         padded = cursor.encode() + b"=" * (-len(cursor) % 4)
         sorted_by, value, model_id = json.loads(base64.urlsafe_b64decode(padded))
-        if (
-            sorted_by != sort
-            or not isinstance(value, str)
-            or not isinstance(model_id, int)
-            or abs(model_id) > LARGEST_SIZE
-        ):
+        whole = isinstance(model_id, int) and abs(model_id) <= LARGEST_SIZE
+        if sorted_by != sort or not isinstance(value, str) or not is_storable(value) or not whole:
             raise ValueError(f"it is of sort {sorted_by!r}")
         if sort.removeprefix("-") != "name":
             value = aware(datetime.fromisoformat(value))

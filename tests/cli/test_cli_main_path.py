@@ -99,7 +99,7 @@ def test_equal_names_are_refused_before_anything_is_done(empty: Any, sources: li
     (other / "ant.npy").write_bytes(Path(sources[0]).read_bytes())
     result = empty("ingest", *sources, str(other / "ant.npy"), "--json")
     assert json.loads(result.stdout)["error"]["type"] == "DuplicateName"
-    assert json.loads(empty("list", "--json").stdout) == {"models": []}
+    assert json.loads(empty("list", "--json").stdout) == {"models": [], "remarks": []}
 
 
 def test_where(zoo: Any) -> None:
@@ -125,7 +125,7 @@ def test_remove_asks_on_a_terminal(empty: Any, sources: list[str], monkeypatch: 
     assert result.exit_code == 1
     assert "nothing was removed" in result.stderr
     assert empty("remove", "ant", input="y\n").exit_code == 0
-    assert json.loads(empty("list", "--json").stdout) == {"models": []}
+    assert json.loads(empty("list", "--json").stdout) == {"models": [], "remarks": []}
 
 
 @pytest.mark.parametrize(

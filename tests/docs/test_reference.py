@@ -60,10 +60,10 @@ def test_choices_are_the_librarys() -> None:
     """The command line repeats a few names, so that its help needs no heavy import."""
     from engine._learning import MODALITIES
     from engine.cli import learn
+    from engine.filters import FIELDS
     from engine.learning import METHODS, PARAMETERISATIONS
     from engine.search.rules import RULES
     from engine.search.similar import DISTANCES as KNOWN
-    from engine.storage.filters import FILTER_KEYS
 
     assert DISTANCES == KNOWN
     assert (learn.METHODS, learn.PARAMETERISATIONS) == (METHODS, PARAMETERISATIONS)
@@ -71,4 +71,4 @@ def test_choices_are_the_librarys() -> None:
     helps = {option.name: option.help or "" for option in COMMANDS["engine search"].params
              if isinstance(option, click.Option)}  # fmt: skip
     assert [rule for rule in RULES if rule not in helps["method"]] == []
-    assert [key for key in FILTER_KEYS if key not in helps["where"]] == []
+    assert [key for key in FIELDS if key not in helps["where"]] == []

@@ -11,19 +11,21 @@ from urllib.parse import parse_qsl, urlsplit
 import numpy as np
 import pytest
 from fastapi.testclient import TestClient
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from PIL import Image
 
 from engine import Engine
 from engine.errors import DiskFull, InvalidImage, InvalidQuery
+from engine.filters import Filter, where_to_filters
 from engine.records import Thumbnail
 from engine.server import create_app
-from engine.server.page.asked import Asked, pairs_to_asked, typed_to_words
+from engine.server.page.asked import Asked, pairs_to_asked, to_chip, typed_to_words
 from engine.server.page.cards import scores_to_widths
 from engine.server.page.mosaics import MARK, SIDE, Mosaics, thumbnails_to_mosaic
 from engine.server.page.pictures import Pictures
 from engine.server.page.render import web_address
+from engine.texts import is_storable
 from tests.server.conftest import COLOURS, picture, to_bytes
 
 
@@ -32,11 +34,17 @@ from tests.server.conftest import COLOURS, picture, to_bytes
     [
         ("a bird", "a bird", None),
         ("  a   bird ", "a bird", None),
-        ("a bird tag:animal", "a bird", [("tag", ["animal"])]),
-        ("tag:animal tag:plant", "", [("tag", ["animal", "plant"])]),
-        ('title:"red bird" author:Ada', "", [("name~", "red bird"), ("author~", "Ada")]),
-        ("bird -tag:emoji kind:gan", "bird", [("tag!", "emoji"), ("kind", "gan")]),
-        ("TAG:x license:MIT", "", [("tag", ["x"]), ("license", "MIT")]),
+        ("a bird tag:animal", "a bird", [("tag", "animal")]),
+        ("tag:animal tag:plant", "", [("tag", "animal"), ("tag", "plant")]),
+        ("tag:animal,plant", "", [("tag", "animal,plant")]),
+        ('title:"red bird" author~:Ada', "", [("title", "red bird"), ("author~", "Ada")]),
+        ("bird -tag:emoji !kind:gan", "bird", [("-tag", "emoji"), ("!kind", "gan")]),
+        ("TAG:x license!:MIT", "", [("TAG", "x"), ("license!", "MIT")]),
+        ("meta.trained-on:x tags:y", "", [("meta.trained-on", "x"), ("tags", "y")]),
+        (r'tag:"say \"hi\"" tag:a\,b', "", [("tag", 'say "hi"'), ("tag", r"a\,b")]),
+        ('"tag:animal is a word"', '"tag:animal is a word"', None),
+        ("\u9ce5\u3000tag:\u8d64", "\u9ce5", [("tag", "\u8d64")]),
+        ("style: anime, time 12:30", "style: anime, time 12:30", None),
         ("ratio 3:4 http://x", "ratio 3:4 http://x", None),
         ("tag: title:", "tag: title:", None),
         ('tag:"" bird', "bird", None),
@@ -46,6 +54,14 @@ def test_words_are_read(typed: str, words: str, where: object) -> None:
     found, chips = typed_to_words(typed)
     assert found == words
     assert Asked(found, chips).where == where
+
+
+@given(st.text(min_size=1).filter(lambda value: value == value.strip() and is_storable(value)))
+@example('a "b", c\\')
+@example("\u8d64\u3000\u9ce5")
+def test_a_link_asks_for_one_value(value: str) -> None:
+    _, chips = typed_to_words(to_chip("tag", value).typed)
+    assert where_to_filters(Asked("", chips).where) == (Filter("tag", (value,)),)
 
 
 PART = st.none() | st.text("0123456789abcdef", min_size=32, max_size=32)

@@ -137,7 +137,7 @@ def test_less_than_one_is_refused(ask, zoo, k: int, shortlist: int, part) -> Non
 @pytest.mark.parametrize("method", RULES)
 @pytest.mark.parametrize("shortlist", [1, 1000])
 def test_a_filter_is_a_search_among_the_admitted(ask, zoo, catalog: Catalog, method: str, shortlist: int, part) -> None:
-    allowed = catalog.matching_ids({"tag": "odd"})
+    allowed = catalog.matching({"tag": "odd"})[0]
     parts = [part(3)]
     admitted = {i: zoo[i] for i in zoo if i in allowed}
     found = ask(method, parts, 100, allowed=allowed, shortlist=shortlist)

@@ -9,22 +9,22 @@ from typing import Any
 from urllib.parse import urlencode
 
 from engine.errors import InvalidQuery
+from engine.filters import values_to_text
 from engine.search.queries import HEAVIEST, LIGHTEST
 from engine.search.rules import MODALITIES
 from engine.server.page.pictures import NAME
 
-FIELDS = {"title": "name~", "author": "author~", "tag": "tag", "kind": "kind", "license": "license"}
-"""What may stand before a colon in the bar, and the filter that it is."""
 STEP = 12
 """Cards at first, and more at each step."""
 WEIGHTS = (0.25, 0.5, 1.0, 2.0, 4.0)
 """What a chip offers; an address may hold any other."""
-WORD = re.compile(r'(-?)\b(title|author|tag|kind|license):("[^"]*"|\S+)\s*', re.IGNORECASE)
+WORD = re.compile(r"""(?<!\S)("[^"]*")|(?<!\S)([-!]?[a-z][\w.~-]+!?):("(?:\\.|[^"\\])*"|(?!//)\S+)\s*""", re.IGNORECASE)
+"""Words in quotes, which no filter is looked for in, or a filter: a key, a colon, and a text, perhaps in quotes."""
 
 
 @dataclass(frozen=True)
 class Chip:
-    """A word that filters: how it was typed, and the filter's pair."""
+    """A word that filters: how it was typed, and the filter's pair, see ``engine.filters``."""
 
     typed: str
     key: str
@@ -54,13 +54,9 @@ class Asked:
         return [modality for modality in MODALITIES if given[modality] is not None]
 
     @property
-    def where(self) -> list[tuple[str, str | list[str]]] | None:
-        """The filter, or None. Several tags are alternatives; everything else must hold."""
-        tags = [chip.value for chip in self.chips if chip.key == "tag"]
-        pairs: list[tuple[str, str | list[str]]] = [
-            (chip.key, chip.value) for chip in self.chips if chip.key != "tag"
-        ]  # fmt: skip
-        return ([("tag", tags)] if tags else []) + pairs or None
+    def where(self) -> list[tuple[str, str]] | None:
+        """The filter, or None."""
+        return [(chip.key, chip.value) for chip in self.chips] or None
 
     @property
     def is_empty(self) -> bool:
@@ -101,10 +97,11 @@ class Asked:
         return replace(self, count=self.count + STEP)
 
 
-def to_chip(name: str, value: str) -> Chip:
-    """A filter by one of ``FIELDS``."""
-    quoted = f'"{value}"' if re.search(r"\s", value) else value
-    return Chip(f"{name}:{quoted}", FIELDS[name], value)
+def to_chip(key: str, value: str) -> Chip:
+    """The filter for models that have a value."""
+    text = values_to_text([value])
+    quoted = text.replace('"', '\\"')
+    return Chip(f'{key}:"{quoted}"' if re.search(r'[\s"]', text) else f"{key}:{text}", key, text)
 
 
 def typed_to_words(typed: str) -> tuple[str, tuple[Chip, ...]]:
@@ -112,10 +109,14 @@ def typed_to_words(typed: str) -> tuple[str, tuple[Chip, ...]]:
     chips: dict[str, Chip] = {}
 
     def take(match: re.Match[str]) -> str:
-        negated, name, value = match[1], match[2].lower(), match[3].strip('"')
+        if match[1] is not None:
+            return match[0]
+        value = match[3]
+        if value.startswith('"') and value.endswith('"'):
+            value = re.sub(r"\\(.)", lambda pair: '"' if pair[1] == '"' else pair[0], value[1:-1])
+        value = value.removeprefix('"')  # one that is not closed yet
         if value:
-            chip = to_chip(name, value)
-            chips[negated + chip.typed] = Chip(negated + chip.typed, chip.key + ("!" if negated else ""), value)
+            chips[match[0].strip()] = Chip(match[0].strip(), match[2], value)
         return ""
 
     words = " ".join(WORD.sub(take, typed.replace("\0", " ")).split())

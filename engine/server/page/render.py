@@ -11,6 +11,8 @@ from urllib.parse import quote, urlencode, urlsplit
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 from starlette.responses import HTMLResponse
 
+from engine.server.page.asked import Asked, to_chip
+
 HERE = Path(__file__).parent
 STATIC = HERE / "static"
 COLOURS = 8
@@ -41,7 +43,7 @@ def _environment() -> Environment:
         undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
     environment.filters.update(colour=kind_to_colour, shown=score_to_text, link=web_address, path=path_of)
-    environment.globals.update(static=static_url, address=address)
+    environment.globals.update(static=static_url, address=address, filtered=filtered)
     return environment
 
 
@@ -72,6 +74,11 @@ def address(path: str, **query: Any) -> str:
     """A path with a query; what is None is left out."""
     pairs = [(key, value) for key, value in query.items() if value is not None]
     return f"{path}?{urlencode(pairs, doseq=True)}" if pairs else path
+
+
+def filtered(key: str, value: str) -> str:
+    """The address of the models that have a value."""
+    return Asked(chips=(to_chip(key, value),)).url()
 
 
 @cache

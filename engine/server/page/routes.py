@@ -242,11 +242,15 @@ def _answer(engine: Engine, limits: Limits, pictures: Pictures, asked: Asked) ->
     count = min(asked.count, limits.k)
     started = perf_counter()
     if not asked.parts:
-        listed = engine.page(asked.where, limit=min(count, limits.page) + 1).models
+        found = engine.page(asked.where, limit=min(count, limits.page) + 1)
+        listed = found.models
         cards = [model_to_card(model) for model in listed[:count]]
         more = asked.more().url() if len(listed) > count else None
         took = 1e3 * (perf_counter() - started)
-        return {"cards": cards, "more": more, "timings": {}, "took": took, "method": None, "shortlist": None}
+        return {
+            "cards": cards, "more": more, "timings": {}, "took": took, "method": None, "shortlist": None,
+            "remarks": found.remarks,
+        }  # fmt: skip
     hits = engine.search(
         text=asked.words or None,
         image=None if asked.image is None else pictures.read(asked.image),
@@ -258,7 +262,7 @@ def _answer(engine: Engine, limits: Limits, pictures: Pictures, asked: Asked) ->
     timings = said["timings_ms"]
     return {
         "cards": hits_to_cards(hits), "more": more, "timings": timings, "took": timings["total"],
-        "method": hits.method, "shortlist": hits.shortlist,
+        "method": hits.method, "shortlist": hits.shortlist, "remarks": hits.remarks,
     }  # fmt: skip
 
 

@@ -1,0 +1,140 @@
+r"""``where=``: conditions on models, read by one rule wherever they are written.
+
+A condition is a key and a text, ``tag`` and ``cat,dog``: the comma means any of. ``\,`` is a comma inside a value,
+``\\`` a backslash. All conditions must hold, those that repeat a key too. A ``-`` or ``!`` before a key, or a ``!``
+after it, leaves out what fits; a ``~`` after a key asks for fields that contain the value; ``title`` is ``name~``.
+Matching ignores case, by ``str.casefold``.
+
+The command line writes ``--where 'tag!=cat,dog'``, the page ``-tag:cat,dog``, an address ``tag!=cat,dog``; Python and
+JSON ``{"tag!": "cat,dog"}``, or ``[("tag", "cat"), ("tag", "dog")]`` for a model that has both. A list in place of a
+text holds the values themselves: ``{"tag": ["cat", "dog"]}``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from engine.errors import InvalidFilter
+from engine.texts import is_storable, nearest
+
+Where = Mapping[str, Any] | Sequence[tuple[str, Any]]
+FIELDS = ("tag", "name", "kind", "author", "license", "base_model")
+METADATA = "meta."
+"""Before a key of a model's metadata."""
+ALIASES = {"licence": "license"}
+TITLE = "title"
+"""A part of the name."""
+MOST_VALUES = 1000
+"""Of one condition: each costs a comparison a row."""
+MOST_PARTS = 50
+"""Likewise, where each is sought within texts."""
+PART = re.compile(r"(?:\\.|[^,])*", re.DOTALL)
+HINT = f"filters are {', '.join(FIELDS)} and {METADATA}KEY; ! after a key leaves out, ~ asks for a part of the value"
+
+
+@dataclass(frozen=True)
+class Filter:
+    """One condition: a field has one of ``values``.
+
+    Attributes:
+        key: one of ``FIELDS``, or ``meta.KEY``.
+        values: as they were given; compared without case.
+        negated: models that fit are left out.
+        within: a value need only be part of the field.
+    """
+
+    key: str
+    values: tuple[str, ...]
+    negated: bool = False
+    within: bool = False
+
+
+def where_to_filters(where: Where | None) -> tuple[Filter, ...]:
+    """Conditions of a mapping or of pairs, all of which must hold.
+
+    Raises:
+        InvalidFilter: an unknown key, or a value that is not text.
+    """
+    if where is None:
+        return ()
+    if not isinstance(where, (Mapping, Sequence)):
+        raise InvalidFilter(
+            f"a filter is a mapping or a list of pairs, got {where!r:.200}", hint='for example where={"tag": "cat,dog"}'
+        )
+    pairs: Iterable[Any] = where.items() if isinstance(where, Mapping) else where
+    filters = []
+    for pair in pairs:
+        try:
+            key, value = pair
+        except (TypeError, ValueError) as error:
+            raise InvalidFilter(f"a filter is a (key, value) pair, got {pair!r:.200}") from error
+        filters.append(_filter(key, value))
+    return tuple(filters)
+
+
+def text_to_values(text: str) -> tuple[str, ...]:
+    r"""The alternatives of ``a, b\, c``: ``("a", "b, c")``."""
+    values, at = [], 0
+    while True:
+        found = PART.match(text, at)
+        assert found is not None  # it matches the empty text
+        values.append(re.sub(r"\\([,\\])", r"\1", found[0]).strip())
+        at = found.end() + 1
+        if at > len(text):
+            return tuple(values)
+
+
+def values_to_text(values: Iterable[str]) -> str:
+    """What ``text_to_values`` reads as these values, which have no white space at their ends."""
+    return ",".join(re.sub(r"([,\\])", r"\\\1", value) for value in values)
+
+
+def where_to_pairs(where: Where | None) -> list[tuple[str, list[str]]]:
+    """A filter as pairs of a key and its alternatives, as JSON has them.
+
+    Raises:
+        InvalidFilter
+    """
+    return [
+        (f"{one.key}{'~' * one.within}{'!' * one.negated}", list(one.values)) for one in where_to_filters(where)
+    ]  # fmt: skip
+
+
+def _filter(given: Any, value: Any) -> Filter:
+    if not isinstance(given, str):
+        raise InvalidFilter(f"a filter's key must be text, got {given!r:.80}", hint=HINT)
+    key, negated, within = _key(given)
+    values = text_to_values(value) if isinstance(value, str) else value
+    if (
+        not isinstance(values, (list, tuple, set, frozenset))
+        or not values
+        or not all(isinstance(one, str) for one in values)
+    ):
+        raise InvalidFilter(
+            f"filter {given!r:.80} needs a text or a list of texts, got {value!r:.200}",
+            hint='for example where={"tag": ["cat", "dog"]}',
+        )
+    most = MOST_PARTS if within else MOST_VALUES
+    if len(values) > most:
+        raise InvalidFilter(f"filter {given!r:.80} takes up to {most} texts, got {len(values)}")
+    if not all(map(is_storable, values)):
+        raise InvalidFilter(f"filter {given!r:.80} takes texts without NUL and lone surrogates, got {value!r:.200}")
+    return Filter(key, tuple(values), negated, within)
+
+
+def _key(given: str) -> tuple[str, bool, bool]:
+    before, after = given[:1] in ("-", "!"), given.endswith("!")
+    bare = given[before : len(given) - after]
+    within = bare.endswith("~")
+    bare = bare[: len(bare) - within]
+    start, rest = bare[: len(METADATA)].casefold(), bare[len(METADATA) :]
+    key = METADATA + rest if start == METADATA else ALIASES.get(bare.casefold(), bare.casefold())
+    if key == TITLE:
+        key, within = "name", True
+    known = is_storable(rest) and bool(rest) if start == METADATA else key in FIELDS
+    if not known or (before and after):
+        raise InvalidFilter(f"there is no filter {given!r:.80}", hint=nearest(bare, (*FIELDS, *ALIASES, TITLE), HINT))
+    return key, before or after, within
