@@ -80,6 +80,49 @@ def test_library_errors(zoo: Any, arguments: list[str], kind: str) -> None:
     assert (error_of(result)["type"], result.exit_code) == (kind, ERROR)
 
 
+BYTES = "caf\udce9"
+"""How an argument arrives that is not UTF-8."""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "kind"),
+    [
+        (["search", "--text", BYTES], "InvalidQuery"),
+        (["search", "--model", BYTES], "ModelNotFound"),
+        (["search", "--model", "ant", "--method", BYTES], "InvalidQuery"),
+        (["search", "--model", "ant", "--encoder", BYTES], "EncoderNotFound"),
+        (["search", "--model", "ant", "--where", f"tag={BYTES}"], "InvalidFilter"),
+        (["list", "--where", f"{BYTES}=x"], "InvalidFilter"),
+        (["update", "ant", "--tag", BYTES], "InvalidInput"),
+        (["update", "ant", "--meta", f"{BYTES}=1"], "InvalidInput"),
+        (["update", "ant", "--description", BYTES], "InvalidInput"),
+        (["ingest", BYTES, "--name", "x"], "SourceNotFound"),
+        (["ingest", "x.npy", "--name", BYTES], "InvalidInput"),
+        (["evaluate", BYTES], "SourceNotFound"),
+        (["transforms", "remove", BYTES], "TransformNotFound"),
+        (["keys", "revoke", BYTES], "KeyNotFound"),
+        (["keys", "create", BYTES], "InvalidInput"),
+        (["import", BYTES], "SourceNotFound"),
+    ],
+)
+def test_arguments_that_are_not_utf_8(zoo: Any, arguments: list[str], kind: str) -> None:
+    result = zoo(*arguments, "--json")
+    assert (error_of(result)["type"], result.exit_code) == (kind, ERROR)
+    assert zoo(*arguments).stderr.startswith("Error: ")
+
+
+def test_judged_queries_with_a_lone_surrogate(zoo: Any, tmp_path: Path) -> None:
+    (tmp_path / "q.jsonl").write_text(r'{"model": "ant", "text": "\ud800"}')
+    assert error_of(zoo("evaluate", str(tmp_path / "q.jsonl"), "--json"))["type"] == "InvalidQuery"
+
+
+def test_a_value_that_no_model_has_is_told_on_stderr(zoo: Any) -> None:
+    result = zoo("list", "--where", "name=ant,bea")
+    assert (result.exit_code, result.stderr) == (0, "no model is named bea; did you mean bee?\n")
+    assert "ant" in result.stdout
+    assert "bee" not in result.stdout
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
