@@ -265,6 +265,8 @@ class Catalog(StatisticsReads):
 
     def remarks(self, where: Where | None) -> tuple[str, ...]:
         """Sentences about values of a filter that no model has."""
+        if where is None:
+            return ()
         with self.database.read() as session:
             return where_to_conditions(session, where).remarks
 
