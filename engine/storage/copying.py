@@ -279,7 +279,7 @@ class _Copy:
         try:
             with self.target.write() as session:
                 yield session.connection()
-        except (exc.IntegrityError, exc.DataError, UnicodeError) as error:
+        except (exc.IntegrityError, exc.DataError, InvalidInput, UnicodeError) as error:
             said = str(getattr(error, "orig", None) or error).strip()
             raise CorruptData(
                 f"rows of the table {table.name} cannot be stored in {self.target.shown_url}{which}: {said}",

@@ -222,7 +222,7 @@ def test_any_text_survives_storage(catalog: Catalog, put, description, tags, met
     assert set(stored.tags) == {tag.strip() for tag in tags}
     assert stored.metadata == metadata
     for tag in tags:
-        assert [m.name for m in catalog.models({"tag": tag.strip()})] == ["fox"]
+        assert [m.name for m in catalog.models({"tag": [tag.strip()]})] == ["fox"]
 
 
 # --- many models
