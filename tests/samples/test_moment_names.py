@@ -114,7 +114,7 @@ def test_what_the_collection_takes(tmp_path: Path) -> None:
     with Engine.open(f"sqlite:///{tmp_path}/z.db", create=True) as engine:
         model = engine.ingest(tmp_path / "moments.npz", encoder="external:e")
         assert (model.samples, model.source["type"]) == (9, "moments")
-        assert engine.import_moments(tmp_path / "moments.npz", encoder="external:e", samples=7, name="b").samples == 7
+        assert engine.import_moments(tmp_path / "moments.npz", encoder="external:e", name="b").samples == 9
         with pytest.raises(InvalidInput, match="symmetric"):
             engine.ingest(COVARIANCE, name="c", encoder="external:e")
         assert engine.ingest(FeatureSource(COVARIANCE), name="c", encoder="external:e").samples == D
