@@ -301,11 +301,8 @@ class Ingesting(Collection):
 
         Lists of similar models wait for ``complete_neighbours``.
         """
+        details = _details(tags, description, details)
         label = name if name is not None else str(source)
-        try:
-            details = _details(tags, description, details)
-        except Exception as error:
-            return IngestOutcome(label, "failed", error=to_ingest_error(error))
         return self._outcome(
             label, source, name, encoder, details, samples, seed, trust, on_progress, as_one=as_one, replace=replace
         )

@@ -77,6 +77,6 @@ def test_a_broken_manifest_is_one_of_several_sources(eng: Engine, url: str) -> N
 
 
 def test_details_that_are_wrong(eng: Engine) -> None:
-    outcome = eng.ingest_outcome("good.npy", metadata=3, epoch=4)
+    outcome = eng.ingest_outcome("good.npy", metadata=3)
     assert outcome.status == "failed"
     assert eng.models() == []

@@ -162,7 +162,7 @@ def test_changes_that_are_refused(
 
 def test_put_replaces_what_came_from_a_file(own: Engine, writer: TestClient, tmp_path: Any) -> None:
     """Whoever puts something under a name means that name: nothing of the other source is left."""
-    np.save(tmp_path / "fox.npy", np.eye(3) + 0.1)
+    np.save(tmp_path / "fox.npy", np.eye(4)[:, :3] + 0.1)
     own.ingest(tmp_path / "fox.npy", encoder="external:mine", description="From a file.", tags=["old"])
     assert writer.put("/v1/models/fox", json=MOMENTS).status_code == 200
     assert (own.get("fox").source["type"], own.get("fox").description) == ("moments", None)

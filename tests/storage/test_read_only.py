@@ -27,14 +27,14 @@ QUIET = Settings(busy_timeout=0.2, refresh_interval=0)
 @pytest.fixture
 def folder() -> Iterator[Path]:
     """A folder with a collection of five models, while the process has no more rights than its owner."""
-    folder = Path(tempfile.mkdtemp())
+    was = os.geteuid()
+    folder = Path(tempfile.mkdtemp(dir="/tmp" if was == 0 else None))  # TMPDIR may be root's alone
     with Engine.open(f"sqlite:///{folder / 'zoo.db'}", create=True, encoder="external:a", settings=QUIET) as eng:
         for name, rows in zip(NAMES, ROWS, strict=True):
             eng.ingest(rows, name=name)
         eng.build_index()
     with Engine.open(f"sqlite:///{folder / 'zoo.db'}", settings=QUIET) as eng:
         answers(eng)  # what is compiled at first use is kept by whoever may write beside the package
-    was = os.geteuid()
     try:
         if was == 0:
             for path in [folder, *folder.rglob("*")]:
@@ -126,7 +126,7 @@ def test_what_is_read_only_is_not_created(tmp_path: Path) -> None:
 
 def test_a_locked_folder_can_be_copied_and_backed_up(folder: Path) -> None:
     locked(folder)
-    with tempfile.TemporaryDirectory() as other:
+    with tempfile.TemporaryDirectory(dir=folder.parent) as other:
         copied = copy_collection(f"sqlite:///{folder / 'zoo.db'}?mode=ro", f"sqlite:///{other}/copy.db", QUIET)
         assert copied.status == "copied"
         with Engine.open(f"sqlite:///{folder / 'zoo.db'}", settings=QUIET) as eng:

@@ -95,8 +95,7 @@ def test_a_failed_list_of_similar_models_is_no_failed_ingest(url: str, another: 
     put(eng, 3)
     assert [model.name for model in eng.models()] == ["m1", "m2", "m3"]
     assert "when they are asked for" in caplog.text
-    with pytest.raises(DiskFull):
-        eng.similar("m3")
+    assert [hit.name for hit in eng.similar("m3", k=2)] != [], "computed, though it cannot be kept"
 
 
 def test_an_outgrown_whitening_serves_on_where_no_new_one_can_be_stored(url: str, another: Open) -> None:
