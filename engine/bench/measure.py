@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.bench.data import Drawn
+from engine.bench.data import KINDEST, Drawn
 from engine.bench.machine import PACKAGES, bandwidth, machine, resident_bytes, trim
 from engine.bench.searcher import Searcher
 from engine.bench.timing import Entrant, in_turns, percentiles, rate
@@ -26,7 +26,10 @@ Int64 = NDArray[np.int64]
 
 
 def measured(kind: type[Searcher], variant: str, drawn: Drawn, folder: Path, *, k: int = K) -> dict[str, Any]:
-    """A cell: one row a setting, the yardstick's row, and what they were measured on."""
+    """A cell: one row a setting and family of queries, the yardstick's row, and what they were measured on.
+
+    What is exact answers every family alike, and is asked the kindest.
+    """
     import faiss
 
     faiss.omp_set_num_threads(1)
@@ -46,42 +49,39 @@ def measured(kind: type[Searcher], variant: str, drawn: Drawn, folder: Path, *, 
         flat = faiss.IndexFlatIP(d)
         flat.add(np.ascontiguousarray(drawn.vectors))
         reading = [bandwidth()]
-        settings = list(searcher.settings())
-        entrants = [Entrant(YARDSTICK, lambda i: flat.search(drawn.queries[i : i + 1], k)[1], _one_thread)]
-        entrants += [
-            Entrant(
-                searcher.variant,
-                lambda i: searcher.search(drawn.queries[i : i + 1], k),
-                functools.partial(_use, searcher, setting),
-            )
-            for setting in settings
-        ]
-        in_turns(entrants, len(drawn.queries))
+        asked = {KINDEST: drawn.families[KINDEST]} if kind.exact else drawn.families
+        turns = {family: _entrants(searcher, flat, queries.queries, k) for family, queries in asked.items()}
+        for family, entrants in turns.items():
+            in_turns(entrants, len(asked[family].queries))
         reading.append(bandwidth())
         best = max(one["best"] for one in reading)
         common = {"k": k, "bandwidth_gb_s": best}
         yardstick = {
             **common,
-            **_row(entrants[0], drawn, k),
-            **_floor(4 * n * d, "all", best, entrants[0]),
+            **_row(turns[KINDEST][0], drawn.truth, k),
+            **_floor(4 * n * d, "all", best, turns[KINDEST][0]),
             "batch_per_s": _flat_batch(flat, drawn, k),
         }
         rows = []
-        for setting, entrant in zip(settings, entrants[1:], strict=True):
+        for number, setting in enumerate(searcher.settings(), 1):
             searcher.use(setting)
             size, how = searcher.bytes_read(k)
-            row = {
-                **common,
-                "setting": dict(setting),
-                **_row(entrant, drawn, k),
-                **_floor(size, how, best, entrant),
-                "batch_per_s": _batch(searcher, drawn, k),
-                "build_s": built,
-                "resident_bytes": own,
-                "disk_bytes": searcher.disk_bytes(),
-            }
-            row["over_flat"] = row["p50_ms"] / yardstick["p50_ms"]
-            rows.append(row)
+            batch = _batch(searcher, drawn, k)
+            for family, entrants in turns.items():
+                row = {
+                    **common,
+                    "setting": dict(setting),
+                    "family": family,
+                    **_row(entrants[number], asked[family].truth, k),
+                    **_floor(size, how, best, entrants[number]),
+                    "batch_per_s": batch if family == KINDEST else None,
+                    "build_s": built,
+                    "resident_bytes": own,
+                    "disk_bytes": searcher.disk_bytes(),
+                    "flat_ms": percentiles(entrants[0].seconds)["p50_ms"],
+                }
+                row["over_flat"] = row["p50_ms"] / row["flat_ms"]
+                rows.append(row)
     finally:
         searcher.close()
     return {
@@ -100,12 +100,24 @@ def recall(answers: Int64, truth: Int64, k: int) -> float:
     return float(np.mean(found) / k)
 
 
-def _row(entrant: Entrant, drawn: Drawn, k: int) -> dict[str, Any]:
+def _entrants(searcher: Searcher, flat: Any, queries: NDArray[np.float32], k: int) -> list[Entrant]:
+    """The yardstick, and the searcher at each of its settings."""
+    found = [Entrant(YARDSTICK, lambda i: flat.search(queries[i : i + 1], k)[1], _one_thread)]
+    return found + [
+        Entrant(
+            searcher.variant, lambda i: searcher.search(queries[i : i + 1], k),
+            functools.partial(_use, searcher, setting),
+        )
+        for setting in searcher.settings()
+    ]  # fmt: skip
+
+
+def _row(entrant: Entrant, truth: Int64, k: int) -> dict[str, Any]:
     answers = np.concatenate(entrant.answers)
     return {
         **percentiles(entrant.seconds),
-        "recall": recall(answers, drawn.truth, k),
-        "top1": float((answers[:, 0] == drawn.truth[:, 0]).mean()),
+        "recall": recall(answers, truth, k),
+        "top1": float((answers[:, 0] == truth[:, 0]).mean()),
     }
 
 

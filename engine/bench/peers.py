@@ -15,7 +15,10 @@ import numpy as np
 
 from engine.bench.searcher import Float32, Int64, Searcher, Setting, missing
 
-PROBES = ((1 / 128, 16), (1 / 64, 16), (3 / 128, 8), (3 / 64, 16), (1 / 16, 32), (25 / 256, 32), (1 / 4, 32))
+PROBES = (
+    (1 / 128, 16), (1 / 64, 16), (3 / 128, 8), (1 / 32, 16), (3 / 64, 16), (1 / 16, 32), (25 / 256, 32), (1 / 8, 32),
+    (1 / 4, 32),
+)  # fmt: skip
 """Of an inverted file: the share of lists that is probed, and how many answers are refined for each that is wanted."""
 FINER = 500_000
 """Models from which on an inverted file with twice as many lists is tried too: as many as the engine's cells."""

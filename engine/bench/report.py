@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.bench.cells import Result
+from engine.bench.data import KINDEST
 from engine.bench.measure import BATCH, THREADS, YARDSTICK, K
 
 Row = dict[str, Any]
@@ -22,6 +23,7 @@ NOTE = (
 COLUMNS: tuple[tuple[str, Callable[[Row], str]], ...] = (
     ("method", lambda row: row["method"]),
     ("setting", lambda row: setting_to_text(row["setting"])),
+    ("queries", lambda row: family_of(row)),
     ("p50", lambda row: number(row["p50_ms"])),
     ("p95", lambda row: number(row["p95_ms"])),
     ("p99", lambda row: number(row["p99_ms"])),
@@ -36,6 +38,11 @@ COLUMNS: tuple[tuple[str, Callable[[Row], str]], ...] = (
     (f"{BATCH} at once, queries/s", lambda row: number(row["batch_per_s"])),
     ("build, s", lambda row: number(row.get("build_s"))),
 )
+
+
+def family_of(row: Row) -> str:
+    """The family of queries that a row was measured with; rows that do not say were with the kindest."""
+    return str(row.get("family", KINDEST))
 
 
 def rows_of(results: Iterable[Result]) -> list[Row]:

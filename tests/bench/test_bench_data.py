@@ -66,12 +66,35 @@ def test_queries_lie_at_that_cosine_from_their_model(name: str) -> None:
     assert np.allclose(np.linalg.norm(queries, axis=1), 1, atol=1e-5)
 
 
-def test_truth_is_a_full_scan(monkeypatch: pytest.MonkeyPatch) -> None:
-    rows = rows_of("clustered", 300)
-    queries, _ = data.near(rows, np.random.default_rng(1), 20)
-    monkeypatch.setattr(data, "BLOCK", 70)
-    best = np.argsort(-(queries @ rows.T), axis=1)[:, :5]
-    assert np.array_equal(data.exact(rows, queries, 5), best)
+def test_truth_is_a_full_scan(tmp_path: Path) -> None:
+    data.draw(tmp_path, "clustered", 300, dimension=64, queries=20)
+    drawn = data.read(tmp_path)
+    assert tuple(drawn.families) == data.FAMILIES
+    for asked in drawn.families.values():
+        best = np.argsort(-(asked.queries @ drawn.vectors.T), axis=1)[:, : data.ANSWERS]
+        assert np.array_equal(asked.truth, best)
+        assert np.allclose(np.linalg.norm(asked.queries, axis=1), 1, atol=1e-5)
+
+
+@pytest.mark.parametrize("family", data.SHAPED)
+def test_shaped_noise_falls_off(family: str) -> None:
+    rows, (exponent, cosine) = rows_of("clustered", 2000), data.SHAPED[family]
+    basis = data.eigenbasis(rows)
+    queries = data.shaped(rows, basis, exponent, cosine, np.random.default_rng(1), 400)
+    assert (np.abs(queries @ rows.T - cosine).min(axis=1) < 1e-5).all(), "a model is at that cosine"
+    spread = np.square(queries @ basis.T).mean(axis=0)
+    assert spread[:8].sum() > np.square(data.near(rows, np.random.default_rng(1), 400)[0] @ basis.T).mean(0)[:8].sum()
+
+
+def test_models_left_out_are_of_the_same_topics() -> None:
+    """Whatever is drawn beyond the rows leaves the rows as they are."""
+    rows = rows_of("clustered", 2000)
+    more = list(data.clustered(2000, np.random.default_rng(0), 64, 500))
+    assert np.array_equal(np.concatenate(more[:-1]), rows)
+    nearest = (more[-1] @ rows.T).max(axis=1)
+    own = np.sort(rows[:500] @ rows.T, axis=1)[:, -2]
+    assert abs(nearest.mean() - own.mean()) < 0.02
+    assert nearest.max() < 1 - 1e-3
 
 
 def test_what_was_interrupted_is_drawn_again(tmp_path: Path) -> None:

@@ -63,7 +63,9 @@ def test_recall_by_hand() -> None:
 @pytest.mark.usefixtures("quick")
 def test_exact_kinds_find_everything(kind: type[Searcher], drawn: data.Drawn, tmp_path: Path) -> None:
     found = measure.measured(kind, "", drawn, tmp_path)
-    (row,) = found["rows"]
+    row, *others = found["rows"]
+    assert len(others) == (0 if kind.exact else len(data.FAMILIES) - 1)
+    assert all(other["recall"] == 1 for other in others)
     assert row["recall"] == row["top1"] == found["yardstick"]["recall"] == 1.0
     assert row["timed"] == 20
     assert row["over_floor"] == pytest.approx(row["p50_ms"] / row["floor_ms"])
@@ -76,7 +78,8 @@ def test_exact_kinds_find_everything(kind: type[Searcher], drawn: data.Drawn, tm
 def test_every_setting_of_a_grid_has_its_row(drawn: data.Drawn, tmp_path: Path) -> None:
     (variant,) = peers.FaissFactory.variants(300)
     found = measure.measured(peers.FaissFactory, variant, drawn, tmp_path)
-    assert [row["setting"]["k_factor"] for row in found["rows"]] == list(peers.REFINED)
+    asked = [(row["setting"]["k_factor"], row["family"]) for row in found["rows"]]
+    assert asked == [(factor, family) for factor in peers.REFINED for family in data.FAMILIES]
     assert found["rows"][-1]["recall"] > 0.95
     bytes_read = [row["must_read_bytes"] for row in found["rows"]]
     assert bytes_read == sorted(bytes_read)

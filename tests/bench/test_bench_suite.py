@@ -105,9 +105,36 @@ def test_a_part_is_written_into_the_whole_report(tmp_path: Path) -> None:
     assert [found["cell"] for found in json.loads((tmp_path / "suite.json").read_text())["results"]] == [ours["cell"]]
 
 
-def test_recall_table_names_the_fastest_setting_that_is_good_enough(tmp_path: Path) -> None:
-    row = {"over_flat": 0.5, "resident_bytes": 1e6, "setting": {}}
-    rows = [{**row, "recall": 0.93, "p50_ms": 1.0}, {**row, "recall": 0.97, "p50_ms": 2.0}]
-    cell = Cell("", "hnswlib", "", "clustered", 300)
-    table = tables.recall_table([result(cell, rows=rows, exact=False, yardstick={})])
-    assert table.rows == [["clustered", "300", "hnswlib", "1 (0.5)", "2 (0.5)", "–", "–", "1"]]
+def searched(title: str, found: dict[str, list[tuple[float, float]]], name: str = "recall") -> dict[str, object]:
+    """A cell of 300 clustered models: by family, recalls and milliseconds."""
+    rows = [
+        {"over_flat": 0.5, "flat_ms": 9.0, "resident_bytes": 1e6, "setting": {name: recall}, "family": family,
+         "recall": recall, "p50_ms": ms}
+        for family, pairs in found.items()
+        for recall, ms in pairs
+    ]  # fmt: skip
+    return result(Cell("", title, "", "clustered", 300), rows=rows, exact=title == "exact", yardstick={})
+
+
+def test_recall_table_names_the_fastest_setting_that_is_good_enough() -> None:
+    """For the kindest queries, and those that leave approximate methods the lowest recall."""
+    found = {data.KINDEST: [(0.93, 1.0), (0.97, 2.0)], "easy": [(0.95, 1.0)], "hard": [(0.8, 1.0), (0.92, 3.0)]}
+    table = tables.recall_table([searched("hnswlib", found), searched("exact", {data.KINDEST: [(1.0, 7.0)]})])
+    assert table.rows == [
+        ["clustered", "300", "hnswlib", data.KINDEST, "1 (0.5)", "2 (0.5)", "–", "–", "1"],
+        ["clustered", "300", "hnswlib", "hard", "3 (0.5)", "–", "–", "–", "1"],
+        ["clustered", "300", "exact", data.KINDEST, *4 * ["7 (0.5)"], "1"],
+    ]
+
+
+def test_families_are_compared_at_the_same_measured_recall() -> None:
+    ours = searched("engine approximate", {"a": [(0.9, 0.5), (0.95, 1.0), (0.98, 2.0), (0.99, 3.0)]})
+    theirs = searched("FAISS IVF9", {"a": [(0.94, 1.0), (0.96, 2.0), (0.985, 5.0)]}, "nprobe")
+    table = tables.families_table([ours, theirs])
+    assert [row[:4] + row[5:] for row in table.rows] == [
+        ["a", "0.95", "1 (0.950)", "2 (0.960)", "0.5", "9"],
+        ["a", "0.98", "2 (0.980)", "5 (0.985)", "0.4", "9"],
+        ["a", "0.99", "3 (0.990)", "–", "–", "9"],
+    ]
+    promised = tables.promise_table([ours, theirs])
+    assert promised.rows == [["a", "0.900 in 0.5", "0.950 in 1", "0.980 in 2", "0.990 in 3", "9"]]
