@@ -125,10 +125,13 @@ def _show(statuses: list[dict[str, Any]], as_json: bool) -> None:
 def _show_kind(one: dict[str, Any]) -> None:
     if one.get("why"):
         click.echo(f"{one['encoder']}, {one['space']}: {one['kind']}, because\n  {one['why']}")
-    measured = [(said["asked"], said["measured"]) for said in one.get("recall") or [] if said["answers"] == 10]
+    measured = [said for said in one.get("recall") or [] if said["answers"] == 10]
     if measured:
-        click.echo("  of the 10 best, measured: " + ", ".join(f"{100 * got:.1f} %" for _, got in measured))
-        click.echo("  where the recall asked is " + ", ".join(f"{100 * asked:g} %" for asked, _ in measured))
+        click.echo("  recall of the 10 best, asked:    " + ", ".join(f"{100 * said['asked']:g} %" for said in measured))
+        click.echo(
+            "  on the hardest kind of queries:  " + ", ".join(f"{100 * said['measured']:.1f} %" for said in measured)
+        )
+        click.echo("  which is: " + ", ".join(dict.fromkeys(said["hardest"] for said in measured)))
 
 
 def _show_files(statuses: list[dict[str, Any]]) -> None:

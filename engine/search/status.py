@@ -73,7 +73,7 @@ def _recalls(folder: Path, kind: str) -> list[dict[str, Any]] | None:
     return [
         {
             "answers": one.depth, "asked": one.target, "measured": one.recall, "models": tuning.models,
-            "queries": tuning.queries,
+            "queries": tuning.queries, "hardest": one.hardest,
         }
         for one in tuning.settings
     ]  # fmt: skip

@@ -16,7 +16,9 @@ from engine.cli import app
 from engine.config import Settings
 from engine.errors import InvalidInput, InvalidQuery
 from engine.index import LiveIndex
+from engine.index.query_families import VARYING
 from engine.scores import unit
+from engine.search.real_queries import real_queries
 
 D, N = 32, 4000
 QUANTIZED = Settings(index_kind="quantized", refresh_interval=0)
@@ -103,6 +105,33 @@ def test_status_says_what_was_chosen_and_measured(stored: Path, opened: Engine) 
     assert shown.exit_code == 0
     assert "quantized, because the setting index_kind says so" in " ".join(shown.output.split())
     assert "95 %, 98 %" in shown.output
+    assert {said["hardest"] for said in status["recall"]} <= {"isotropic", *VARYING, "models held out"}
+
+
+def test_a_recall_is_tuned_on_what_the_collection_is_asked(tmp_path: Path) -> None:
+    """Draws from stored covariances, kept samples before these; means alone have neither."""
+    rng = np.random.default_rng(0)
+    means = unit(rng.normal(size=(300, 16)).astype(np.float32))
+    covariances = np.broadcast_to(0.01 * np.eye(16), (300, 16, 16))
+    names = [f"m{number}" for number in range(300)]
+    with Engine.open(f"sqlite:///{tmp_path}/zoo.db", create=True, encoder="external:a", settings=QUANTIZED) as eng:
+        eng.ingest_statistics(names, means, encoder="external:a", samples=50)
+        assert "the collection's own" not in built_families(eng)
+        eng.ingest_statistics(names, means, covariances, encoder="external:a", samples=50)
+        assert "the collection's own" in built_families(eng)
+        kept = unit(rng.normal(size=(4, 16)).astype(np.float32))
+        eng.ingest(kept, name="kept")
+        encoder_id = eng._catalog.encoder_by_name("external:a")[0]
+        queries = real_queries(eng._catalog, encoder_id, 400)
+        assert len(queries) == 301
+        assert (np.abs(queries @ kept.T - 1).min(axis=1) < 1e-3).sum() == 1, "one of its samples"
+        assert (queries[:300] @ means.T).max(axis=1).mean() > 0.8
+
+
+def built_families(eng: Engine) -> tuple[str, ...]:
+    eng.build_index()
+    encoder_id, identity = eng._catalog.encoder_by_name("external:a")
+    return eng._views.current(encoder_id, identity).index.live.base.tuning.families
 
 
 @pytest.mark.parametrize("method", ["search_vectors", "search"])
