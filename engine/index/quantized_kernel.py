@@ -217,7 +217,6 @@ def _candidates(
     full = len(rows) - LANES
     count, scanned, bar = 0, 0, np.float32(-np.inf)
     held, size = codes.ctypes.data, LINE * codes.shape[1]
-    query_at, behind_at = asked.ctypes.data, asked.ctypes.data + np.uint64(behind)
     out = products.ctypes.data
     total = 0
     for at in range(there):
@@ -233,6 +232,7 @@ def _candidates(
     for i in range(min(BLOCKS, total)):
         ask_for(ahead[i], size)
     come = 0
+    # Arrays are named where their addresses are used: Numba frees an array after the last place that names it.
     for at in range(there):
         cell, base = chosen[at], bases[at]
         left = sizes[cell]
@@ -243,7 +243,7 @@ def _candidates(
             ask_for(ahead[come + BLOCKS], size)
             come += 1
             mask = block_products(
-                address, query_at, first[0], first[1], first[2], first[3], 0, whole(needed - most), out
+                address, asked.ctypes.data, first[0], first[1], first[2], first[3], 0, whole(needed - most), out
             )
             if left < LANES:
                 mask &= np.uint32((1 << left) - 1)
@@ -251,7 +251,7 @@ def _candidates(
             if not mask:
                 continue
             mask &= block_products(
-                address + np.uint64(LINE * groups), behind_at,
+                address + np.uint64(LINE * groups), asked.ctypes.data + np.uint64(behind),
                 counts[0] - first[0], counts[1] - first[1], counts[2] - first[2], counts[3] - first[3],
                 out, whole(needed), out,
             )  # fmt: skip
