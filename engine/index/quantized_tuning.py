@@ -50,11 +50,12 @@ START = 1 / 8
 """Share of the cells that is scanned at first; twice as many, and so on, where that does not reach every recall."""
 
 
-def tuned(index: QuantizedIndex) -> Tuning:
-    """Measure what each recall takes, for queries of every family."""
+def tuned(index: QuantizedIndex, only: str = "") -> Tuning:
+    """Measure what each recall takes, for queries of every family, or of one."""
     if len(index) <= DEPTHS[-1]:
         return Tuning(len(index), 0, ())
     families = query_families(index, QUERIES + JUDGES, np.random.default_rng(SEED), index.real)
+    families = [family for family in families if only in ("", family.name)]
     truths = [_truth(index, family) for family in families]
     cells = len(index.rows.sizes)
     most = max(int(START * cells), 1)
