@@ -137,13 +137,13 @@ def test_what_is_tried_covers_everything() -> None:
         assert max(estimates_kept(depth, 300)) <= 300
 
 
-@pytest.mark.parametrize("d", [32, 64, 200, 512])
+@pytest.mark.parametrize("d", [64, 200])
 def test_estimates_are_near_whatever_is_searched(d: int) -> None:
     """However many cells: what estimates are made of must not be freed while they are made."""
     rng = np.random.default_rng(6)
     rows = unit((rng.normal(size=(40, d))[rng.integers(0, 40, 3000)] + 0.5 * rng.normal(size=(3000, d))).astype("f4"))
     index = QuantizedIndex._coded(np.arange(3000), rows)
-    for query in rows[:: len(rows) // 40]:
+    for query in rows[:: len(rows) // 20]:
         turned = index.turned(query)
         for probes in (1, 2, 3, 4, 5, 6, 8, 11, 15, 20):
             places, estimates, _ = index.candidates(turned, probes, len(rows))
