@@ -22,8 +22,11 @@ RealQueries = Callable[[], Float32]
 
 ISOTROPIC = 0.8
 """Cosine of a query with its model where the rest is noise in a random direction."""
-VARYING = {"varying, far": 0.6, "varying": 0.8, "varying, text": 0.3}
-"""The same where the noise varies as models do. Texts lie at such a small cosine from pictures (CLIP: 0.2 to 0.35)."""
+VARYING = {
+    "varying": (0.8, 1.0), "varying, far": (0.6, 1.0), "varying, steep": (0.6, 1.5), "varying, text": (0.3, 1.0),
+}  # fmt: skip
+"""The same where the noise varies as models do, and the power of their covariance that it has: samples of some
+collections vary in fewer directions. Texts lie at such a small cosine from pictures (CLIP: 0.2 to 0.35)."""
 FEWEST = 40
 """Real queries below which there are too few to say anything."""
 
@@ -51,10 +54,12 @@ def query_families(
     Families: noise in random directions, noise with the covariance of the stored vectors at several cosines, stored
     vectors that must not find themselves (as if each had not been indexed), and ``real`` queries.
     """
-    shape = vectors_to_shape(index)
     nobody = np.full(count, -1, np.int64)
     families = [QueryFamily("isotropic", noisy(index, count, ISOTROPIC, rng), nobody)]
-    families += [QueryFamily(name, noisy(index, count, cosine, rng, shape), nobody) for name, cosine in VARYING.items()]
+    families += [
+        QueryFamily(name, noisy(index, count, cosine, rng, vectors_to_shape(index, power)), nobody)
+        for name, (cosine, power) in VARYING.items()
+    ]
     chosen = rng.choice(index.ids, count)
     families.append(QueryFamily("models held out", index.vectors(chosen), chosen))
     if real is not None and len(real) >= FEWEST:
@@ -62,11 +67,11 @@ def query_families(
     return families
 
 
-def vectors_to_shape(index: FirstMomentIndex) -> NDArray[np.float64]:
-    """S ``(d, d)`` with Sᵀ S the covariance of the stored vectors: g S has that covariance for g ~ N(0, I)."""
+def vectors_to_shape(index: FirstMomentIndex, power: float = 1.0) -> NDArray[np.float64]:
+    """S ``(d, d)`` with Sᵀ S a power of the stored vectors' covariance: g S has that covariance for g ~ N(0, I)."""
     mean, second = index.moments()
     values, directions = np.linalg.eigh(second - np.outer(mean, mean))
-    return np.asarray(np.sqrt(np.maximum(values, 0))[:, None] * directions.T)
+    return np.asarray((np.maximum(values, 0) ** (power / 2))[:, None] * directions.T)
 
 
 def noisy(
