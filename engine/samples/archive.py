@@ -91,6 +91,10 @@ class ArchiveSource:
         """The members' names, without those that are refused for their names."""
         return [member.label for archive in self._archives for member in archive.members if member.fault is None]
 
+    def weights(self) -> list[str]:
+        """Names of members that look like a model's weights."""
+        return [name for archive in self._archives for name in archive.weights]
+
     def count(self) -> int:
         """How many pictures there are, good or bad."""
         return sum(len(archive.members) for archive in self._archives)

@@ -11,6 +11,7 @@ from typing import Protocol
 from engine.errors import InvalidInput
 from engine.samples.decode import SUFFIXES
 from engine.samples.labels import name_to_label
+from engine.samples.several import is_weights
 
 MAX_ARCHIVE_BYTES = 64 * 2**30
 """As in ``Settings.max_archive_bytes``, for callers who have no settings at hand."""
@@ -33,6 +34,11 @@ class Archive(Protocol):
     @property
     def members(self) -> list[Member]:
         """The pictures, in the archive's own order."""
+        ...
+
+    @property
+    def weights(self) -> list[str]:
+        """Names of files that look like a model's weights."""
         ...
 
     def reads(self, start: int) -> Iterator[Read]:
@@ -75,9 +81,17 @@ def too_much(label: str, limit: int) -> InvalidInput:
 
 def is_picture_name(name: str) -> bool:
     """Whether a member is taken for a picture: by its suffix; hidden ones and macOS's resource forks are not."""
+    return not _is_hidden(name) and os.path.splitext(name)[1].lower() in SUFFIXES
+
+
+def is_weights_name(name: str) -> bool:
+    """Whether a member is taken for a model's weights, by its name."""
+    return not _is_hidden(name) and is_weights(name.replace("\\", "/"))
+
+
+def _is_hidden(name: str) -> bool:
     parts = name.replace("\\", "/").split("/")
-    hidden = any(part.startswith(".") and part not in (".", "..") for part in parts) or "__MACOSX" in parts
-    return not hidden and os.path.splitext(parts[-1])[1].lower() in SUFFIXES
+    return any(part.startswith(".") and part not in (".", "..") for part in parts) or "__MACOSX" in parts
 
 
 def name_to_fault(name: str) -> str | None:

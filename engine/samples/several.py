@@ -107,7 +107,7 @@ def check_one(what: str, found: Look, *, unpacked: bool = True) -> None:
     each = (
         "--each (Engine.ingest_each) makes each sub-folder a model, named by it"
         if unpacked
-        else "unpacked, --each makes each sub-folder a model"
+        else "or unpack it, and --each makes each sub-folder a model"
     )
     raise InvalidInput(
         f"{what} looks like several models: its pictures lie in {more}{_listed(folders, 'sub-folder')}{beside}",

@@ -21,7 +21,7 @@ from typing import IO, Any
 
 from engine.errors import InvalidImage, InvalidInput
 from engine.samples.labels import name_to_label
-from engine.samples.members import Budget, Member, Read, is_picture_name, name_to_member
+from engine.samples.members import Budget, Member, Read, is_picture_name, is_weights_name, name_to_member
 
 COMPRESSED: dict[bytes, Any] = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\x00": lzma.open}
 """First bytes of a compressed file, and what opens it."""
@@ -55,6 +55,7 @@ class TarArchive:
         self._lock = threading.Lock()
         self._open = _opener(path)
         self._file: IO[bytes] | None = None
+        self.weights: list[str] = []
         with closing(self._infos()) as infos:
             self._places = [self._place(info) for info in infos]
         self.members: list[Member] = [place.member for place in self._places]
@@ -97,6 +98,8 @@ class TarArchive:
                     for info in tar:
                         if self._open is not None:
                             tar.members = []  # in a stream they are never asked for again, and they add up
+                        if contents_from is None and not info.isdir() and is_weights_name(info.name):
+                            self.weights.append(info.name)
                         if info.isdir() or not is_picture_name(info.name):
                             continue
                         wanted = contents_from is not None and number >= contents_from

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from engine.errors import InvalidImage, InvalidInput
 from engine.samples.labels import name_to_label
-from engine.samples.members import Budget, Member, Read, is_picture_name, name_to_member, too_much
+from engine.samples.members import Budget, Member, Read, is_picture_name, is_weights_name, name_to_member, too_much
 
 ENCRYPTED = 0x1  # general purpose bit 0, APPNOTE.TXT 4.4.4
 SYMLINK = 0o120000
@@ -34,9 +34,9 @@ class ZipArchive:
         except Exception as exc:  # zipfile lets struct.error, NotImplementedError and others through
             raise InvalidInput(f"{self._label} is not a zip file that can be read: {exc}") from exc
         try:
-            self._infos = [
-                info for info in self._zip.infolist() if is_picture_name(info.filename) and not info.is_dir()
-            ]
+            files = [info for info in self._zip.infolist() if info.filename and not info.is_dir()]
+            self._infos = [info for info in files if is_picture_name(info.filename)]
+            self.weights = [info.filename for info in files if is_weights_name(info.filename)]
             self._check()
             self.members: list[Member] = [
                 name_to_member(info.filename, info.file_size, max_member, _fault(info)) for info in self._infos

@@ -25,6 +25,22 @@ def lay(root: Path, *names: str) -> Path:
     return root
 
 
+FORMS = ["zip", "tar", "tar.gz"]
+
+
+def pack(root: Path, form: str, *names: str) -> Path:
+    """An archive with empty files of those names."""
+    folder, path = lay(root / "in", *names), root / f"a.{form}"
+    if form == "zip":
+        with zipfile.ZipFile(path, "w") as archive:
+            for name in names:
+                archive.write(folder / name, name)
+    else:
+        with tarfile.open(path, "w:gz" if form == "tar.gz" else "w") as tar:
+            tar.add(folder, ".")
+    return path
+
+
 ONE = {
     "pictures": ["1.png", "2.jpg"],
     "pictures in a folder": ["samples/1.png", "samples/2.png"],
@@ -72,19 +88,25 @@ def test_weights(tmp_path: Path, name: str, beside: list[str]) -> None:
         assert isinstance(open_source(tmp_path, settings=SETTINGS, as_one=True), FolderSource)
 
 
-@pytest.mark.parametrize("form", ["zip", "tar"])
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("name", WEIGHTS)
+def test_weights_in_an_archive(tmp_path: Path, form: str, name: str) -> None:
+    path = pack(tmp_path, form, name, "preview.png")
+    with pytest.raises(InvalidInput, match="holds a model's weights") as caught:
+        open_source(path, settings=SETTINGS)
+    assert name in caught.value.message
+    assert "--as-one" in (caught.value.hint or "")
+    opened = open_source(path, settings=SETTINGS, as_one=True)
+    assert isinstance(opened, ArchiveSource)
+    assert opened.count() == 1
+    opened.close()
+
+
+@pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("which", [*ONE, *SEVERAL])
 def test_archives_are_judged_alike(tmp_path: Path, form: str, which: str) -> None:
     names = ONE[which] if which in ONE else SEVERAL[which][0]
-    path = tmp_path / f"a.{form}"
-    folder = lay(tmp_path / "in", *names)
-    if form == "zip":
-        with zipfile.ZipFile(path, "w") as archive:
-            for name in names:
-                archive.write(folder / name, name)
-    else:
-        with tarfile.open(path, "w") as tar:
-            tar.add(folder, ".")
+    path = pack(tmp_path, form, *names)
     if which in SEVERAL:
         with pytest.raises(InvalidInput, match="looks like several models"):
             open_source(path, settings=SETTINGS)
