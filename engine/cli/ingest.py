@@ -15,7 +15,7 @@ from engine.cli.options import encoder_option, open_collection, shared, value_to
 from engine.cli.output import printable, say, show_json
 from engine.cli.progress import IngestProgress, StageProgress
 from engine.cli.table import Column, show_table
-from engine.errors import DuplicateName, EngineError, InvalidInput, InvalidManifest
+from engine.errors import DuplicateName, EngineError, InvalidInput, InvalidManifest, SourceNotFound
 from engine.shapes import outcomes_to_json
 
 if TYPE_CHECKING:
@@ -146,16 +146,17 @@ def ingest(
         outcomes: list[IngestOutcome] = []
         told: dict[str, Any] = {"on_entry": progress.entry, "on_outcome": progress.outcome}
         for number, source in enumerate(sources, 1):
-            if source in manifests:
+            if each or source in manifests:
                 try:
-                    outcomes += eng.ingest_manifest(source, **common, **told).outcomes
-                except InvalidManifest as error:
+                    if source in manifests:
+                        outcomes += eng.ingest_manifest(source, **common, **told).outcomes
+                    else:
+                        outcomes += eng.ingest_each(source, **common, **asked, **told).outcomes
+                        _say_left_out(source)
+                except (InvalidInput, SourceNotFound) as error:
                     if len(sources) == 1:
                         raise
                     outcomes.append(IngestOutcome(source, "failed", error=error))
-                continue
-            if each:
-                outcomes += eng.ingest_each(source, **common, **asked, **told).outcomes
                 continue
             on_progress = progress.entry(number, len(sources), name or source)
             outcome = eng.ingest_outcome(
@@ -168,20 +169,17 @@ def ingest(
             outcomes.append(outcome)
             progress.outcome(outcome)
         _complete_neighbours(eng, progress)
-    if each:
-        _say_left_out(sources)
     _show(outcomes, as_json)
     if any(outcome.error is not None for outcome in outcomes):
         raise click.exceptions.Exit(PARTIAL)
 
 
-def _say_left_out(sources: tuple[str, ...]) -> None:
+def _say_left_out(source: str) -> None:
     from engine.samples.several import count_beside
 
-    for source in sources:
-        count = count_beside(Path(source))
-        if count:
-            say(f"with --each, pictures directly in a folder are in no model: {count} in {source}")
+    count = count_beside(Path(source).expanduser())
+    if count:
+        say(f"with --each, pictures directly in a folder are in no model: {count} in {source}")
 
 
 def _ingest_statistics(url: str, as_json: bool, path: Path, encoder: str, tags: Any, replace: bool) -> None:
@@ -226,7 +224,10 @@ def _refuse_equal_names(sources: tuple[str, ...], manifests: set[str], *, each: 
                 continue
             named += [(entry.name, source) for entry in entries if not isinstance(entry, ManifestError)]
         elif each:
-            named += [(folder.name, source) for folder in folder_to_folders(Path(source))]
+            try:
+                named += [(folder.name, source) for folder in folder_to_folders(Path(source).expanduser())]
+            except (InvalidInput, SourceNotFound):  # likewise
+                continue
         else:
             named.append((source_to_name(source), source))
     counts = Counter(name for name, _ in named)

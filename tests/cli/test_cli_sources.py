@@ -86,6 +86,15 @@ def test_a_library_each_or_as_one(drawn: Any, library: Path) -> None:
     assert json.loads(whole.stdout)["models"][0]["samples"] == 7
 
 
+@pytest.mark.parametrize("bad", ["absent", "library/ant"])
+def test_a_bad_source_of_several_with_each(drawn: Any, library: Path, bad: str) -> None:
+    done = drawn("ingest", str(library.parent / bad), str(library), "--each", "--json")
+    assert done.exit_code == PARTIAL
+    assert models(done) == [("ant", "added"), ("bee", "added")]
+    assert [one["name"].endswith(bad) for one in json.loads(done.stdout)["failed"]] == [True, False]
+    assert error_of(drawn("ingest", str(library.parent / bad), "--each", "--json"))["message"]
+
+
 def test_each_goes_on_where_it_stopped(drawn: Any, library: Path, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     real = Engine.ingest_outcome
 
