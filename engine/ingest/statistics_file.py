@@ -7,7 +7,7 @@ from pathlib import Path
 
 from engine.errors import InvalidInput, InvalidStatistics, SourceNotFound
 from engine.ingest.statistics_parquet import parquet_to_tables
-from engine.ingest.statistics_table import StatisticsTable, json_to_tags
+from engine.ingest.statistics_table import StatisticsTable, check_spelling, json_to_tags
 from engine.samples.members import MAX_ARCHIVE_BYTES
 from engine.samples.npz import open_npz
 
@@ -35,6 +35,7 @@ def read_statistics(path: Path) -> Iterator[StatisticsTable]:
 
 def _npz(path: Path) -> StatisticsTable:
     with open_npz(path, max_bytes=MAX_ARCHIVE_BYTES, error=InvalidStatistics) as file:
+        check_spelling(path, file.shapes, (*REQUIRED, *OPTIONAL))
         arrays = {name: file.read(name) for name in file.shapes if name in (*REQUIRED, *OPTIONAL)}
     missing = [name for name in REQUIRED if name not in arrays]
     if missing:

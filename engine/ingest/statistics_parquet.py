@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from engine.errors import DuplicateName, EngineError, InvalidStatistics, MissingDependency
 from engine.ingest.bulk import arrays_to_blocks
-from engine.ingest.statistics_table import StatisticsTable, json_to_tags
+from engine.ingest.statistics_table import StatisticsTable, check_spelling, json_to_tags
 
 ROWS = 5_000
 """In memory at a time."""
@@ -63,6 +63,7 @@ def _checked_columns(path: Path, schema: Any) -> list[str]:
             f"{path.name} has no column {', '.join(missing)}",
             hint=f"columns are {', '.join(COLUMNS)}; the last two may be left out",
         )
+    check_spelling(path, schema.names, COLUMNS)
     found = [name for name in COLUMNS if name in schema.names]
     for name in found:
         if schema.names.count(name) > 1:

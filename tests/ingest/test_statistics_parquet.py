@@ -158,7 +158,25 @@ def test_an_empty_file_has_no_models(tmp_path: Path) -> None:
     assert list(read_statistics(tmp_path / "s.parquet")) == []
 
 
+@pytest.mark.parametrize("name", ["Tags", "tag", "Covariance", "covariances", "cov", "sigma"])
+def test_a_misspelled_column_is_not_passed_over(tmp_path: Path, name: str) -> None:
+    path = write(tmp_path, columns(**{name: pa.array(["x"] * N)}))
+    right = "tags" if name.lower().startswith("tag") else "covariance"
+    assert f"has '{name}': did you mean '{right}'?" in refused(path, tmp_path, InvalidStatistics)
+    right_one = pa.array(TAGS) if right == "tags" else pa.array(COVARIANCES.tolist(), FLOATS)
+    list(
+        read_statistics(write(tmp_path, columns(**{name: pa.array(["x"] * N), right: right_one, "stage": pa.nulls(N)})))
+    )
+
+
 # --- the same of arrays
+
+
+@pytest.mark.parametrize("name", ["TAGS", "covariance", "cov"])
+def test_a_misspelled_array_is_not_passed_over(tmp_path: Path, name: str) -> None:
+    np.savez(tmp_path / "s.npz", names=NAMES, means=MEANS, samples=10, **{name: MEANS})
+    with pytest.raises(InvalidStatistics, match="did you mean '(tags|covariances)'"):
+        list(read_statistics(tmp_path / "s.npz"))
 
 
 @pytest.mark.parametrize(
