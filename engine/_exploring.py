@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from engine._searching import Searching
 from engine.errors import InvalidQuery
+from engine.numbers import checked_whole
 from engine.records import EncoderIdentity
 from engine.search.similar import models_to_distances
 from engine.storage.facets import Facets, Label, facet_counts, model_labels
@@ -25,8 +26,12 @@ class Exploring(Searching):
     """The side of a collection that shows what there is."""
 
     def facets(self, limit: int = 50) -> Facets:
-        """The commonest tags, kinds, authors and licences: by field, up to ``limit`` values with their counts."""
-        return facet_counts(self._database, limit)
+        """The commonest tags, kinds, authors and licences: by field, up to ``limit`` values with their counts.
+
+        Raises:
+            InvalidInput: ``limit`` is not a whole number from 1 on.
+        """
+        return facet_counts(self._database, checked_whole(limit, "the limit", 1))
 
     def labels(self) -> dict[int, Label]:
         """Name, kind and tags of every model, by id."""

@@ -60,7 +60,7 @@ def where_to_filters(where: Where | None) -> tuple[Filter, ...]:
     """
     if where is None:
         return ()
-    if not isinstance(where, (Mapping, Sequence)):
+    if not isinstance(where, (Mapping, Sequence)) or isinstance(where, (str, bytes)):
         raise InvalidFilter(
             f"a filter is a mapping or a list of pairs, got {where!r:.200}", hint='for example where={"tag": "cat,dog"}'
         )

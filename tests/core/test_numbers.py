@@ -47,6 +47,7 @@ CALLS: dict[str, Callable[[Engine, Any], Any]] = {
     "k of vectors": lambda eng, n: eng.search_vectors(MEAN, n),
     "k of similar": lambda eng, n: eng.similar("a", n),
     "limit": lambda eng, n: eng.page(limit=n),
+    "limit of facets": lambda eng, n: eng.facets(n),
     "resolution": lambda eng, n: eng.update("a", resolution=n),
     "samples of all": lambda eng, n: eng.ingest_statistics(["s"], MEAN[None], encoder="external:e", samples=n),
     "samples of each": lambda eng, n: eng.ingest_statistics(["s"], MEAN[None], encoder="external:e", samples=[n]),

@@ -114,6 +114,11 @@ def test_filters_that_are_refused(zoo: Catalog, where) -> None:
         f"{caught.value.message}{caught.value.hint}".encode()
 
 
+def test_a_text_is_no_filter(zoo: Catalog) -> None:
+    with pytest.raises(InvalidFilter, match="a mapping or a list of pairs, got 'tag=animal'"):
+        zoo.models("tag=animal")
+
+
 @pytest.mark.parametrize(
     ("key", "nearest"), [("tags", "tag"), ("-Tag_", "tag"), ("licens", "license"), ("basemodel~", "base_model")]
 )
