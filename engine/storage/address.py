@@ -162,9 +162,11 @@ def _parameters(rest: str, known: Sequence[str]) -> dict[str, str]:
             what = "a parameter" if nameless or not re.fullmatch(r"\w{1,40}", key) else f"the parameter {key!r}"
             near = get_close_matches(key, known, 1)
             allowed = f"known are {', '.join(known)}" if len(known) < 5 else EXAMPLES
-            hint = ESCAPE if nameless else INSTEAD.get(key, f"did you mean {near[0]}?" if near else allowed)
-            why = "given twice" if key in query else "without a value" if key in known else "unknown"
-            raise InvalidInput(f"{what} of the database URL is {why}", hint=hint)
+            meant = f"did you mean {near[0]}?" if near and key not in known else allowed
+            why = "is given twice" if key in query else "has no value" if key in known else "is unknown"
+            raise InvalidInput(
+                f"{what} of the database URL {why}", hint=ESCAPE if nameless else INSTEAD.get(key, meant)
+            )
         query[key] = value
     return query
 

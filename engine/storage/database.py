@@ -100,15 +100,17 @@ class Database:
     def _check_file(self, path: Path) -> None:
         if self._create and self.address.read_only:
             raise InvalidInput(
-                f"{self.shown_url} is to be read only: nothing can be created in it", hint="leave mode=ro out"
+                f"{self.shown_url} is read-only: no collection can be created in it",
+                hint="leave mode=ro or immutable=1 out of the URL",
             )
         try:
             there, folder = path.exists(), path.parent.is_dir()
         except OSError as error:  # its name is too long, or a folder on the way may not be entered
             raise StorageError(f"{path} cannot be reached: {error.strerror}", hint="check the path") from error
         if not there and not (self._create and self.address.may_create):
+            url = self.url.difference_update_query(["mode", "immutable"]).render_as_string()
             raise DatabaseNotFound(
-                f"there is no database at {path}", hint=f"create one with: engine init --database {self.shown_url}"
+                f"there is no database at {path}", hint=f"create one with: engine init --database {url}"
             )
         if not folder:
             raise DatabaseNotFound(f"the folder {path.parent} is not there", hint="create the folder first")

@@ -127,7 +127,7 @@ def test_what_has_one_reading_is_taken(user: str, password: str) -> None:
         ("sqlite:///a\0b", "sqlite:///zoo.db"), ("sqlite:///a\udcff.db", "rename"), ("sqlite:///a%ff.db", "rename"),
         ("sqlite:///z.db?mode=r", "ro, rw, rwc"), ("sqlite:///z.db?mod=ro", "did you mean mode"),
         ("sqlite:///z.db?imutable=1", "did you mean immutable"), ("sqlite:///z.db?immutable=yes", "0, 1"),
-        ("sqlite:///z.db?mode=ro&mode=rw", "twice"), ("sqlite:///z.db?mode", "without a value"),
+        ("sqlite:///z.db?mode=ro&mode=rw", "twice"), ("sqlite:///z.db?mode", "has no value"),
         ("sqlite:///z.db?uri=true", "leave it out"), ("sqlite:///z.db?timeout=3", "busy_timeout"),
         ("sqlite:///z.db?cache=shared", "mode, immutable"), ("sqlite:///z.db?immutable=1&mode=rw", "contradict"),
         ("sqlite:///a?b.db", "unknown"), ("sqlite+aiosqlite:///z.db", "SQLite and Postgres"),

@@ -116,7 +116,7 @@ def test_pending_lists_are_computed_and_not_kept(folder: Path, ending: str) -> N
 
 def test_what_is_read_only_is_not_created(tmp_path: Path) -> None:
     for ending in ("mode=ro", "immutable=1"):
-        with pytest.raises(InvalidInput, match="read only"):
+        with pytest.raises(InvalidInput, match="read-only"):
             Engine.open(f"sqlite:///{tmp_path / 'zoo.db'}?{ending}", create=True)
     for mode, create in (("rwc", False), ("rw", True)):  # both must allow it
         with pytest.raises(DatabaseNotFound):
