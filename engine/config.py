@@ -144,8 +144,8 @@ class Settings:
                 values[field.name] = kind(text)
             except ValueError as exc:
                 raise InvalidInput(
-                    f"ENGINE_{field.name.upper()}={text!r} is not a {kind.__name__}",
-                    hint="unset it or give a number",
+                    f"ENGINE_{field.name.upper()}={text!r} is not {'a whole number' if kind is int else 'a number'}",
+                    hint="correct it, or unset it for the default",
                 ) from exc
         return cls(**values)  # type: ignore[arg-type]
 

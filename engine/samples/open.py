@@ -32,7 +32,7 @@ SCHEMES: dict[str, str] = {"python": "entry", "program": "command", "diffusers":
 """``SCHEME:REST`` stands for a generator of that type with one option."""
 KEYS = ("path", "generator", "samples", "seed", "batch", "as_one")
 FOR = {
-    "samples": "generators, and for moments whose file does not say how many samples went into them",
+    "samples": "generators, and for moments whose file does not give a sample count",
     "seed": "generators",
     "batch": "generators",
     "as_one": "folders and archives",
@@ -66,7 +66,7 @@ class _Options:
         given = [name for name in names if getattr(self, name) not in (None, False)]
         if given:
             raise InvalidInput(
-                f"{what} takes no {' and no '.join(given)}",
+                f"{' and '.join(map(repr, given))} cannot be used with {what}",
                 hint="; ".join(f"{name} is for {FOR[name]}" for name in given),
             )
 
@@ -131,9 +131,9 @@ def open_source(
 def _ready(source: Source, options: _Options) -> Source:
     """An open source; of the options only a number of samples is of use, to moments that come without one."""
     if not isinstance(source, MomentsSource):
-        options.refuse(f"an open source of type {source.kind}", *FOR)
+        options.refuse("features" if isinstance(source, FeatureSource) else "an open source of pictures", *FOR)
         return source
-    options.refuse("a source of moments", "seed", "batch", "as_one")
+    options.refuse("moments", "seed", "batch", "as_one")
     return source if options.samples is None else source.with_samples(options.samples)
 
 
@@ -205,7 +205,7 @@ def _archive_to_source(path: Path, options: _Options) -> ArchiveSource:
     source = ArchiveSource(path, max_pixels=settings.max_pixels, max_archive_bytes=settings.max_archive_bytes)
     if not options.as_one:
         try:
-            check_one(what, Look(source.names()), unpacked=False)
+            check_one(what, Look(source.names(), source.weights()), unpacked=False)
         except InvalidInput:
             source.close()
             raise
@@ -229,4 +229,4 @@ def _file_to_source(path: Path, options: _Options) -> Source:
         return _archive_to_source(path, options)
     if suffix in SUFFIXES:
         raise InvalidInput(f"{label} is one picture, and a model is many", hint="give the folder that holds them")
-    raise InvalidInput(f"{label} is no kind of source that is known", hint=ALLOWED)
+    raise InvalidInput(f"{label} is not a recognised source", hint=ALLOWED)

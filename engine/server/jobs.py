@@ -189,7 +189,9 @@ class Jobs:
 
 def _plain(message: str, job: Job) -> str:
     """A message without where the upload lies on the server."""
-    return message.replace(str(job.path), "the upload").replace(job.path.name, "the upload")
+    for name in (f"the archive {job.path}", str(job.path), job.path.name):
+        message = message.replace(name, "the upload")
+    return message
 
 
 def _base_name(file_name: str) -> str:

@@ -128,7 +128,7 @@ def test_what_is_not_there(place: Path, name: str) -> None:
 
 def test_files_that_are_no_source(place: Path) -> None:
     (place / "notes.txt").write_text("hello")
-    with pytest.raises(InvalidInput, match="no kind of source") as caught:
+    with pytest.raises(InvalidInput, match="not a recognised source") as caught:
         open_source(place / "notes.txt", settings=SETTINGS)
     for allowed in ("folder", ".zip", ".npz", ".onnx", "python:", "program:", "diffusers:"):
         assert allowed in (caught.value.hint or "")

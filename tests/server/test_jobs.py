@@ -136,11 +136,12 @@ def test_an_upload_says_how_many_and_that_it_is_one(client: TestClient, collecti
     assert collection.get("mine").samples == 70
     several = zipped({f"{i % 2}/{name}": data for i, (name, data) in enumerate(PICTURES.items())})
     refused = ended(client, send(client, several, name="several"))
+    assert refused["problem"]["detail"].startswith("the upload looks like several models")
     assert "2 sub-folders (0, 1)" in refused["problem"]["detail"]
     assert "uploads" not in refused["problem"]["detail"]
     assert ended(client, send(client, several, name="several", as_one=True))["state"] == "done"
     refused = ended(client, send(client, ARCHIVE, name="third", samples=70))
-    assert "takes no samples" in refused["problem"]["detail"]
+    assert refused["problem"]["detail"] == "'samples' cannot be used with the upload"
 
 
 def test_progress_is_said_and_a_bad_picture_is_left_out(client: TestClient, collection: Engine) -> None:
