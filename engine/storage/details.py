@@ -65,10 +65,10 @@ def _text(key: str, value: Any) -> str | None:
         return None
     if not isinstance(value, str) or (key == "kind" and not value.strip()):
         raise InvalidInput(f"{key} must be text, got {value!r:.200}")
-    if len(value) > TEXT_LIMITS[key] or not is_storable(value):
-        raise InvalidInput(
-            f"{key} may have {TEXT_LIMITS[key]} characters, no NUL and no lone surrogate, got {len(value)} characters"
-        )
+    if not is_storable(value):
+        raise InvalidInput(f"{key} must not have NUL characters or lone surrogates, got {value!r:.80}")
+    if len(value) > TEXT_LIMITS[key]:
+        raise InvalidInput(f"{key} may have up to {TEXT_LIMITS[key]} characters, got {len(value)}")
     return value
 
 
@@ -78,7 +78,7 @@ def _tags(value: Any) -> tuple[str, ...]:
         raise InvalidInput(f"tags must be a list of texts, got {value!r:.200}")
     for tag in values:
         if not isinstance(tag, str) or not tag.strip() or not is_line(tag) or len(tag) > 255:
-            raise InvalidInput(f"{tag!r:.300} is not a tag: printable text of up to 255 characters is")
+            raise InvalidInput(f"{tag!r:.300} is not a tag; tags are printable texts of up to 255 characters")
     return tuple(sorted({tag.strip() for tag in values}))
 
 

@@ -54,9 +54,11 @@ SHAPES: list[list[Any]] = [[1], [], [1, 1], ["n", 1]]
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_a_float_beside_the_latent_is_refused_by_name(tmp_path: Path, shape: list[Any]) -> None:
     path = shows(tmp_path / "a.onnx", PSI, FLOAT, shape)
-    with pytest.raises(InvalidManifest, match=f"'{PSI}'.*not known") as caught:
+    with pytest.raises(InvalidManifest, match=f"does not say how to draw.*'{PSI}'") as caught:
         OnnxGenerator(path).draw(1, 0)
-    assert "inputs: {" in (caught.value.hint or "")
+    assert f"inputs: {{{'z' if len(shape) > 1 else PSI}: " in (caught.value.hint or "")
+    assert f"--input {PSI}=0.7" in (caught.value.hint or "")
+    assert "--input z=0.7" not in (caught.value.hint or "")
     with pytest.raises(InvalidManifest, match=PSI):
         next(iter(open_source(path, settings=Settings(), samples=2).samples())).load()
 
@@ -126,9 +128,9 @@ def test_several_labels_a_picture_only_if_they_are_said_to_be(tmp_path: Path) ->
         (INT64, [1], {PSI: 0.5}, "cannot be 0.5"),
         (INT64, [1], {PSI: 2**63}, "cannot be"),
         (BOOL, [1], {PSI: 2}, "cannot be 2"),
-        (FLOAT, ["n", 1], {PSI: "labels", "z": "latent"}, "'labels' is not for"),
-        (INT64, ["n", 1], {PSI: "normal"}, "'normal' is not for"),
-        (FLOAT, ["n"], {PSI: "one-hot"}, "'one-hot' is not for"),
+        (FLOAT, ["n", 1], {PSI: "labels", "z": "latent"}, "'labels' does not suit"),
+        (INT64, ["n", 1], {PSI: "normal"}, "'normal' does not suit"),
+        (FLOAT, ["n"], {PSI: "one-hot"}, "'one-hot' does not suit"),
         (FLOAT, ["n", "m"], {PSI: 1, "z": "latent"}, "batch must come first"),
     ],
 )

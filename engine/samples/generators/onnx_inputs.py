@@ -22,6 +22,7 @@ Way = str | float
 LARGEST = 1e300
 """Beyond any number that an input is given; a whole number from JSON may be longer than a float."""
 WAYS = ("latent", "normal", "uniform", "one-hot", "labels")
+LATENT_NAMES = ("z", "latent", "latents", "w", "input", "noise")
 LATENTS = ("normal", "uniform")
 FLOATS = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(double)": np.float64}
 WHOLES = {"tensor(int64)": np.int64, "tensor(int32)": np.int32}
@@ -72,12 +73,21 @@ def inputs_to_ways(inputs: Sequence[Any], given: Mapping[str, Way], who: str) ->
     if missing:
         said = ", ".join(f"{name_to_label(item.name)!r} {tuple(item.shape)}" for item in missing)
         raise InvalidManifest(
-            f"{who} takes {said}, and how to draw that is not known: only one latent, with the batch first and another "
-            "axis behind it, and one class label a picture are drawn by themselves",
-            hint=f"say how: inputs: {{{missing[0].name}: 0.7}} in a manifest, --input {missing[0].name}=0.7; "
+            f"{who} does not say how to draw its input{'s' * (len(missing) > 1)} {said}; by default only a single "
+            "latent (the batch axis and at least one more) and class labels (one a picture) are drawn",
+            hint="choose for each: "
+            + " ".join(f"--input {item.name}={_example(item)}" for item in missing)
+            + f" (in a manifest, inputs: {{{missing[0].name}: {_example(missing[0])}}}); "
             f"a number, or {', '.join(WAYS)}",
         )
     return ways
+
+
+def _example(item: Any) -> str:
+    """A way that may suit an input, for a hint: nobody but the caller knows whether it does."""
+    if len(item.shape) < 2 or item.shape[1:] == [1]:
+        return "0.7" if item.type in FLOATS else "1"
+    return "normal" if len(item.shape) > 2 else "latent" if item.name.lower() in LATENT_NAMES else "one-hot"
 
 
 def is_constant(item: Any, way: Way) -> bool:
@@ -114,7 +124,8 @@ def way_to_values(
         raise InvalidManifest(
             f"the input {item.name!r} of {who} has the shape {item.shape}; "
             "the batch must come first and the rest be fixed",
-            hint="export the decoder with the batch as its only dynamic axis",
+            hint=f"give it a number, --input {item.name}=NUMBER (inputs: in a manifest), or export the decoder with "
+            "the batch as its only dynamic axis",
         )
     shape = (count, *sides)
     drawn: NDArray[Any]
@@ -131,7 +142,7 @@ def way_to_values(
     elif way == "uniform" and item.type in FLOATS:
         drawn = rng.random(shape, np.float32) * 2 - 1
     else:
-        raise InvalidManifest(f"the input {item.name!r} of {who} is {item.type} {item.shape}, which {way!r} is not for")
+        raise InvalidManifest(f"{way!r} does not suit the input {item.name!r} of {who}: {item.type} {item.shape}")
     return drawn.astype(dtype)
 
 
