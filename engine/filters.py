@@ -60,11 +60,12 @@ def where_to_filters(where: Where | None) -> tuple[Filter, ...]:
     """
     if where is None:
         return ()
-    if not isinstance(where, (Mapping, Sequence)) or isinstance(where, (str, bytes)):
+    given: Any = where  # callers without types give texts, too
+    if not isinstance(given, (Mapping, Sequence)) or isinstance(given, (str, bytes)):
         raise InvalidFilter(
-            f"a filter is a mapping or a list of pairs, got {where!r:.200}", hint='for example where={"tag": "cat,dog"}'
+            f"a filter is a mapping or a list of pairs, got {given!r:.200}", hint='for example where={"tag": "cat,dog"}'
         )
-    pairs: Iterable[Any] = where.items() if isinstance(where, Mapping) else where
+    pairs: Iterable[Any] = given.items() if isinstance(given, Mapping) else given
     filters = []
     for pair in pairs:
         try:

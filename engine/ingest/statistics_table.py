@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from engine.errors import InvalidStatistics
 
-
 TAGS = frozenset({"tag", "tags"})
 COVARIANCES = frozenset({"cov", "covs", "covariance", "covariances", "sigma", "sigmas"})
 

@@ -175,7 +175,7 @@ def test_a_misspelled_column_is_not_passed_over(tmp_path: Path, name: str) -> No
 @pytest.mark.parametrize("name", ["TAGS", "covariance", "cov"])
 def test_a_misspelled_array_is_not_passed_over(tmp_path: Path, name: str) -> None:
     np.savez(tmp_path / "s.npz", names=NAMES, means=MEANS, samples=10, **{name: MEANS})
-    with pytest.raises(InvalidStatistics, match="did you mean '(tags|covariances)'"):
+    with pytest.raises(InvalidStatistics, match=r"did you mean '(tags|covariances)'"):
         list(read_statistics(tmp_path / "s.npz"))
 
 
