@@ -27,6 +27,8 @@ METADATA = "meta."
 ALIASES = {"licence": "license"}
 TITLE = "title"
 """A part of the name."""
+MOST_CONDITIONS = 100
+"""Each is nested in the others: SQLite takes expressions up to 1000 deep."""
 MOST_VALUES = 1000
 """Of one condition: each costs a comparison a row."""
 MOST_PARTS = 50
@@ -66,6 +68,8 @@ def where_to_filters(where: Where | None) -> tuple[Filter, ...]:
             f"a filter is a mapping or a list of pairs, got {given!r:.200}", hint='for example where={"tag": "cat,dog"}'
         )
     pairs: Iterable[Any] = given.items() if isinstance(given, Mapping) else given
+    if len(given) > MOST_CONDITIONS:
+        raise InvalidFilter(f"a filter may have up to {MOST_CONDITIONS} conditions, got {len(given)}")
     filters = []
     for pair in pairs:
         try:

@@ -105,6 +105,7 @@ def test_metadata_is_reached(zoo: Catalog, where, names: str) -> None:
         ["tag"], [("tag",)], [("tag", "a", "b")], "tag=animal", 5, {"tag": "\ud800"}, {"name": "\ud800"},
         {"name~": ["\ud800"]}, {"tag": "a\0b"}, {"\ud800": "x"}, {"name": ["x"] * 40_000}, {"name~": ["x"] * 51},
         {"name": "x," * 2000}, {"tag; DROP TABLE models": "x"}, [None],
+        [("tag", "animal")] * 101, {f"meta.k{number}": "x" for number in range(2000)},
     ],
 )  # fmt: skip
 def test_filters_that_are_refused(zoo: Catalog, where) -> None:
