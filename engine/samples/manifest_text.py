@@ -80,9 +80,8 @@ def _split(loader: yaml.SafeLoader, root: yaml.MappingNode, known: dict[int, int
     parts = {key.value: value for key, value in root.value if isinstance(key, yaml.ScalarNode)}
     unknown = parts.keys() - {"models", "defaults"}
     if unknown or "models" not in parts or len(parts) != len(root.value):
-        raise InvalidManifest(
-            f"a manifest has 'models' and perhaps 'defaults', got {', '.join(sorted(map(str, parts))) or 'neither'}"
-        )
+        got = ", ".join(sorted(map(str, parts))) or "neither"
+        raise InvalidManifest(f"a manifest has 'models' and perhaps 'defaults', got {got:.200}")
     if "defaults" not in parts:
         return parts["models"], {}
     raw = _node_to_raw(loader, parts["defaults"], known)
