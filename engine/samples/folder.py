@@ -13,7 +13,7 @@ from engine.errors import InvalidImage, NotEnoughSamples, SourceNotFound
 from engine.samples.decode import MAX_PIXELS, SUFFIXES, open_regular, path_to_image
 from engine.samples.labels import name_to_bytes, name_to_label
 from engine.samples.protocol import Sample
-from engine.samples.several import Look, is_folder, is_weights
+from engine.samples.several import Look
 
 CHUNK = 2**20
 
@@ -47,16 +47,7 @@ def list_folder(folder: Path) -> Look:
         except OSError as exc:
             label = name_to_label(str(here))
             raise SourceNotFound(f"the folder {label} cannot be listed: {exc.strerror}") from exc
-        folders = []
-        for entry in entries:
-            if entry.name.startswith("."):
-                continue
-            if is_folder(entry):
-                folders.append((here / entry.name, f"{prefix}{entry.name}/"))
-            elif os.path.splitext(entry.name)[1].lower() in SUFFIXES:
-                found.pictures.append(prefix + entry.name)
-            elif is_weights(entry.name):
-                found.weights.append(prefix + entry.name)
+        folders = [(here / entry.name, f"{prefix}{entry.name}/") for entry in entries if found.take(entry, prefix)]
         waiting.extend(reversed(folders))
     found.pictures.sort(key=name_to_bytes)
     return found

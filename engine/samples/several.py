@@ -47,6 +47,18 @@ class Look:
     weights: list[str] = field(default_factory=list)
     whole: bool = True
 
+    def take(self, entry: os.DirEntry[str], prefix: str) -> bool:
+        """Note a picture or weights; whether the entry is a folder to look into. Hidden entries are neither."""
+        if entry.name.startswith("."):
+            return False
+        if is_folder(entry):
+            return True
+        if os.path.splitext(entry.name)[1].lower() in SUFFIXES:
+            self.pictures.append(prefix + entry.name)
+        elif is_weights(entry.name):
+            self.weights.append(prefix + entry.name)
+        return False
+
 
 def look(folder: Path, most: int = LOOKED_AT, most_each: int = LOOKED_AT_EACH) -> Look:
     """The first entries of a folder and of those inside it, level by level; hidden ones are passed over."""
@@ -66,14 +78,8 @@ def look(folder: Path, most: int = LOOKED_AT, most_each: int = LOOKED_AT_EACH) -
                         found.whole = False
                         break
                     read += 1
-                    if entry.name.startswith("."):
-                        continue
-                    if is_folder(entry):
+                    if found.take(entry, prefix):
                         waiting.append((here / entry.name, f"{prefix}{entry.name}/"))
-                    elif os.path.splitext(entry.name)[1].lower() in SUFFIXES:
-                        found.pictures.append(prefix + entry.name)
-                    elif is_weights(entry.name):
-                        found.weights.append(prefix + entry.name)
         except OSError:  # whoever lists everything says why
             found.whole = False
     found.whole = found.whole and not waiting
