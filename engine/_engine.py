@@ -191,7 +191,7 @@ class Engine(Exchanging, Evaluating, Exploring, Learning):
         return self._catalog.model(name)
 
     def update(self, name: str, /, **changes: Any) -> Model:
-        """Change what is said of a model: ``name`` (renames), ``tags``, ``description``, ``kind``, ``author`` ….
+        """Change a model's metadata: ``name`` (renames), ``tags``, ``description``, ``kind``, ``author`` ….
 
         Raises:
             ModelNotFound, DuplicateName, InvalidInput
@@ -199,7 +199,7 @@ class Engine(Exchanging, Evaluating, Exploring, Learning):
         return self._catalog.update(name, changes)
 
     def remove(self, name: str) -> None:
-        """Remove a model and everything of it.
+        """Remove a model and all its data.
 
         Raises:
             ModelNotFound

@@ -25,7 +25,7 @@ file_argument = click.argument("file", metavar="FILE", type=click.Path(path_type
 @where_option
 @shared
 def export(url: str, as_json: bool, file: Path, where: Any) -> None:
-    """Write models with everything of them into one archive file, or those that --where admits.
+    """Write all models, or those that match --where, with all their data into one archive file.
 
     Models, tags, statistics, sample features, previews and transforms, as of one moment, each checksummed;
     docs/archive-format.md says how. The file appears when it is whole, and replaces one of that name. Models that are

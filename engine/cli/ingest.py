@@ -36,25 +36,25 @@ ONNX = ".onnx"
 )
 @click.option(
     "--name", metavar="NAME",
-    help="The model's name. Default: the file's or folder's. One source only. A name that belongs to a model from "
-    "another source is refused, whether it is given or not, unless --replace is.",
+    help="The model's name. Default: the file's or folder's. One source only. If a model from another source has it, the "
+    "new one is refused unless --replace is given.",
 )  # fmt: skip
 @click.option(
     "--replace", is_flag=True,
-    help="Let a model be replaced by another source of that name. It is removed with its description, tags and "
-    "statistics; what is given here is all that is said of the new one.",
+    help="Replace a model of the same name that came from another source. Its description, tags and statistics are "
+    "dropped; the new model has only what is given here.",
 )  # fmt: skip
 @click.option(
     "--as-one",
     is_flag=True,
     help="Take a folder or archive as one model, although its pictures lie in several folders or beside weights.",
 )
-@click.option("--each", is_flag=True, help="Make every folder directly in SOURCE a model, named by it.")
+@click.option("--each", is_flag=True, help="Make each sub-folder of SOURCE a model named after it.")
 @encoder_option
 @detail_options
 @click.option(
     "--samples", metavar="N", type=click.IntRange(min=1),
-    help="How many samples a generator draws (default: 500), or went into moments whose file does not say.",
+    help="Number of samples to draw from a generator (default: 500), or the sample count of moments whose file lacks it.",
 )  # fmt: skip
 @click.option(
     "--seed", metavar="N", type=click.IntRange(0, 2**31 - 1), help="Where a generator's drawing starts. Default: 0."
@@ -66,7 +66,7 @@ ONNX = ".onnx"
     metavar="NAME=HOW",
     multiple=True,
     callback=value_to_mapping,
-    help="What an .onnx decoder's input is given: a number, latent, normal, uniform, one-hot or labels. Repeatable.",
+    help="What to feed an input of an .onnx decoder: a number, latent, normal, uniform, one-hot or labels. Repeatable.",
 )
 @click.option("--trust", is_flag=True, help="Let generators run their programs or Python code.")
 @shared
@@ -93,12 +93,12 @@ def ingest(
     moments mu and sigma; a generator: an .onnx decoder, program:COMMAND, python:MODULE:CALLABLE,
     diffusers:PATH_OR_ID; or a manifest (.yaml, .yml, .jsonl, .ndjson) of many of these.
 
-    A model is replaced by its own source: the same path or generator, or the same content. A folder whose pictures lie
-    in several folders, or that holds a model's weights, is refused: --each or --as-one says what is meant. An option
-    that is of no use to a source is refused.
+    A model is replaced only by its own source: the same path or generator, or the same content. A folder or archive
+    with pictures in several folders, or with a model's weights, is refused unless --each or --as-one is given. An
+    option that does not apply to a source is refused.
 
-    Of several sources, of --each and of a manifest's entries, a bad one is reported and the rest go on; the exit code
-    is then 3. Interrupted, the same command goes on where it stopped.
+    If one of several sources, sub-folders (--each) or manifest entries fails, it is reported, the others go on, and
+    the exit code is 3. After an interruption, the same command continues where it stopped.
 
     \b
     Example:

@@ -58,7 +58,7 @@ def list_models(url: str, as_json: bool, where: list[tuple[str, str]] | None) ->
 @click.argument("name")
 @shared
 def show(url: str, as_json: bool, name: str) -> None:
-    """Show all that is known of a model.
+    """Show everything that is known about a model.
 
     \b
     Example:
@@ -81,7 +81,7 @@ def show(url: str, as_json: bool, name: str) -> None:
 )
 @shared
 def update(url: str, as_json: bool, name: str, new_name: str | None, clear: tuple[str, ...], **given: Any) -> None:
-    """Change what is said of a model.
+    """Change a model's metadata.
 
     --tag, --link and --meta replace what the model has.
 
@@ -107,7 +107,7 @@ def update(url: str, as_json: bool, name: str, new_name: str | None, clear: tupl
 @click.option("--yes", is_flag=True, help="Do not ask; needed where there is no terminal to ask on.")
 @shared
 def remove(url: str, as_json: bool, name: str, yes: bool) -> None:
-    """Remove a model and everything of it.
+    """Remove a model and all its data.
 
     \b
     Example:

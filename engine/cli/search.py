@@ -56,7 +56,7 @@ timings_option = click.option("--timings", is_flag=True, help="Print the time of
     "--shortlist-space",
     type=click.Choice(SHORTLIST_SPACES),
     metavar="|".join(SHORTLIST_SPACES),
-    help="Where they come from. Default: the setting.",
+    help="The space that the shortlist comes from. Default: the setting shortlist_space.",
 )
 @click.option(
     "--recall",

@@ -227,13 +227,13 @@ def create_app(
 
     @app.patch("/v1/models/{name:path}", response_model=schemas.Model, tags=["models"], **writes)
     async def patch_model(name: str, details: schemas.Details) -> Any:
-        """Change what is said of a model."""
+        """Change a model's metadata."""
         changes = details.model_dump(exclude_unset=True)
         return model_to_json(await gate.run(lambda: engine.update(name, **changes)))
 
     @app.delete("/v1/models/{name:path}", status_code=204, tags=["models"], **writes)
     async def delete_model(name: str) -> Response:
-        """Remove a model and everything of it."""
+        """Remove a model and all its data."""
         await gate.run(engine.remove, name)
         return Response(status_code=204)
 

@@ -214,7 +214,7 @@ class Catalog(StatisticsReads):
             return rows_to_models(session, [row])[0]
 
     def remove(self, name: str) -> None:
-        """Remove a model and everything of it.
+        """Remove a model and all its data.
 
         Raises:
             ModelNotFound

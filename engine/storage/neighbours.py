@@ -43,7 +43,7 @@ def forget_neighbours(session: Session, model_id: int, encoder_id: int) -> None:
 
 
 def remove_row(session: Session, row: ModelRow) -> None:
-    """Remove a model and everything of it."""
+    """Remove a model and all its data."""
     encoders = select(StatisticsRow.encoder_id).where(StatisticsRow.model_id == row.id)
     for encoder_id in session.scalars(encoders).all():
         forget_neighbours(session, row.id, encoder_id)
