@@ -36,8 +36,8 @@ ONNX = ".onnx"
 )
 @click.option(
     "--name", metavar="NAME",
-    help="The model's name. Default: the file's or folder's. One source only. If a model from another source has it, the "
-    "new one is refused unless --replace is given.",
+    help="The model's name. Default: the file's or folder's. One source only. If a model from another source has it, "
+    "the new one is refused unless --replace is given.",
 )  # fmt: skip
 @click.option(
     "--replace", is_flag=True,
@@ -54,7 +54,8 @@ ONNX = ".onnx"
 @detail_options
 @click.option(
     "--samples", metavar="N", type=click.IntRange(min=1),
-    help="Number of samples to draw from a generator (default: 500), or the sample count of moments whose file lacks it.",
+    help="Number of samples to draw from a generator (default: 500), or the sample count of moments whose file lacks "
+    "it.",
 )  # fmt: skip
 @click.option(
     "--seed", metavar="N", type=click.IntRange(0, 2**31 - 1), help="Where a generator's drawing starts. Default: 0."
