@@ -58,6 +58,7 @@ def test_words_are_read(typed: str, words: str, where: object) -> None:
 
 @given(st.text(min_size=1).filter(lambda value: value == value.strip() and is_storable(value)))
 @example('a "b", c\\')
+@example('"')
 @example("\u8d64\u3000\u9ce5")
 def test_a_link_asks_for_one_value(value: str) -> None:
     _, chips = typed_to_words(to_chip("tag", value).typed)

@@ -108,7 +108,7 @@ class Proxy:
                     if not data:
                         return
                     other[one].sendall(data)
-        except OSError:
+        except (OSError, ValueError):  # select names a socket that was closed meanwhile by a negative number
             return
         finally:
             for one in other:

@@ -114,7 +114,8 @@ def typed_to_words(typed: str) -> tuple[str, tuple[Chip, ...]]:
         value = match[3]
         if value.startswith('"') and value.endswith('"'):
             value = re.sub(r"\\(.)", lambda pair: '"' if pair[1] == '"' else pair[0], value[1:-1])
-        value = value.removeprefix('"')  # one that is not closed yet
+        else:
+            value = value.removeprefix('"')  # one that is not closed yet
         if value:
             chips[match[0].strip()] = Chip(match[0].strip(), match[2], value)
         return ""
