@@ -59,6 +59,9 @@ class TarArchive:
         with closing(self._infos()) as infos:
             self._places = [self._place(info) for info in infos]
         self.members: list[Member] = [place.member for place in self._places]
+        if self.weights:  # a tensor with a picture's key is of that sample, not a model
+            keys = {_key(member.label) for member in self.members}
+            self.weights = [name for name in self.weights if _key(name) not in keys]
         if self._open is None:
             self._file = open(path, "rb")  # noqa: SIM115 - held until close()
 
@@ -168,6 +171,12 @@ def _check_end(tar: tarfile.TarFile, stream: _Counted) -> None:
         rest = stream.seek(0, io.SEEK_END) - tar.offset
         if 0 < rest < BLOCK:
             raise tarfile.ReadError("the last header is cut short")
+
+
+def _key(name: str) -> str:
+    """A webdataset's name of a sample: a member's path up to the first dot in its last part."""
+    folder, slash, last = name.rpartition("/")
+    return f"{folder}{slash}{last.partition('.')[0]}"
 
 
 def _opener(path: Path) -> Any:

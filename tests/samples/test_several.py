@@ -102,6 +102,17 @@ def test_weights_in_an_archive(tmp_path: Path, form: str, name: str) -> None:
     opened.close()
 
 
+@pytest.mark.parametrize("form", ["tar", "tar.gz"])
+def test_tensors_of_a_webdataset_are_no_weights(tmp_path: Path, form: str) -> None:
+    names = ["0001.jpg", "0001.latent.pth", "0002.pt", "0002.jpg"]
+    opened = open_source(pack(tmp_path, form, *names), settings=SETTINGS)
+    assert isinstance(opened, ArchiveSource)
+    assert opened.count() == 2
+    opened.close()
+    with pytest.raises(InvalidInput, match=r"1 file \(.*model\.pth\)"):
+        open_source(pack(tmp_path, form, *names, "model.pth"), settings=SETTINGS)
+
+
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("which", [*ONE, *SEVERAL])
 def test_archives_are_judged_alike(tmp_path: Path, form: str, which: str) -> None:
