@@ -29,7 +29,7 @@ from engine.index.tuning import (
     choosing,
     exact_rows,
     without_own,
-)  # fmt: skip
+)
 
 GRAPH, TUNING = "graph.faiss", "tuning.json"
 LINKS = 16

@@ -30,7 +30,7 @@ from engine.index.tuning import (
     choosing,
     exact_rows,
     without_own,
-)  # fmt: skip
+)
 
 if TYPE_CHECKING:
     from engine.index.quantized import QuantizedIndex

@@ -100,9 +100,9 @@ class Tuning:
         return found
 
 
-def assured(hits: NDArray[np.float64], axis: int = 0) -> NDArray[np.float64]:
-    """The recall that queries' shares of found answers allow to promise: their mean, less ``SURE`` standard errors."""
-    return np.asarray(hits.mean(axis) - SURE * hits.std(axis) / np.sqrt(hits.shape[axis]))
+def assured(hits: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The recall that shares of found answers ``(queries, …)`` allow to promise: mean less ``SURE`` standard errors."""
+    return np.asarray(hits.mean(axis=0) - SURE * hits.std(axis=0) / np.sqrt(len(hits)))
 
 
 def choosing(family: QueryFamily) -> int:
