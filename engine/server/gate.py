@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
 from typing import Any, TypeVar
 
@@ -52,17 +52,17 @@ class Gate:
 
 
 class BodyLimit:
-    """Refuses a body that is too large, by its announced length or as it comes; ``others`` may be larger, by path."""
+    """Refuses a body that is longer than its route allows, by its announced length or as it comes."""
 
-    def __init__(self, app: ASGIApp, most: int, others: Mapping[str, int]) -> None:
-        self._app, self._most, self._others = app, most, others
+    def __init__(self, app: ASGIApp, most: int) -> None:
+        self._app, self._most = app, most
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, counting what it brings."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        most = self._others.get(scope["path"], self._most)
+        most = scope.get("engine.body_bytes", self._most)
         announced = dict(scope["headers"]).get(b"content-length", b"0")
         if not announced.isdigit() or int(announced) > most:
             refusal = answer(413, "HttpError", _too_large(most), hint="send less, or smaller pictures")

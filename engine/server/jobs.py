@@ -18,7 +18,7 @@ from engine.errors import EngineError
 from engine.files import write_error
 from engine.samples.labels import name_to_label
 from engine.server.limits import Limits
-from engine.server.problems import Refused, error_to_problem, problem
+from engine.server.problems import Refused, error_to_problem, problem, without_paths
 from engine.server.schemas import Ingest
 
 log = logging.getLogger("engine.server")
@@ -168,8 +168,9 @@ class Jobs:
         except Stopped:
             self._end(job, CANCELLED)
         except EngineError as error:
-            said = error_to_problem(error)
-            self._end(job, FAILED, {**said, "detail": _plain(said["detail"], job)})
+            said = error_to_problem(error, whole=True)
+            plain: dict[str, Any] = {key: _plain(said[key], job) for key in ("detail", "hint") if key in said}
+            self._end(job, FAILED, {**said, **plain})
         except Exception as error:
             log.exception("unexpected %s", type(error).__name__, exc_info=error)
             said = problem(500, "Unexpected", f"unexpected {type(error).__name__}", hint="the server's log says more")
@@ -191,7 +192,7 @@ def _plain(message: str, job: Job) -> str:
     """A message without where the upload lies on the server."""
     for name in (f"the archive {job.path}", str(job.path), job.path.name):
         message = message.replace(name, "the upload")
-    return message
+    return without_paths(message)
 
 
 def _base_name(file_name: str) -> str:

@@ -12,7 +12,19 @@ class Limits:
     """Whole numbers of at least 1. Pictures' pixels are bounded by ``Settings.max_pixels``."""
 
     body_bytes: int = 32 * 2**20
-    """Of one request, pictures included."""
+    """Of one request that has no limit of its own below."""
+    search_bytes: int = 16 * 2**20
+    """Of one search, pictures included."""
+    batch_bytes: int = 32 * 2**20
+    """Of one batch of searches."""
+    form_bytes: int = 16 * 2**20
+    """Of a picture that the page asks with."""
+    details_bytes: int = 128 * 2**10
+    """Of a change to a model's metadata."""
+    drawing_bytes: int = 4 * 2**10
+    """Of a request to draw."""
+    login_bytes: int = 4 * 2**10
+    """Of a sign-in."""
     upload_bytes: int = 2**30
     """Of one upload to be ingested."""
     jobs: int = 16

@@ -16,6 +16,7 @@ from starlette.datastructures import FormData, UploadFile
 
 from engine import Engine
 from engine.errors import InvalidFeatures, InvalidImage
+from engine.server.encoders import check_encoder
 from engine.server.limits import Limits
 from engine.server.problems import Refused
 from engine.server.schemas import Query
@@ -83,6 +84,7 @@ def answered(engine: Engine, limits: Limits, query: Query, pictures: dict[str, b
         raise Refused(
             422, "LimitExceeded", f"a text may have {limits.text_characters} characters, got {len(query.text)}"
         )  # fmt: skip
+    check_encoder(engine, query.encoder)
     if query.vector is not None:
         found = _by_vector(engine, query, count, pictures)
     else:
