@@ -27,6 +27,18 @@ class Limits:
     """Of a sign-in."""
     upload_bytes: int = 2**30
     """Of one upload to be ingested."""
+    in_flight_bytes: int = 256 * 2**20
+    """Of the bodies of all requests at once; one caller may have a quarter."""
+    body_seconds: int = 30
+    """That a body may take, and besides a second for each 64 KB."""
+    body_pause: int = 20
+    """Seconds that may pass between two parts of a body."""
+    uploads_at_once: int = 8
+    """Uploads that come at the same time, half of them from one caller."""
+    connections: int = 512
+    """Connections at the same time; one that waits for a request makes room for a new one."""
+    values: int = 100_000
+    """Numbers, texts and other values in the JSON of a search; a batch and moments may have more."""
     jobs: int = 16
     """Uploads that may wait to be ingested; more are turned away with 429."""
     grace: int = 30
