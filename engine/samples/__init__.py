@@ -8,6 +8,7 @@ from engine.samples.generators import GeneratorSource, options_to_generator
 from engine.samples.moments import MomentsSource
 from engine.samples.open import Source, open_source
 from engine.samples.protocol import Generator, ImageSource, Sample
+from engine.samples.room import one_picture
 
 __all__ = [
     "ArchiveSource",
@@ -21,6 +22,7 @@ __all__ = [
     "Source",
     "any_to_image",
     "bytes_to_image",
+    "one_picture",
     "open_source",
     "options_to_generator",
     "path_to_image",
