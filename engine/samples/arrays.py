@@ -71,10 +71,10 @@ class FeatureSource:
         """
         size = size or max(min(ROWS, NUMBERS // self.dimension), 1)
         for first in range(start, self.count(), size):
-            with np.errstate(over="ignore"):
+            with np.errstate(over="ignore", invalid="ignore"):  # signalling NaNs, from a damaged file
                 block: NDArray[np.float32] = np.array(self._array[first : first + size], np.float32, order="C")
-            finite = np.isfinite(block).min(axis=1)
-            bad = np.flatnonzero(~finite | ~block.any(axis=1))
+                finite = np.isfinite(block).min(axis=1)
+                bad = np.flatnonzero(~finite | ~block.any(axis=1))
             if bad.size:
                 row = int(bad[0])
                 what = "is zero" if finite[row] else "is not finite in float32"

@@ -223,7 +223,7 @@ def create_app(
     @app.put("/v1/models/{name:path}", response_model=schemas.Model, tags=["models"], **writes)
     async def put_model(name: str, moments: schemas.Moments) -> Any:
         """Add a model by its moments, or replace it: also one that came from a folder, a file or a generator."""
-        return model_to_json(await gate.run(_put, engine, name, moments))
+        return model_to_json(await gate.run(_put, engine, limits, name, moments))
 
     @app.patch("/v1/models/{name:path}", response_model=schemas.Model, tags=["models"], **writes)
     async def patch_model(name: str, details: schemas.Details) -> Any:
@@ -319,7 +319,12 @@ def create_app(
     return app
 
 
-def _put(engine: Engine, name: str, moments: schemas.Moments) -> Any:
+def _put(engine: Engine, limits: Limits, name: str, moments: schemas.Moments) -> Any:
+    if len(moments.mean) > limits.dimension:
+        raise Refused(
+            422, "LimitExceeded", f"moments may have {limits.dimension} dimensions, got {len(moments.mean)}",
+            hint="import them on the server itself: engine ingest --statistics",
+        )  # fmt: skip
     with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and is refused as such
         mean = np.array([moments.mean]).astype(np.float32)
         covariances = None if moments.covariance is None else np.array([moments.covariance]).astype(np.float32)
