@@ -207,13 +207,12 @@ def create_app(
     @app.post(
         "/v1/models/{name:path}/samples", response_model=schemas.Drawn, response_class=Lines, tags=["models"], **reads
     )
-    async def draw(name: str, asked: schemas.Drawing) -> Any:
+    async def draw(request: Request, name: str, asked: schemas.Drawing) -> Any:
         """Draw new pictures from the model's generator: a JSON object a line, each sent when its picture is drawn.
 
         Should drawing fail after the first picture, the last line is `{"problem": …}`.
         """
-        lines = await drawn_lines(engine, gate, limits, name, asked, trust=trust)
-        return Lines(lines)
+        return await drawn_lines(engine, gate, limits, name, asked, request.receive, trust=trust)
 
     @app.get("/v1/models/{name:path}", response_model=schemas.Model, tags=["models"], **reads)
     async def model(name: str) -> Any:
