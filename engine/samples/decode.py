@@ -22,7 +22,7 @@ from engine.errors import InvalidImage
 from engine.samples.colour import array_to_image, image_to_rgb
 from engine.samples.labels import error_to_reason, name_to_label
 from engine.samples.quiet import quiet_pillow
-from engine.samples.room import room_for
+from engine.samples.room import SMALL, room_for
 from engine.samples.salvage import without_metadata
 
 FORMATS = ("PNG", "JPEG", "MPO", "WEBP", "GIF", "BMP", "DIB", "TIFF", "PPM", "QOI", "JPEG2000", "AVIF")
@@ -101,6 +101,18 @@ def any_to_image(value: Any, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
         f"a picture is a path, bytes, a PIL image or a NumPy array, got {type(value).__name__}",
         hint="for a tensor: tensor.permute(1, 2, 0).numpy()",
     )
+
+
+def is_large(head: bytes) -> bool:
+    """Whether a picture that begins like this takes much memory to decode; what says nothing of its size does not."""
+    form = _head_to_format(head[:512])
+    if form is None:
+        return False
+    try:
+        with quiet_pillow(), Image.OPEN[form][0](io.BytesIO(head), "") as image:
+            return _bytes_to_decode(image) > SMALL
+    except Exception:  # plugins raise whatever a broken file provokes
+        return False
 
 
 def max_bytes(max_pixels: int) -> int:

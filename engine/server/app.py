@@ -23,6 +23,7 @@ from engine.server.callers import Callers, OwnPages
 from engine.server.drawing import Lines, drawn_lines
 from engine.server.gate import BodyLimit, Gate
 from engine.server.jobs import Jobs
+from engine.server.large import LargePictures, heads_of
 from engine.server.limits import Limits
 from engine.server.metrics import Measured, Metrics
 from engine.server.page import add_page
@@ -104,6 +105,7 @@ def create_app(
     """
     limits = limits or Limits()
     gate = Gate(limits)
+    large = LargePictures(gate)
     metrics = Metrics(gate)
     callers = Callers(engine.keys if with_keys else None)
 
@@ -141,7 +143,8 @@ def create_app(
     async def search(request: Request) -> Any:
         """Find the models that most likely draw what is asked."""
         query, pictures = await request_to_query(request)
-        found = await gate.run(answered, engine, limits, query, pictures)
+        heads = heads_of([query], pictures.values())
+        found = await large.run(heads, answered, engine, limits, query, pictures)
         metrics.search(found["timings_ms"])
         return found
 
@@ -152,7 +155,9 @@ def create_app(
             raise Refused(
                 422, "LimitExceeded", f"a batch may have {limits.batch} queries, got {len(batch.queries)}"
             )  # fmt: skip
-        answers = await gate.run(lambda: [answered(engine, limits, query, {}) for query in batch.queries])
+        answers = await large.run(
+            heads_of(batch.queries), lambda: [answered(engine, limits, query, {}) for query in batch.queries]
+        )
         for one in answers:
             metrics.search(one["timings_ms"])
         return {"answers": answers}
@@ -314,7 +319,7 @@ def create_app(
         return Response(metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
     if with_page:
-        add_page(app, engine, gate=gate, callers=callers, limits=limits, metrics=metrics, may_draw=trust)
+        add_page(app, engine, gate=gate, large=large, callers=callers, limits=limits, metrics=metrics, may_draw=trust)
     return app
 
 

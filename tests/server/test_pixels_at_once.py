@@ -85,6 +85,24 @@ def test_pixels_are_bounded_over_all_requests(server: tuple[int, str]) -> None:
     assert search(address, small)[0][0] == "reds"
 
 
+def test_large_pictures_leave_places_for_others(server: tuple[int, str]) -> None:
+    """Twelve large ones wait for each other, and not in all of the server's eight places."""
+    _, address = server
+    data, small = sixteen_bits(), to_bytes(picture(COLOURS["reds"], 3))
+    with ThreadPoolExecutor(12) as pool:
+        waiting = [pool.submit(search, address, data) for _ in range(12)]
+        time.sleep(1)
+        took = []
+        while not all(one.done() for one in waiting) and len(took) < 10:
+            began = time.monotonic()
+            assert search(address, small)[0][0] == "reds"
+            took.append(time.monotonic() - began)
+        assert took
+        assert max(took) < 3
+        for one in waiting:
+            one.result()
+
+
 def test_what_is_decoded_does_not_depend_on_who_else_decodes(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two rooms of a picture each, eight threads."""
     monkeypatch.setattr(room, "_LARGE", room.Room(13 * 2000 * 2000))
