@@ -33,8 +33,8 @@ class Lines(StreamingResponse):
 
     media_type = "application/x-ndjson"
 
-    def __init__(self, lines: AsyncIterator[bytes], stop: Stop) -> None:
-        super().__init__(lines)
+    def __init__(self, lines: AsyncIterator[bytes], status_code: int = 200, *, stop: Stop) -> None:
+        super().__init__(lines, status_code)  # whose default FastAPI's document takes from this signature
         self._stop = stop
 
     async def __call__(self, _scope: Scope, receive: Receive, send: Send) -> None:
@@ -74,7 +74,7 @@ async def drawn_lines(
                 yield _to_line({"problem": problem(error.status, error.name, error.detail, hint=error.hint)})
                 return
 
-    return Lines(lines(), stop)
+    return Lines(lines(), stop=stop)
 
 
 async def while_connected(receive: Receive, stop: Stop, work: Awaitable[Result]) -> Result:
