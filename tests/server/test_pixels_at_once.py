@@ -75,7 +75,7 @@ def test_pixels_are_bounded_over_all_requests(server: tuple[int, str]) -> None:
     with ThreadPoolExecutor(AT_ONCE) as pool:
         began = time.monotonic()
         together = list(pool.map(lambda _: search(address, data), range(AT_ONCE)))
-    assert time.monotonic() - began < 90
+    assert time.monotonic() - began < 110
     for answer in together:
         assert [name for name, _ in answer] == [name for name, _ in alone]
         assert [score for _, score in answer] == pytest.approx([score for _, score in alone], rel=1e-4)
@@ -98,7 +98,7 @@ def test_large_pictures_leave_places_for_others(server: tuple[int, str]) -> None
             assert search(address, small)[0][0] == "reds"
             took.append(time.monotonic() - began)
         assert took
-        assert max(took) < 3
+        assert max(took) < 5
         for one in waiting:
             one.result()
 
