@@ -28,7 +28,8 @@ from engine.server.encoders import check_encoder
 from engine.server.gate import CALLER, Gate
 from engine.server.headers import SecurityHeaders
 from engine.server.jobs import Jobs
-from engine.server.json_bodies import body_of, describe, json_to, read_json
+from engine.server.json_bodies import body_of, describe, json_to, parsed, read_json
+from engine.server.large import LargePictures, heads_of
 from engine.server.limits import Limits
 from engine.server.memory import Returning
 from engine.server.metrics import Measured, Metrics
@@ -36,7 +37,7 @@ from engine.server.origins import Origins
 from engine.server.page import add_page, page_refusal
 from engine.server.problems import Refused
 from engine.server.reference import add_reference
-from engine.server.searching import FORM, request_to_parts, searched, searched_batch
+from engine.server.searching import FORM, answered, request_to_parts
 from engine.server.told import model_to_told
 from engine.shapes import hits_to_json
 
@@ -116,6 +117,7 @@ def create_app(
     """
     limits = limits or Limits()
     gate = Gate(limits)
+    large = LargePictures(gate)
     metrics = Metrics(gate)
     callers = Callers(engine.keys if with_keys else None)
 
@@ -148,7 +150,9 @@ def create_app(
     async def search(request: Request) -> Any:
         """Find the models that most likely draw what is asked."""
         text, pictures = await request_to_parts(request)
-        found = await gate.run(searched, engine, limits, text, pictures)
+        query = await parsed(gate, schemas.Query, text, limits.values)
+        heads = heads_of([query], pictures.values())
+        found = await large.run(heads, answered, engine, limits, query, pictures)
         metrics.search(found["timings_ms"])
         return found
 
@@ -161,7 +165,14 @@ def create_app(
     )
     async def search_batch(request: Request) -> Any:
         """Several searches in one request; one that is wrong refuses them all."""
-        answers = await gate.run(searched_batch, engine, limits, await read_json(request))
+        batch = await parsed(gate, schemas.Batch, await read_json(request), 4 * limits.values)
+        if len(batch.queries) > limits.batch:
+            raise Refused(
+                422, "LimitExceeded", f"a batch may have {limits.batch} queries, got {len(batch.queries)}"
+            )  # fmt: skip
+        answers = await large.run(
+            heads_of(batch.queries), lambda: [answered(engine, limits, query, {}) for query in batch.queries]
+        )
         for one in answers:
             metrics.search(one["timings_ms"])
         return {"answers": answers}
@@ -224,8 +235,7 @@ def create_app(
         Should drawing fail after the first picture, the last line is `{"problem": …}`.
         """
         asked = json_to(schemas.Drawing, await read_json(request), limits.values)
-        lines = await drawn_lines(engine, gate, limits, name, asked, trust=trust)
-        return Lines(lines)
+        return await drawn_lines(engine, gate, limits, name, asked, request.receive, trust=trust)
 
     @app.get("/v1/models/{name:path}", response_model=schemas.Model, tags=["models"], **told)
     async def model(request: Request, name: str) -> Any:
@@ -238,7 +248,7 @@ def create_app(
     )  # fmt: skip
     async def put_model(request: Request, name: str) -> Any:
         """Add a model by its moments, or replace it: also one that came from a folder, a file or a generator."""
-        model = await gate.run(_put, engine, name, await read_json(request))
+        model = await gate.run(_put, engine, limits, name, await read_json(request))
         return model_to_told(model, granted(request.scope))
 
     @app.patch(
@@ -342,7 +352,7 @@ def create_app(
     describe(app, [schemas.Query, schemas.Batch, schemas.Moments, schemas.Details, schemas.Drawing, schemas.Ingest])
     add_reference(app)
     if with_page:
-        add_page(app, engine, gate=gate, callers=callers, limits=limits, metrics=metrics, may_draw=trust)
+        add_page(app, engine, gate=gate, large=large, callers=callers, limits=limits, metrics=metrics, may_draw=trust)
     return app
 
 
@@ -350,9 +360,14 @@ MOMENTS = 2_200_000
 """Values in the JSON of moments: a mean and a covariance of 2 096 numbers."""
 
 
-def _put(engine: Engine, name: str, text: bytes) -> Model:
+def _put(engine: Engine, limits: Limits, name: str, text: bytes) -> Model:
     moments = json_to(schemas.Moments, text, MOMENTS)
     check_encoder(engine, moments.encoder, may_be_new=True)
+    if len(moments.mean) > limits.dimension:
+        raise Refused(
+            422, "LimitExceeded", f"moments may have {limits.dimension} dimensions, got {len(moments.mean)}",
+            hint="import them on the server itself: engine ingest --statistics",
+        )  # fmt: skip
     with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and is refused as such
         mean = np.array([moments.mean]).astype(np.float32)
         covariances = None if moments.covariance is None else np.array([moments.covariance]).astype(np.float32)

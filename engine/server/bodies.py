@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import anyio
-from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from engine.server.gate import CALLER
@@ -82,8 +81,9 @@ def _later(detail: str) -> Refused:
 class Bodies:
     """Refuses a body that is too long, by its announced length or as it comes, that is too slow, or that has no room.
 
-    The guard has said who sends and how long the body may be. What is raised while a route reads becomes its answer,
-    which closes the connection if there is more to come.
+    The guard has said who sends and how long the body may be. What is raised while a route reads becomes its answer.
+    The rest of a refused body is read and dropped by the connection, for a while: a client that is still sending when
+    its connection ends would not see the answer.
     """
 
     def __init__(self, app: ASGIApp, limits: Limits, held: Held, returning: Returning) -> None:
@@ -99,13 +99,12 @@ class Bodies:
         CALLER.set(caller)
         announced = dict(scope["headers"]).get(b"content-length", b"0")
         if not announced.isdigit() or len(announced) > 19 or int(announced) > most:
-            close = {"Connection": "close"}
-            refusal = answer(413, "HttpError", _too_large(most), hint="send less, or smaller pictures", headers=close)
+            refusal = answer(413, "HttpError", _too_large(most), hint="send less, or smaller pictures")
             await refusal(scope, receive, send)
             return
-        body = _Body(self._limits, self._held, caller, most, int(announced), receive, send)
+        body = _Body(self._limits, self._held, caller, most, int(announced), receive)
         try:
-            await self._app(scope, body.receive, body.send)
+            await self._app(scope, body.receive, send)
         finally:
             self._held.give_back(caller, body.counted)
             if body.came > LARGE:
@@ -115,10 +114,8 @@ class Bodies:
 class _Body:
     """The body of one request."""
 
-    def __init__(
-        self, limits: Limits, held: Held, caller: str, most: int, announced: int, receive: Receive, send: Send
-    ) -> None:
-        self._held, self._caller, self._most, self._receive, self._send = held, caller, most, receive, send
+    def __init__(self, limits: Limits, held: Held, caller: str, most: int, announced: int, receive: Receive) -> None:
+        self._held, self._caller, self._most, self._receive = held, caller, most, receive
         self._in_memory = most <= limits.body_bytes  # uploads go to the disk as they come
         self._small = 0 < announced <= SMALL
         self._pause = limits.body_pause
@@ -147,12 +144,6 @@ class _Body:
             self.counted += count
         self._is_whole = not message.get("more_body", False)
         return message
-
-    async def send(self, message: Message) -> None:
-        """A part of the answer; one that comes before the body has come whole ends the connection."""
-        if message["type"] == "http.response.start" and not self._is_whole and self.came:
-            MutableHeaders(scope=message)["Connection"] = "close"
-        await self._send(message)
 
 
 def _too_large(most: int) -> str:

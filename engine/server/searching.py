@@ -14,10 +14,10 @@ from starlette.datastructures import FormData, UploadFile
 from engine import Engine
 from engine.errors import InvalidFeatures, InvalidImage
 from engine.server.encoders import check_encoder
-from engine.server.json_bodies import JSON, json_to
+from engine.server.json_bodies import JSON
 from engine.server.limits import Limits
 from engine.server.problems import Refused
-from engine.server.schemas import Batch, Query
+from engine.server.schemas import Query
 from engine.shapes import hit_to_json, hits_to_json
 
 FORM = "multipart/form-data"
@@ -55,27 +55,6 @@ async def _form_to_parts(form: FormData) -> tuple[str, dict[str, bytes]]:
         elif value is not None:
             raise Refused(422, "InvalidRequest", f"{modality} is an uploaded file", hint="paths are never opened")
     return text, pictures
-
-
-def searched(engine: Engine, limits: Limits, text: str | bytes, pictures: dict[str, bytes]) -> dict[str, Any]:
-    """The answer to a search whose JSON is parsed here.
-
-    Raises:
-        Refused, RequestValidationError, EngineError
-    """
-    return answered(engine, limits, json_to(Query, text, limits.values), pictures)
-
-
-def searched_batch(engine: Engine, limits: Limits, text: bytes) -> list[dict[str, Any]]:
-    """The answers to a batch whose JSON is parsed here.
-
-    Raises:
-        Refused, RequestValidationError, EngineError
-    """
-    batch = json_to(Batch, text, 4 * limits.values)
-    if len(batch.queries) > limits.batch:
-        raise Refused(422, "LimitExceeded", f"a batch may have {limits.batch} queries, got {len(batch.queries)}")
-    return [answered(engine, limits, query, {}) for query in batch.queries]
 
 
 def answered(engine: Engine, limits: Limits, query: Query, pictures: dict[str, bytes]) -> dict[str, Any]:
