@@ -229,25 +229,29 @@ class Engine(Exchanging, Evaluating, Exploring, Learning):
     def draw(self, name: str, count: int = 1, *, seed: int = 0, trust: bool = False) -> list[Image]:
         """Draw new images from the generator that a model was ingested from.
 
+        Args:
+            trust: draw although the generator is not trusted on this machine (see ``Engine.trust``), this once.
+
         Raises:
             MissingStatistics: the model was not ingested from a generator.
-            NotTrusted: its generator runs code, and ``trust`` is false.
+            NotTrusted: its generator runs code or opens files that are not trusted here, and ``trust`` is false.
             InvalidInput: ``count`` or ``seed`` is out of range.
             GeneratorError: it failed.
         """
         return list(self.drawing(name, count, seed=seed, trust=trust))
 
-    def drawing(self, name: str, count: int = 1, *, seed: int = 0, trust: bool = False) -> Iterator[Image]:
-        """As ``draw``, but images come as they are drawn; what is wrong with the model is raised at once."""
+    def drawing(
+        self, name: str, count: int = 1, *, seed: int = 0, trust: bool = False, code: bool = True
+    ) -> Iterator[Image]:
+        """As ``draw``, but images come as they are drawn; what is wrong with the model is raised at once.
+
+        Args:
+            code: whether generators that run code may be used where they are trusted.
+        """
         from engine.samples.generators import drawing
 
-        model = self._catalog.model(name)
-        if model.generator is None:
-            raise MissingStatistics(
-                f"{name!r} was ingested from finished samples, so none can be drawn",
-                hint="ingest it from its generator",
-            )
-        return drawing(dict(model.generator), count, seed, trust, settings=self.settings)
+        record = self._drawable(name, trust=trust, code=code)
+        return drawing(record, count, seed, True, settings=self.settings)
 
     @property
     def index_folder(self) -> Path:

@@ -32,6 +32,8 @@ async def drawn_lines(
 ) -> AsyncIterator[bytes]:
     """One JSON object a line, a picture each; the first is drawn before this returns.
 
+    ``trust`` lets code run that is trusted on this machine, and none else.
+
     Should drawing fail later, the last line is ``{"problem": …}``. A place is held while a picture is drawn.
 
     Raises:
@@ -40,7 +42,7 @@ async def drawn_lines(
     """
     if asked.count > limits.drawn:
         raise Refused(422, "LimitExceeded", f"{limits.drawn} pictures may be drawn at once, got {asked.count}")
-    images = await gate.run(engine.drawing, name, asked.count, seed=asked.seed, trust=trust)
+    images = await gate.run(engine.drawing, name, asked.count, seed=asked.seed, code=trust)
     first = await gate.run(_next_line, images, 0, asked.seed)
 
     async def lines() -> AsyncIterator[bytes]:
