@@ -23,7 +23,8 @@ from tests.postgres import copy_collection, shared_server
 hypothesis.settings.register_profile("engine", deadline=None)  # a busy machine is no failure
 hypothesis.settings.load_profile("engine")
 # What tests trust is recorded for them alone; processes that they start inherit this.
-os.environ["XDG_STATE_HOME"] = tempfile.mkdtemp(prefix="engine-tests-")
+STATE = tempfile.TemporaryDirectory(prefix="engine-tests-")
+os.environ["XDG_STATE_HOME"] = STATE.name
 
 DIMENSION = 8
 MakeStatistics = Callable[..., tuple[Statistics, NDArray[np.float32]]]

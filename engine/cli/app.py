@@ -50,8 +50,8 @@ version_option(app, __version__)
 for command in (
     collection.init, ingest.ingest, models.list_models, models.show, models.update, models.remove,
     search.search, search.similar, evaluate.evaluate, learn.learn, learn.transforms, draw.draw, trust.trust,
-    collection.encoders, index.index, collection.doctor, exchange.export, exchange.import_, exchange.backup, copy.copy, database.database,
-    serve.serve, serve.keys, bench.bench,
+    collection.encoders, index.index, collection.doctor, exchange.export, exchange.import_, exchange.backup,
+    copy.copy, database.database, serve.serve, serve.keys, bench.bench,
 ):  # fmt: skip
     app.add_command(command)
 
