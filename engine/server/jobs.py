@@ -15,7 +15,7 @@ from typing import IO, Any
 
 from engine import Engine
 from engine.errors import EngineError
-from engine.files import write_error
+from engine.files import make_folder, open_private, write_error
 from engine.samples.labels import name_to_label
 from engine.server.limits import Limits
 from engine.server.problems import Refused, error_to_problem, problem
@@ -84,8 +84,8 @@ class Jobs:
             )  # fmt: skip
         path = self._folder / f"{uuid.uuid4().hex}{suffix}"
         try:
-            self._folder.mkdir(parents=True, exist_ok=True)
-            with path.open("xb") as kept:
+            make_folder(self._folder)
+            with open_private(path, "xb") as kept:
                 shutil.copyfileobj(stream, kept, 2**20)
         except OSError as error:
             path.unlink(missing_ok=True)

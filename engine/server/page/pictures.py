@@ -7,14 +7,14 @@ import io
 import os
 import re
 import threading
+import uuid
 from contextlib import suppress
 from pathlib import Path
-from tempfile import NamedTemporaryFile
 
 from PIL import Image
 
 from engine.errors import InvalidImage, InvalidQuery
-from engine.files import write_error
+from engine.files import make_folder, open_private, write_error
 from engine.samples.decode import bytes_to_image
 from engine.samples.labels import error_to_reason
 
@@ -89,16 +89,15 @@ class Pictures:
         return data
 
     def _write(self, path: Path, data: bytes) -> None:
-        self._folder.mkdir(parents=True, exist_ok=True)
-        with NamedTemporaryFile(dir=self._folder, suffix=".part", delete=False) as stream:
-            beside = Path(stream.name)
-            try:
+        make_folder(self._folder)
+        beside = self._folder / f"{uuid.uuid4().hex}.part"
+        try:
+            with open_private(beside, "xb") as stream:
                 stream.write(data)
-                stream.flush()
-                beside.replace(path)
-            except BaseException:
-                beside.unlink(missing_ok=True)
-                raise
+            beside.replace(path)
+        except BaseException:
+            beside.unlink(missing_ok=True)
+            raise
         if self._size is not None:
             self._size += len(data)
 
