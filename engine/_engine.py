@@ -219,12 +219,18 @@ class Engine(Exchanging, Evaluating, Exploring, Learning):
     def thumbnails(self, model: str | int) -> list[Thumbnail]:
         """A model's preview pictures, by its name, or by its id: none, then, where there is no such model.
 
+        Their media types are those of their bytes; what is no WebP, PNG or JPEG is left out.
+
         Raises:
             ModelNotFound
         """
-        if isinstance(model, int):
-            return self._catalog.thumbnails(model) if 0 <= model <= LARGEST_SIZE else []
-        return self._catalog.thumbnails(self._catalog.model(model).id)
+        from engine.samples.media import media_type
+
+        if not isinstance(model, int):
+            model = self._catalog.model(model).id
+        found = self._catalog.thumbnails(model) if 0 <= model <= LARGEST_SIZE else []
+        kinds = [media_type(one.data) for one in found]
+        return [Thumbnail(one.data, kind) for one, kind in zip(found, kinds, strict=True) if kind is not None]
 
     def draw(self, name: str, count: int = 1, *, seed: int = 0, trust: bool = False) -> list[Image]:
         """Draw new images from the generator that a model was ingested from.

@@ -17,6 +17,7 @@ from engine.errors import InvalidImage, InvalidQuery
 from engine.files import make_folder, open_private, write_error
 from engine.samples.decode import bytes_to_image
 from engine.samples.labels import error_to_reason
+from engine.samples.media import media_type
 
 SIDE = 512
 """Pixels of the longer side that are kept: encoders look at no more."""
@@ -80,7 +81,7 @@ class Pictures:
             data = path.read_bytes() if NAME.fullmatch(name) else b""
         except OSError:
             data = b""
-        if hashlib.sha256(data).hexdigest()[:DIGITS] != name:
+        if hashlib.sha256(data).hexdigest()[:DIGITS] != name or media_type(data) is None:
             raise InvalidQuery(
                 "the picture that was asked with is no longer kept here", hint="drop it into the bar again"
             )  # fmt: skip
@@ -117,8 +118,3 @@ class Pictures:
 
 def _has_few_colours(image: Image.Image) -> bool:
     return image.convert("L").getcolors(16) is not None or image.getcolors(256) is not None
-
-
-def media_type(data: bytes) -> str:
-    """Of what ``Pictures`` keeps."""
-    return "image/png" if data.startswith(b"\x89PNG") else "image/webp"

@@ -17,6 +17,7 @@ from starlette.responses import FileResponse, JSONResponse, RedirectResponse, Re
 from engine import Engine
 from engine.errors import EngineError, InvalidQuery, ModelNotFound
 from engine.records import Hits
+from engine.samples.media import media_type
 from engine.search import METHODS
 from engine.server.callers import COOKIE, Callers
 from engine.server.gate import Gate
@@ -26,7 +27,7 @@ from engine.server.page.asked import STEP, WEIGHTS, Asked, pairs_to_asked
 from engine.server.page.cards import hits_to_cards, model_to_card
 from engine.server.page.examples import collection_to_examples
 from engine.server.page.mosaics import Mosaics
-from engine.server.page.pictures import Pictures, media_type
+from engine.server.page.pictures import Pictures
 from engine.server.page.render import STATIC, kind_to_colour, page
 from engine.server.problems import MEDIA_TYPE, Refused, error_to_problem, noted
 from engine.shapes import hits_to_json
