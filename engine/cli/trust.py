@@ -66,6 +66,11 @@ def trust(url: str, as_json: bool, names: tuple[str, ...], every: bool, listed: 
         raise click.exceptions.Exit(PARTIAL)
 
 
+def is_terminal() -> bool:
+    """Whether somebody can be asked."""
+    return sys.stdin.isatty()
+
+
 def _trust(eng: Engine, names: list[str], as_json: bool, *, every: bool, yes: bool) -> bool:
     """Show, ask, record; whether some could not be."""
     wanted: list[Trust] = []
@@ -82,7 +87,7 @@ def _trust(eng: Engine, names: list[str], as_json: bool, *, every: bool, yes: bo
     if new and not yes:
         for one in new:
             _show(one)
-        if not sys.stdin.isatty():
+        if not is_terminal():
             raise click.UsageError("there is no terminal to ask on: give --yes to trust what is shown above")
         if not click.confirm(f"Trust {len(new)} generator{'s' * (len(new) != 1)} on this machine?", err=True):
             say("nothing was trusted")
