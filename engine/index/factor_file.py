@@ -223,7 +223,7 @@ def writing(root: Path) -> Iterator[None]:
 
 def is_there(root: Path, name: str) -> bool:
     """Whether a segment still has its name: one that is mapped may have been removed."""
-    return (root / name).is_file()
+    return os.path.isfile(root / name)
 
 
 def publish(root: Path, directory: Directory) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import os
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -133,7 +134,7 @@ def read_map(path: Path) -> CollectionMap | None:
     """
     from safetensors import SafetensorError, safe_open
 
-    if not path.exists():
+    if not os.path.exists(path):  # nor where the folder may not be entered
         return None
     try:
         with safe_open(path, "np") as stored:

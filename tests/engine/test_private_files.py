@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import shutil
 import stat
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +14,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from engine import Engine
+from engine.errors import StorageError
 from engine.files import file_mode, make_folder, open_private
 from engine.server import create_app
 from tests.server.conftest import LIMITS, picture, to_bytes
@@ -114,6 +117,40 @@ def test_what_is_there_keeps_its_mode(tmp_path: Path) -> None:
         assert stat.S_IMODE((tmp_path / "zoo.db-wal").stat().st_mode) == 0o640, "as SQLite makes it"
     assert stat.S_IMODE((tmp_path / "zoo.db").stat().st_mode) == 0o640
     assert stat.S_IMODE((tmp_path / "zoo.db.index").stat().st_mode) == 0o755
+
+
+@pytest.fixture
+def somebody() -> Iterator[Callable[[], None]]:
+    """Lets the process be another user from then on."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can be somebody else")
+    yield lambda: os.seteuid(65534)
+    os.seteuid(0)
+
+
+def test_somebody_else_is_told(somebody: Callable[[], None]) -> None:
+    folder = Path(tempfile.mkdtemp())
+    folder.chmod(0o755)
+    url = f"sqlite:///{folder / 'zoo.db'}"
+    rng = np.random.default_rng(0)
+    with Engine.open(url, create=True, encoder="external:mine") as engine:
+        engine.ingest_statistics(["a", "b"], rng.normal(size=(2, 8)), encoder="external:mine", samples=9)
+        engine.build_index()
+        engine.build_map("pca")
+    somebody()
+    with pytest.raises(StorageError, match="unable to open") as caught:
+        Engine.open(url)
+    assert "can be read" in (caught.value.hint or "")
+    os.seteuid(0)
+    (folder / "zoo.db").chmod(0o644)
+    somebody()
+    with Engine.open(url) as engine:  # whose index may not be entered: it is made again, in memory
+        assert engine.search_vectors(np.ones((1, 8), np.float32), 2)[1].shape == (1, 2)
+        assert engine.index_status()[0]["snapshot"] == "damaged"
+        assert len(engine.map().ids) == 2
+        assert engine.doctor() != []
+    os.seteuid(0)
+    shutil.rmtree(folder)
 
 
 @pytest.mark.usefixtures("careless")

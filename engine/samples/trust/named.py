@@ -12,6 +12,7 @@ import hashlib
 import json
 import os
 import sys
+import time
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from importlib.machinery import ModuleSpec
@@ -32,6 +33,8 @@ MOST_FILES = 10_000
 """That a folder may hold: a model's has some tens."""
 LARGE = 64 * 2**20
 """Bytes from which a file in a diffusion model's folder, which can only be weights, counts by its size alone."""
+RECENT = 2 * 10**9
+"""Nanoseconds within which a file may change twice and keep its times: its digest is not remembered yet."""
 SUFFIXES = (".json", ".safetensors", ".txt", ".model")
 """What a pipeline reads."""
 
@@ -143,7 +146,10 @@ def _mark(path: Path, by_size: int | None) -> str:
             return "folder"
         if by_size is not None and said.st_size > by_size:
             return f"{said.st_size} bytes"
-        return _file_digest(path, said.st_dev, said.st_ino, said.st_size, said.st_mtime_ns, said.st_ctime_ns)
+        as_of = (said.st_dev, said.st_ino, said.st_size, said.st_mtime_ns, said.st_ctime_ns)
+        if time.time_ns() - max(as_of[3:]) < RECENT:
+            return file_to_digest(path)
+        return _file_digest(path, *as_of)
     except (InvalidImage, OSError):
         return "unreadable"
 
