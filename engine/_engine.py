@@ -220,40 +220,47 @@ class Engine(Exchanging, Evaluating, Exploring, Learning):
     def thumbnails(self, model: str | int) -> list[Thumbnail]:
         """A model's preview pictures, by its name, or by its id: none, then, where there is no such model.
 
+        Their media types are those of their bytes; what is no WebP, PNG or JPEG is left out.
+
         Raises:
             ModelNotFound
         """
-        if isinstance(model, int):
-            return self._catalog.thumbnails(model) if 0 <= model <= LARGEST_SIZE else []
-        return self._catalog.thumbnails(self._catalog.model(model).id)
+        from engine.samples.media import media_type
+
+        if not isinstance(model, int):
+            model = self._catalog.model(model).id
+        found = self._catalog.thumbnails(model) if 0 <= model <= LARGEST_SIZE else []
+        kinds = [media_type(one.data) for one in found]
+        return [Thumbnail(one.data, kind) for one, kind in zip(found, kinds, strict=True) if kind is not None]
 
     def draw(self, name: str, count: int = 1, *, seed: int = 0, trust: bool = False) -> list[Image]:
         """Draw new images from the generator that a model was ingested from.
 
+        Args:
+            trust: draw although the generator is not trusted on this machine (see ``Engine.trust``), this once.
+
         Raises:
             MissingStatistics: the model was not ingested from a generator.
-            NotTrusted: its generator runs code, and ``trust`` is false.
+            NotTrusted: its generator runs code or opens files that are not trusted here, and ``trust`` is false.
             InvalidInput: ``count`` or ``seed`` is out of range.
             GeneratorError: it failed.
         """
         return list(self.drawing(name, count, seed=seed, trust=trust))
 
     def drawing(
-        self, name: str, count: int = 1, *, seed: int = 0, trust: bool = False, stop: Stop | None = None
-    ) -> Iterator[Image]:
+        self, name: str, count: int = 1, *, seed: int = 0, trust: bool = False, code: bool = True,
+        stop: Stop | None = None,
+    ) -> Iterator[Image]:  # fmt: skip
         """As ``draw``, but images come as they are drawn; what is wrong with the model is raised at once.
 
-        ``stop`` bounds seconds and pixels, and can be cancelled.
+        Args:
+            code: whether generators that run code may be used where they are trusted.
+            stop: bounds seconds and pixels, and can be cancelled.
         """
         from engine.samples.generators import drawing
 
-        model = self._catalog.model(name)
-        if model.generator is None:
-            raise MissingStatistics(
-                f"{name!r} was ingested from finished samples, so none can be drawn",
-                hint="ingest it from its generator",
-            )
-        return drawing(dict(model.generator), count, seed, trust, settings=self.settings, stop=stop)
+        record = self._drawable(name, trust=trust, code=code)
+        return drawing(record, count, seed, True, settings=self.settings, stop=stop)
 
     @property
     def index_folder(self) -> Path:

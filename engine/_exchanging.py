@@ -59,7 +59,8 @@ class Exchanging(Ingesting):
         """Take in an archive: verified as a whole first, then written in one transaction, so that it is all or nothing.
 
         Ids are new, everything else is as it was exported; lists of similar models are computed when they are asked
-        for. A whitening, which is fitted to a collection, is taken where there is none.
+        for. A whitening, which is fitted to a collection, is taken where there is none. Previews that are no pictures
+        are dropped, which the answer's ``remarks`` say. Generators are taken, but not the trust in them.
 
         Args:
             archive: a path, or an archive that is open.
@@ -71,7 +72,7 @@ class Exchanging(Ingesting):
             InvalidArchive: it is damaged, cut short, none of engine's, or written by a newer one.
             DuplicateName, EncoderMismatch: it does not go with what is there. Whatever is raised, nothing was written.
         """
-        from engine.exchange import ArchiveFile, ArchiveReader
+        from engine.exchange import ArchiveFile, ArchiveReader, Checked
 
         if on_conflict not in CONFLICTS:
             raise InvalidInput(f"on_conflict must be one of {', '.join(CONFLICTS)}, got {on_conflict!r}")
@@ -80,12 +81,15 @@ class Exchanging(Ingesting):
                 return self.import_archive(opened, on_conflict=on_conflict, on_progress=on_progress)
         reader = ArchiveReader(archive)
         reader.verify(None if on_progress is None else lambda done, total: on_progress("verified", done, total))
+        models = Checked(reader.models())
         try:
-            return write_records(
-                self._database, reader.encoders, reader.models(), reader.transforms(), on_conflict=on_conflict
-            )
+            counts = write_records(
+                self._database, reader.encoders, models, reader.transforms(), on_conflict=on_conflict
+            )  # fmt: skip
         finally:
             self._fast = {}
+        counts.remarks = models.remarks
+        return counts
 
     def import_moments(
         self, path: str | Path, *, encoder: str, samples: int | None = None, name: str | None = None,

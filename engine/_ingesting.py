@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from engine._collection import Collection
+from engine._trusting import Trusting
 from engine.errors import EncoderNotFound, InvalidInput, ModelNotFound, StorageError
 from engine.files import checked_path
 from engine.ingest import IngestResult, OnProgress, cannot_encode, ingest_source
@@ -35,7 +35,7 @@ OnEntry = Callable[[int, int, str], OnProgress | None]
 OnOutcome = Callable[[IngestOutcome], None]
 
 
-class Ingesting(Collection):
+class Ingesting(Trusting):
     """The side of a collection that takes models in."""
 
     def ingest(
@@ -72,7 +72,7 @@ class Ingesting(Collection):
             samples: how many to draw from a generator (default 500); of moments whose file does not say, how many
                 went into them. Refused with other sources.
             seed: where a generator's drawing starts (default 0). Refused with other sources.
-            trust: let a generator run a program or Python code.
+            trust: let a generator run a program or Python code, and record that it may be drawn from on this machine.
             as_one: take a folder or an archive as one model although it looks like several, or like a model's weights.
             replace: let a model from another source be replaced. It is removed with its description, tags, statistics
                 and id; of its fields only those that are given are there afterwards.
@@ -158,6 +158,7 @@ class Ingesting(Collection):
         )  # fmt: skip
         try:
             loaded, identity = self._encoder_for(encoder or self.default_encoder, opened)
+            grant = self._grant_for(name, opened, trust=trust)
             result = ingest_source(
                 self._catalog,
                 self.settings,
@@ -173,6 +174,7 @@ class Ingesting(Collection):
             )
         finally:
             opened.close()
+        self._keep_grant(grant)
         self._fast = {}
         if neighbours and result.changed:
             self._complete_soon(identity, result.model.id)

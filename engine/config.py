@@ -103,6 +103,9 @@ class Settings:
     """Memory that ONNX decoders' tensors may take, all decoders of a process together."""
     index_folder: str | None = None
     """Where index snapshots live. Default: beside a SQLite file, else in the user's cache folder."""
+    trust_file: str | None = None
+    """Where it is recorded which generators may be drawn from on this machine. Default: ``engine/trusted.jsonl`` in
+    the user's state folder (``$XDG_STATE_HOME``, else ``~/.local/state``)."""
     encode_together: bool = False
     """Whether queries of several threads are encoded in one batch, and texts are remembered; `engine serve` does it."""
     device: str = "auto"
@@ -170,3 +173,9 @@ def cache_folder() -> Path:
         return Path(given)
     base = os.environ.get("XDG_CACHE_HOME")
     return (Path(base) if base else Path.home() / ".cache") / "engine"
+
+
+def state_folder() -> Path:
+    """The user's folder for what must be kept and belongs to no collection."""
+    base = os.environ.get("XDG_STATE_HOME", "")
+    return (Path(base) if os.path.isabs(base) else Path.home() / ".local" / "state") / "engine"

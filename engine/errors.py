@@ -23,7 +23,7 @@
      │    ├── TooManyBadSamples         more bad files than the allowed share; nothing was written
      │    ├── NotEnoughSamples          fewer good samples than a covariance needs
      │    └── GeneratorError            a generator failed, hung or drew nothing
-     ├── NotTrusted (PermissionError)   code would run, and the caller did not opt in
+     ├── NotTrusted (PermissionError)   a generator that nobody has trusted on this machine
      ├── StorageError
      │    ├── DatabaseLocked
      │    ├── DatabaseOutdated          older than this engine: run `engine db upgrade`
@@ -186,7 +186,7 @@ class GeneratorError(IngestError):
 
 
 class NotTrusted(EngineError, PermissionError):
-    """Running this would execute code that the caller has not opted in to."""
+    """A generator would run code or open files, and nobody has trusted it on this machine."""
 
 
 class StorageError(EngineError):

@@ -1,10 +1,15 @@
-"""Files that must be there whole or not at all: syncing them, renaming them into place, and what went wrong."""
+"""Files that must be there whole or not at all, and that are nobody else's: making, syncing and renaming them.
+
+What holds a collection is made for its owner alone: 0600, and 0700 for folders. Where a folder lets its group in and
+nobody else, such as 0750, what is made in it has the group's rights, too. What is there keeps its mode.
+"""
 
 from __future__ import annotations
 
 import errno
 import os
 from pathlib import Path
+from typing import IO, cast
 
 from engine.errors import DiskFull, InvalidInput, StorageError
 
@@ -21,6 +26,41 @@ def checked_path(path: str | Path) -> Path:
     except UnicodeEncodeError:
         pass
     raise InvalidInput(f"{str(path)!r:.200} is not a path", hint="give the path of a file or folder")
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder, and those above it that are not there. Raises: OSError."""
+    if path.is_dir():
+        return
+    make_folder(path.parent)
+    try:
+        path.mkdir(0o700 | _group_rights(path.parent))
+    except FileExistsError:
+        if not path.is_dir():
+            raise
+
+
+def file_mode(folder: Path) -> int:
+    """The mode of a file that is made in a folder. Raises: OSError."""
+    return 0o600 | _group_rights(folder) & 0o060
+
+
+def open_private(path: Path, mode: str) -> IO[bytes]:
+    """Open a file for writing bytes; one that is made has ``file_mode`` from the beginning. Raises: OSError."""
+    rights = file_mode(path.parent)
+    return cast("IO[bytes]", open(path, mode, opener=lambda name, flags: os.open(name, flags, rights)))
+
+
+def narrow(folder: Path) -> None:
+    """Give files that others' code has just made in a folder of ours their ``file_mode``. Raises: OSError."""
+    rights = file_mode(folder)
+    for path in folder.iterdir():
+        path.chmod(path.stat().st_mode & rights)
+
+
+def _group_rights(folder: Path) -> int:
+    mode = folder.stat().st_mode
+    return mode & 0o070 if mode & 0o007 == 0 and mode & 0o050 == 0o050 else 0
 
 
 def sync(path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,9 @@ from tests.postgres import copy_collection, shared_server
 
 hypothesis.settings.register_profile("engine", deadline=None)  # a busy machine is no failure
 hypothesis.settings.load_profile("engine")
+# What tests trust is recorded for them alone; processes that they start inherit this.
+STATE = tempfile.TemporaryDirectory(prefix="engine-tests-")
+os.environ["XDG_STATE_HOME"] = STATE.name
 
 DIMENSION = 8
 MakeStatistics = Callable[..., tuple[Statistics, NDArray[np.float32]]]

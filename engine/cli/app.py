@@ -17,6 +17,7 @@ from engine.cli import (
     models,
     search,
     serve,
+    trust,
 )
 from engine.cli.group import App, version_option
 
@@ -49,9 +50,9 @@ version_option(app, __version__)
 
 for command in (
     collection.init, ingest.ingest, models.list_models, models.show, models.update, models.remove,
-    search.search, search.similar, evaluate.evaluate, learn.learn, learn.transforms, draw.draw, collection.encoders,
-    index.index, collection.doctor, exchange.export, exchange.import_, exchange.backup, copy.copy, database.database,
-    serve.serve, serve.keys, bench.bench,
+    search.search, search.similar, evaluate.evaluate, learn.learn, learn.transforms, draw.draw, trust.trust,
+    collection.encoders, index.index, collection.doctor, exchange.export, exchange.import_, exchange.backup,
+    copy.copy, database.database, serve.serve, serve.keys, bench.bench,
 ):  # fmt: skip
     app.add_command(command)
 

@@ -23,10 +23,13 @@ from engine.files import write_error
     "--out", metavar="DIR", type=click.Path(path_type=Path, file_okay=False), default=Path("drawn"),
     show_default=True, help="Where the PNG files go; made if it is not there.",
 )  # fmt: skip
-@click.option("--trust", is_flag=True, help="Let the generator run its program or Python code.")
+@click.option("--trust", is_flag=True, help="Draw although the generator is not trusted on this machine, this once.")
 @shared
 def draw(url: str, as_json: bool, name: str, count: int, seed: int, out: Path, trust: bool) -> None:
     """Draw new images from the generator that a model was ingested from.
+
+    The generator must be trusted on this machine: what was ingested here is (programs and Python code if with
+    --trust); of what an archive or a copy brought, engine trust shows what it runs or opens.
 
     \b
     Example:

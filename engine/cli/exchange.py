@@ -66,7 +66,8 @@ def import_(
     """Read an archive that engine export wrote, or an .npz with mu and sigma as FID tools write them.
 
     An archive is verified before anything is written, and written in one transaction: it is taken whole, or refused
-    whole. If there is no collection yet, one is made, with the archive's default encoder.
+    whole. If there is no collection yet, one is made, with the archive's default encoder. Previews that are no pictures
+    are dropped. Generators are taken, and not run or opened before engine trust allows it on this machine.
 
     An .npz is one model; it needs --encoder, and --samples unless the file says how many there were.
 
@@ -107,8 +108,9 @@ def _import_archive(url: str, as_json: bool, file: Path, on_conflict: str) -> No
         with eng:
             found = eng.import_archive(archive, on_conflict=on_conflict, on_progress=progress)
     counts = {what: getattr(found, what) for what in ("added", "replaced", "skipped", "transforms")}
+    say_remarks(found.remarks)
     if as_json:
-        show_json(counts)
+        show_json({**counts, "remarks": found.remarks})
     else:
         click.echo(", ".join(f"{count} {what}" for what, count in counts.items()))
 

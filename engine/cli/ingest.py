@@ -69,7 +69,10 @@ ONNX = ".onnx"
     callback=value_to_mapping,
     help="What to feed an input of an .onnx decoder: a number, latent, normal, uniform, one-hot or labels. Repeatable.",
 )
-@click.option("--trust", is_flag=True, help="Let generators run their programs or Python code.")
+@click.option(
+    "--trust", is_flag=True,
+    help="Let generators run their programs or Python code, here and when more is drawn from them on this machine.",
+)  # fmt: skip
 @shared
 def ingest(
     url: str,

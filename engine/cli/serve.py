@@ -44,7 +44,11 @@ LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
     "--workers", metavar="N", type=click.IntRange(min=1), default=8, show_default=True,
     help="Requests that are worked on at the same time; others wait.",
 )  # fmt: skip
-@click.option("--trust", is_flag=True, help="Let generators run their programs or Python code to draw more samples.")
+@click.option(
+    "--trust", is_flag=True,
+    help="Draw more samples also from programs and Python code that are trusted on this machine: what was ingested "
+    "here with --trust, and what engine trust recorded.",
+)  # fmt: skip
 @database_option
 def serve(url: str, host: str, port: int, auth: str, allowed: tuple[str, ...], workers: int, trust: bool) -> None:
     """Serve the search page and the HTTP API until interrupted; what was accepted is finished.

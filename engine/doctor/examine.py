@@ -13,6 +13,7 @@ from engine.errors import CorruptData, EngineError, InvalidImage
 from engine.ingest.state import bytes_to_state
 from engine.records import EncoderIdentity
 from engine.samples import bytes_to_image
+from engine.samples.media import media_type
 from engine.scores import Whitening
 from engine.search import Evidence, IndexViews, Maps
 from engine.search.spaces import IDENTITY, WHITENED, Space, arrays_to_space, whitening_to_linear
@@ -213,10 +214,12 @@ def _thumbnails(parts: Parts) -> list[Finding]:
     for model_id, position, thumbnail in parts.checks.thumbnails():
         try:
             bytes_to_image(thumbnail.data, max_pixels=parts.settings.max_pixels)
+            if media_type(thumbnail.data) is None:
+                raise InvalidImage("it is none of WebP, PNG and JPEG, and not shown")
         except InvalidImage as error:
             name = parts.catalog.names([model_id]).get(model_id, f"id {model_id}")
             again = "ingest this model again; it is searched as before"
-            findings.append(Finding(DAMAGE, f"{name}: preview {position} cannot be decoded: {error.message}", again))
+            findings.append(Finding(DAMAGE, f"{name}: preview {position} cannot be used: {error.message}", again))
     return findings
 
 

@@ -21,7 +21,7 @@ from pathlib import Path
 from engine.config import Settings
 from engine.errors import Conflict, CorruptData
 from engine.exchange.write import unwritten
-from engine.files import move_into_place, sync
+from engine.files import move_into_place, open_private, sync
 from engine.storage import Catalog, Database, migrate
 from engine.storage.exchange import reading, write_records
 
@@ -49,6 +49,7 @@ def back_up(
     beside = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.beside")
     try:
         damaged: Mapping[str, str] = {}
+        open_private(beside, "xb").close()
         with database.translated():
             if database.path is not None:
                 _copy_pages(database.file_uri(), beside, settings.busy_timeout, on_progress)

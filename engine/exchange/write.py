@@ -27,7 +27,7 @@ from engine.exchange.archive_file import (
     block_member,
     manifest_digest,
 )
-from engine.files import move_into_place, write_error
+from engine.files import move_into_place, open_private, write_error
 from engine.filters import Where
 from engine.storage import Database
 from engine.storage.exchange import ModelRecord, Reading, StatisticsRecord, reading
@@ -211,7 +211,7 @@ def _beside(path: Path) -> Iterator[IO[bytes]]:
     """A new file that takes the place of ``path`` at the end of the block, and is removed on any error."""
     beside = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.beside")
     try:
-        with beside.open("xb") as stream:
+        with open_private(beside, "xb") as stream:
             yield stream
             stream.flush()
             os.fsync(stream.fileno())

@@ -30,7 +30,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.errors import CorruptData, StorageError
-from engine.files import move_into_place, write_error
+from engine.files import file_mode, make_folder, move_into_place, open_private, write_error
 
 Records = NDArray[np.uint8]
 DIRECTORY, COUNTS, LOCK = "FACTORS", "COUNTS", "LOCK"
@@ -187,8 +187,8 @@ def write_segment(root: Path, records: Iterator[Records]) -> str:
     """
     name = uuid.uuid4().hex + SEGMENT
     with _our_errors(root, name):
-        root.mkdir(parents=True, exist_ok=True)
-        with (root / name).open("wb") as stream:
+        make_folder(root)
+        with open_private(root / name, "wb") as stream:
             for record in records:
                 stream.write(record.tobytes())
             stream.flush()
@@ -205,9 +205,9 @@ def writing(root: Path) -> Iterator[None]:
     """
     from filelock import FileLock, Timeout
 
-    lock = FileLock(root / LOCK, timeout=PATIENCE)
     with _our_errors(root, ""):
-        root.mkdir(parents=True, exist_ok=True)
+        make_folder(root)
+        lock = FileLock(root / LOCK, timeout=PATIENCE, mode=file_mode(root))
         try:
             lock.acquire()
         except Timeout as error:
@@ -223,7 +223,7 @@ def writing(root: Path) -> Iterator[None]:
 
 def is_there(root: Path, name: str) -> bool:
     """Whether a segment still has its name: one that is mapped may have been removed."""
-    return (root / name).is_file()
+    return os.path.isfile(root / name)
 
 
 def publish(root: Path, directory: Directory) -> None:
@@ -293,8 +293,8 @@ def _named(root: Path) -> set[str]:
 def _write_beside(root: Path, name: str, data: bytes) -> None:
     beside = root / f"{name}.{uuid.uuid4().hex[:8]}.beside"
     with _our_errors(root, beside.name):
-        root.mkdir(parents=True, exist_ok=True)
-        with beside.open("wb") as stream:
+        make_folder(root)
+        with open_private(beside, "wb") as stream:
             stream.write(data)
             stream.flush()
             os.fsync(stream.fileno())

@@ -10,6 +10,7 @@ published.
 from __future__ import annotations
 
 import logging
+import os
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
@@ -323,7 +324,7 @@ class FactorStore:
         Raises:
             DiskFull, StorageError: it could not be written.
         """
-        if self.root is None or not self.budget or not self.root.is_dir():
+        if self.root is None or not self.budget or not os.path.isdir(self.root):
             return
         with self._lock:
             counts, self.counts = self.counts, FactorCounts()

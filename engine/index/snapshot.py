@@ -16,7 +16,7 @@ import uuid
 from pathlib import Path
 
 from engine.errors import CorruptData
-from engine.files import sync, write_error
+from engine.files import make_folder, narrow, open_private, sync, write_error
 from engine.index.base import FirstMomentIndex
 from engine.index.choose import KINDS
 from engine.index.manifest import CURRENT, FORMAT, SnapshotManifest, manifest_to_text, read_manifest
@@ -48,8 +48,9 @@ def publish(
     generation = f"{change:012d}-{uuid.uuid4().hex[:8]}"
     folder, beside = root / generation, root / f".{CURRENT}.{generation}"
     try:
-        folder.mkdir(parents=True)
+        make_folder(folder)
         index.save(folder)
+        narrow(folder)
         for name in index.files:
             sync(folder / name)
         sync(folder)
@@ -58,7 +59,8 @@ def publish(
             generation, why,
             {name: file_checksum(folder / name) for name in index.files},
         )  # fmt: skip
-        beside.write_text(manifest_to_text(manifest), encoding="utf-8")
+        with open_private(beside, "xb") as stream:
+            stream.write(manifest_to_text(manifest).encode())
         sync(beside)
         superseded = _current_generation(root)
         beside.replace(root / CURRENT)

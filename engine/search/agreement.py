@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.errors import CorruptData
+from engine.files import make_folder, open_private
 from engine.scores import Shrinkage, unit
 from engine.search.evidence import Evidence
 from engine.search.real_queries import statistics_to_draw
@@ -108,9 +109,10 @@ def save_agreement(path: Path, agreement: Agreement | None) -> None:
         if agreement is None:
             path.unlink(missing_ok=True)
             return
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         said = asdict(agreement)
-        beside.write_text(json.dumps({"agreement": said, "sha256": _digest(said)}) + "\n", encoding="utf-8")
+        with open_private(beside, "wb") as stream:
+            stream.write(json.dumps({"agreement": said, "sha256": _digest(said)}).encode() + b"\n")
         beside.replace(path)
     except OSError as error:
         log.warning("the measured agreement could not be kept: %s", error)

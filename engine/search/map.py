@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import os
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.errors import CorruptData, InvalidInput, MissingDependency
-from engine.files import move_into_place, sync, write_error
+from engine.files import make_folder, move_into_place, open_private, sync, write_error
 from engine.index import FlatIndex
 from engine.search.healing import HealingIndex
 
@@ -108,14 +109,15 @@ def save_map(path: Path, made: CollectionMap) -> None:
     Raises:
         DiskFull, StorageError: it cannot be written.
     """
-    from safetensors.numpy import save_file
+    from safetensors.numpy import save
 
     beside = path.with_name(f"{path.name}.beside")
     arrays: dict[str, NDArray[Any]] = {"ids": made.ids, "points": np.ascontiguousarray(made.points)}
     said = {"method": made.method, "change": str(made.change)}
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        save_file(arrays, beside, {**said, "sha256": _digest(arrays, said)})
+        make_folder(path.parent)
+        with open_private(beside, "wb") as stream:
+            stream.write(save(arrays, {**said, "sha256": _digest(arrays, said)}))
         sync(beside)
         move_into_place(beside, path)
     except OSError as error:
@@ -132,7 +134,7 @@ def read_map(path: Path) -> CollectionMap | None:
     """
     from safetensors import SafetensorError, safe_open
 
-    if not path.exists():
+    if not os.path.exists(path):  # nor where the folder may not be entered
         return None
     try:
         with safe_open(path, "np") as stored:

@@ -8,6 +8,7 @@ one view an encoder and space, and each has its own snapshots.
 from __future__ import annotations
 
 import logging
+import os
 import shutil
 import threading
 from dataclasses import dataclass, replace
@@ -100,7 +101,7 @@ class IndexViews:
 
     def has(self, encoder_id: int, identity: EncoderIdentity, key: str) -> bool:
         """Whether that space has been searched by: in this process, or in one that left a snapshot."""
-        return (encoder_id, key) in self._views or self.folder(identity, key).is_dir()
+        return (encoder_id, key) in self._views or os.path.isdir(self.folder(identity, key))
 
     def current(self, encoder_id: int, identity: EncoderIdentity, space: Space = IDENTITY) -> IndexView:
         """The view as of the last change committed by anybody."""

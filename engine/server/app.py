@@ -111,7 +111,7 @@ def create_app(
     Args:
         with_keys: whether callers must show an API key of the collection.
         with_page: whether the search page is served, too.
-        trust: let generators run programs and Python code when more is drawn from them.
+        trust: let generators run code when more is drawn from them, if they are trusted on this machine.
         hosts: names that requests may be for, without ports, ``*.example.org`` for all below one; None for any.
         direct: refuse what came through a proxy.
     """

@@ -47,6 +47,8 @@ async def drawn_lines(
 ) -> Lines:
     """One JSON object a line, a picture each; the first is drawn before this returns.
 
+    ``trust`` lets code run that is trusted on this machine, and none else.
+
     Should drawing fail later, the last line is ``{"problem": …}``. A place is held while a picture is drawn.
 
     Raises:
@@ -56,7 +58,7 @@ async def drawn_lines(
     if asked.count > limits.drawn:
         raise Refused(422, "LimitExceeded", f"{limits.drawn} pictures may be drawn at once, got {asked.count}")
     stop = Stop(limits.draw_seconds, limits.drawn_pixels)
-    images = await gate.run(engine.drawing, name, asked.count, seed=asked.seed, trust=trust, stop=stop)
+    images = await gate.run(engine.drawing, name, asked.count, seed=asked.seed, code=trust, stop=stop)
     first = await while_connected(receive, stop, gate.run(_next_line, images, 0, asked.seed, stop))
 
     async def lines() -> AsyncIterator[bytes]:

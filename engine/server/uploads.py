@@ -12,7 +12,7 @@ from typing import IO
 
 from filelock import FileLock, Timeout
 
-from engine.files import write_error
+from engine.files import make_folder, open_private, write_error
 from engine.server.problems import Refused
 
 BLOCK = 2**20
@@ -46,7 +46,7 @@ class Uploads:
         written = 0
         try:
             self._open()
-            with path.open("xb") as kept:
+            with open_private(path, "xb") as kept:
                 while block := stream.read(BLOCK):
                     self._reserve(len(block))
                     written += len(block)
@@ -78,11 +78,11 @@ class Uploads:
     def _open(self) -> None:
         with self._lock:
             if self._held is None:
-                self._shared.mkdir(parents=True, exist_ok=True)
+                make_folder(self._shared)
                 held = _to_lock(self._folder)
                 held.acquire(timeout=0)
                 self._held = held
-            self._folder.mkdir(exist_ok=True)
+            make_folder(self._folder)
 
     def _reserve(self, count: int) -> None:
         with self._lock:

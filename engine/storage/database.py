@@ -15,7 +15,7 @@ import sqlite3
 import time
 import weakref
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,7 @@ from engine.errors import (
     InvalidInput,
     StorageError,
 )
+from engine.files import open_private
 from engine.storage.address import text_to_address
 
 log = logging.getLogger("engine.storage")
@@ -121,6 +122,12 @@ class Database:
                 f"{path} is {what}; a collection is a file", hint="name a file, as in sqlite:///zoo.db"
             )  # fmt: skip
 
+    def _make_file(self) -> None:
+        """Make the file for its owner alone, which SQLite would make for everybody; its log has the same mode."""
+        assert self.path is not None, "a SQLite"
+        with suppress(OSError):  # it is there; or it cannot be made, which SQLite says
+            open_private(self.path.resolve(), "xb").close()
+
     def file_uri(self, frozen: bool | None = None) -> str:
         """SQLite's own name for the file, with how it is to be opened now."""
         assert self.path is not None, "a SQLite"
@@ -158,6 +165,8 @@ class Database:
 
         @event.listens_for(engine, "do_connect")
         def on_opening(_dialect: Any, record: Any, arguments: list[Any], options: dict[str, Any]) -> None:
+            if self._create:
+                self._make_file()
             frozen = self._is_frozen()
             record.info[USES] = 1 if frozen else None
             arguments[0], options["uri"] = self.file_uri(frozen), True

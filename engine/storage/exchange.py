@@ -109,12 +109,13 @@ class TransformRecord:
 
 @dataclass
 class ImportCounts:
-    """What became of the models and transforms of an archive."""
+    """What became of the models and transforms of an archive. ``remarks`` say what of them was not taken."""
 
     added: int = 0
     replaced: int = 0
     skipped: int = 0
     transforms: int = 0
+    remarks: list[str] = field(default_factory=list)
 
 
 @dataclass

@@ -85,9 +85,13 @@ def test_queries(pictures: Any, folder: Path, query: list[str], method: str) -> 
     assert set(said["hits"][0]["parts"]) == (parts if len(parts) > 1 else set())
 
 
-def test_draw(pictures: Any, tmp_path: Path) -> None:
+def test_draw(pictures: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     arguments = ["draw", "blue/sea", "--count", "2", "--seed", "5", "--out", str(tmp_path / "new" / "folder")]
-    assert pictures(*arguments, "--json").exit_code == 1, "a Python generator needs trust"
+    assert pictures(*arguments).exit_code == 0, "it was ingested here, with trust"
+    monkeypatch.setenv("ENGINE_TRUST_FILE", str(tmp_path / "elsewhere.jsonl"))
+    refused = pictures(*arguments, "--json")
+    assert refused.exit_code == 1
+    assert json.loads(refused.stdout)["error"]["type"] == "NotTrusted"
     said = json.loads(pictures(*arguments, "--trust", "--json").stdout)
     assert (said["model"], said["seed"]) == ("blue/sea", 5)
     assert [Path(file).name for file in said["files"]] == ["blue-sea-5-0001.png", "blue-sea-5-0002.png"]

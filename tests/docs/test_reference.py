@@ -47,8 +47,8 @@ def test_every_promised_command_is_there() -> None:
     assert set(COMMANDS) == {
         f"engine {name}"
         for name in (
-            "init", "ingest", "list", "show", "update", "remove", "search", "similar", "evaluate", "draw", "encoders",
-            "learn", "transforms", "transforms list", "transforms activate", "transforms deactivate",
+            "init", "ingest", "list", "show", "update", "remove", "search", "similar", "evaluate", "draw", "trust",
+            "encoders", "learn", "transforms", "transforms list", "transforms activate", "transforms deactivate",
             "transforms remove", "doctor", "export", "import", "backup", "copy", "bench", "index", "index status",
             "index build", "index map",
             "db", "db upgrade", "db current", "serve", "keys", "keys create", "keys list", "keys revoke",

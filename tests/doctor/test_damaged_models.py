@@ -217,7 +217,7 @@ def test_a_damaged_preview_is_named(whole: str, settings: Settings) -> None:
         for damaged in (data[: len(data) // 2], b"\0" + data[1:], data[:16] + b"\xff" + data[17:], b""):
             write(eng, "thumbnails", eng.get(VICTIM).id, data=damaged)
             (finding,) = eng.doctor()
-            assert finding.what.startswith(f"{VICTIM}: preview 0 cannot be decoded")
+            assert finding.what.startswith(f"{VICTIM}: preview 0 cannot be used")
 
 
 @pytest.mark.parametrize(

@@ -24,6 +24,7 @@ from engine.config import Settings
 from engine.errors import Conflict, DuplicateName, EncoderMismatch, EngineError, InvalidArchive, SourceNotFound
 from engine.exchange import ArchiveFile, ArchiveReader, write
 from engine.exchange.archive_file import MANIFEST, manifest_digest
+from engine.ingest.stream import image_to_thumbnail
 from engine.records import EncoderIdentity, Ingested, Quarantined, Thumbnail
 from engine.statistics import Moments
 from engine.storage import Catalog, exchange
@@ -34,10 +35,8 @@ OWN = {"id", "model_id", "encoder_id", "change", "neighbours_change", "tag_id"}
 """A database's own numbers."""
 
 
-def picture(number: int, i: int) -> bytes:
-    stream = io.BytesIO()
-    Image.new("RGB", (9, 7), (number, i, 200)).save(stream, "PNG")
-    return stream.getvalue()
+def preview(number: int, i: int) -> Thumbnail:
+    return image_to_thumbnail(Image.new("RGB", (9, 7), (number, i, 200)), 9)
 
 
 def fill(eng: Engine, cloud: Any, count: int = 7) -> None:
@@ -59,7 +58,7 @@ def fill(eng: Engine, cloud: Any, count: int = 7) -> None:
                 Moments.of(rows).to_statistics(1e-4), {"type": "folder", "path": "/somewhere"}, f"{number:064d}",
                 generator={"type": "program", "command": "draw"} if number == 1 else None,
                 sample_features=rows.astype(np.float16) if number % 3 else None,
-                thumbnails=tuple(Thumbnail(picture(number, i), "image/png") for i in range(number % 4)),
+                thumbnails=tuple(preview(number, i) for i in range(number % 4)),
                 quarantine=(Quarantined("bad.png", "not a picture"),) if number == 2 else (),
             ),
             clip,

@@ -24,6 +24,7 @@ ORDER = [
     {"ingest", "search"},
     {"evaluation", "bench", "doctor", "exchange"},
     {"_collection"},
+    {"_trusting"},
     {"_ingesting", "_searching", "_learning"},
     {"_exchanging"},
     {"_evaluating", "_exploring"},

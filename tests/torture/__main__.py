@@ -106,6 +106,8 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the sections, print a line for each and what was found after them; 1 if anything was."""
     options = parsed(arguments)
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+    state = tempfile.TemporaryDirectory(prefix="torture-state-")  # what is trusted here is trusted for this run alone
+    os.environ.setdefault("XDG_STATE_HOME", state.name)
     if options.jobs > 1:
         return beside(options)
     tallies = []

@@ -1,7 +1,7 @@
 """An ONNX decoder: latents, and perhaps class labels, to pictures.
 
-An ONNX graph holds operators from a fixed set and no code, so it runs without trust; libraries of custom operators
-are never loaded. What its inputs are given is decided in ``onnx_inputs``.
+An ONNX graph holds operators from a fixed set and no code, so whoever names a file needs no trust; libraries of custom
+operators are never loaded. What its inputs are given is decided in ``onnx_inputs``.
 """
 
 from __future__ import annotations

@@ -7,16 +7,17 @@ import io
 import os
 import re
 import threading
+import uuid
 from contextlib import suppress
 from pathlib import Path
-from tempfile import NamedTemporaryFile
 
 from PIL import Image
 
 from engine.errors import InvalidImage, InvalidQuery
-from engine.files import write_error
+from engine.files import make_folder, open_private, write_error
 from engine.samples.decode import bytes_to_image
 from engine.samples.labels import error_to_reason
+from engine.samples.media import media_type
 from engine.samples.room import one_picture
 
 SIDE = 512
@@ -72,7 +73,7 @@ class Pictures:
             data = path.read_bytes() if NAME.fullmatch(name) else b""
         except OSError:
             data = b""
-        if hashlib.sha256(data).hexdigest()[:DIGITS] != name:
+        if hashlib.sha256(data).hexdigest()[:DIGITS] != name or media_type(data) is None:
             raise InvalidQuery(
                 "the picture that was asked with is no longer kept here", hint="drop it into the bar again"
             )  # fmt: skip
@@ -81,16 +82,15 @@ class Pictures:
         return data
 
     def _write(self, path: Path, data: bytes) -> None:
-        self._folder.mkdir(parents=True, exist_ok=True)
-        with NamedTemporaryFile(dir=self._folder, suffix=".part", delete=False) as stream:
-            beside = Path(stream.name)
-            try:
+        make_folder(self._folder)
+        beside = self._folder / f"{uuid.uuid4().hex}.part"
+        try:
+            with open_private(beside, "xb") as stream:
                 stream.write(data)
-                stream.flush()
-                beside.replace(path)
-            except BaseException:
-                beside.unlink(missing_ok=True)
-                raise
+            beside.replace(path)
+        except BaseException:
+            beside.unlink(missing_ok=True)
+            raise
         if self._size is not None:
             self._size += len(data)
 
@@ -123,8 +123,3 @@ def _made_small(image: Image.Image) -> bytes:
 
 def _has_few_colours(image: Image.Image) -> bool:
     return image.convert("L").getcolors(16) is not None or image.getcolors(256) is not None
-
-
-def media_type(data: bytes) -> str:
-    """Of what ``Pictures`` keeps."""
-    return "image/png" if data.startswith(b"\x89PNG") else "image/webp"

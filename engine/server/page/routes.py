@@ -16,7 +16,8 @@ from starlette.responses import FileResponse, JSONResponse, RedirectResponse, Re
 
 from engine import Engine
 from engine.errors import EngineError, InvalidQuery, ModelNotFound
-from engine.records import Hits, Model
+from engine.records import Hits
+from engine.samples.media import media_type
 from engine.search import METHODS
 from engine.server.callers import Callers, session_token
 from engine.server.encoders import check_encoder
@@ -28,7 +29,7 @@ from engine.server.page.asked import STEP, WEIGHTS, Asked, pairs_to_asked
 from engine.server.page.cards import hits_to_cards, model_to_card
 from engine.server.page.examples import collection_to_examples
 from engine.server.page.mosaics import Mosaics
-from engine.server.page.pictures import Pictures, media_type
+from engine.server.page.pictures import Pictures
 from engine.server.page.render import STATIC, kind_to_colour, page
 from engine.server.problems import MEDIA_TYPE, Refused, error_to_problem, noted, without_paths
 from engine.server.sessions import COOKIE, LONGEST, SECURE_COOKIE
@@ -60,7 +61,7 @@ def add_page(
     """Add the page's routes, which the API's document leaves out.
 
     Args:
-        may_draw: whether generators that run code may be asked for more samples.
+        may_draw: whether generators that run code and are trusted here may be asked for more samples.
     """
     pictures = Pictures(engine.index_folder / "pictures", max_pixels=engine.settings.max_pixels)
     mosaics = Mosaics(engine.thumbnails)
@@ -162,10 +163,9 @@ def add_page(
     @shown("/models/{name:path}")
     async def model(request: Request, name: str, distance: str = "frechet") -> Response:
         """All of one model."""
-        context = await gate.run(_model, engine, name, distance if distance in DISTANCES else "frechet")
-        draws = context["model"].generator is not None and (may_draw or not _runs_code(context["model"]))
+        context = await gate.run(_model, engine, name, distance if distance in DISTANCES else "frechet", may_draw)
         return page(
-            "model.html", **context, draws=draws, drawn=limits.drawn, asked=Asked(), distances=DISTANCES
+            "model.html", **context, drawn=limits.drawn, asked=Asked(), distances=DISTANCES
         )  # fmt: skip
 
     @shown("/compare")
@@ -296,14 +296,7 @@ def _answer(engine: Engine, limits: Limits, pictures: Pictures, asked: Asked) ->
     }  # fmt: skip
 
 
-def _runs_code(model: Model) -> bool:
-    from engine.samples.generators import GENERATORS
-
-    adapter = GENERATORS.get(str((model.generator or {}).get("type")))
-    return adapter is None or adapter.runs_code
-
-
-def _model(engine: Engine, name: str, distance: str) -> dict[str, Any]:
+def _model(engine: Engine, name: str, distance: str, code: bool) -> dict[str, Any]:
     found = engine.get(name)
     try:
         similar: Hits | None = engine.similar(name, SIMILAR, distance=distance)
@@ -313,7 +306,7 @@ def _model(engine: Engine, name: str, distance: str) -> dict[str, Any]:
     cards = [] if similar is None else hits_to_cards(similar)
     return {
         "model": found, "card": model_to_card(found), "previews": len(engine.thumbnails(found.id)), "similar": cards,
-        "distance": distance, "why": why,
+        "distance": distance, "why": why, "draws": engine.may_draw(found, code=code),
     }  # fmt: skip
 
 
