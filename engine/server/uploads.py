@@ -99,7 +99,7 @@ class Uploads:
 
 
 def _to_lock(folder: Path) -> FileLock:
-    return FileLock(f"{folder}{LOCK}", thread_local=False)
+    return FileLock(f"{folder}{LOCK}", mode=0o600, thread_local=False)
 
 
 def _remove_abandoned(shared: Path) -> None:
