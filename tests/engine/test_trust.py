@@ -287,6 +287,9 @@ def test_what_a_program_names(tmp_path: Path) -> None:
     command = [sys.executable, "draw.py", "pipe", "a\0b", "x" * 5000, "{seed}", "{count}", "{out}"]
     record = {"type": "program", "command": command, "folder": str(tmp_path)}
     assert named_files(record) == [tmp_path, Path(sys.executable), tmp_path / "draw.py"]
+    for argument in ("exec ./draw.py {seed}", "x && python 'draw.py'>log", "--script=draw.py"):
+        found = named_files({**record, "command": ["sh", "-c", argument]})
+        assert [path.resolve() for path in found] == [tmp_path, tmp_path / "draw.py"], argument
 
 
 def test_what_a_pipeline_names(tmp_path: Path) -> None:

@@ -1,9 +1,9 @@
 """What a generator's record names on this machine, found without running or importing any of it, and its digests.
 
 Two digests: of the record alone, which opens no file, and of the record with the content of the files that it names.
-These are a program's arguments that are files, a Python module's file with those of its packages, an ONNX model with
-its weights, and a diffusion model's folder. What these files load in their turn, and a program that is found on the
-PATH, are not among them.
+These are the files among a program's arguments and the words in these (``sh -c "python draw.py"``), a Python module's
+file with those of its packages, an ONNX model with its weights, and a diffusion model's folder. What these files load
+in their turn, and a program that is found on the PATH, are not among them.
 """
 
 from __future__ import annotations
@@ -11,13 +11,14 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import sys
 import time
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from importlib.machinery import ModuleSpec
 from importlib.metadata import entry_points
-from itertools import accumulate
+from itertools import accumulate, chain
 from pathlib import Path
 from typing import Any
 
@@ -32,9 +33,15 @@ from engine.samples.labels import name_to_label
 MOST_FILES = 10_000
 """That a folder may hold: a model's has some tens."""
 LARGE = 64 * 2**20
+<<<<<<< HEAD
 """Bytes from which a file in a diffusion model's folder, which can only be weights, counts by its size alone."""
 RECENT = 2 * 10**9
 """Nanoseconds within which a file may change twice and keep its times: its digest is not remembered yet."""
+=======
+"""Bytes from which a file in a diffusion model's folder, which can only be weights, counts by size and time alone."""
+WORD = re.compile(r"""[^\s'"=;|&<>()`$]+""")
+"""What a shell's operators and an option's ``=`` leave together."""
+>>>>>>> c8070b5 (Trust: a program's files count also where an argument only mentions them)
 SUFFIXES = (".json", ".safetensors", ".txt", ".model")
 """What a pipeline reads."""
 
@@ -89,7 +96,14 @@ def _program(record: Mapping[str, Any]) -> list[Path]:
         raise SourceNotFound(f"the program's folder {name_to_label(str(folder))} is not there")
     command = record.get("command")
     parts = [command] if isinstance(command, str) else command or []
-    return [folder, *dict.fromkeys(folder / str(part) for part in parts if _is_file(folder / str(part)))]
+    words = chain.from_iterable(_words(str(part)) for part in parts)
+    return [folder, *dict.fromkeys(folder / word for word in words if _is_file(folder / word))]
+
+
+def _words(argument: str) -> list[str]:
+    """What of an argument may be a file: all of it, the words of a shell's command line, an option's value."""
+    words = {argument: None, **dict.fromkeys(WORD.findall(argument))}
+    return [word for word in words if word]
 
 
 def _module(entry: str, path: Path | None) -> list[Path]:
@@ -145,11 +159,16 @@ def _mark(path: Path, by_size: int | None) -> str:
         if path.is_dir():
             return "folder"
         if by_size is not None and said.st_size > by_size:
+<<<<<<< HEAD
             return f"{said.st_size} bytes"
         as_of = (said.st_dev, said.st_ino, said.st_size, said.st_mtime_ns, said.st_ctime_ns)
         if time.time_ns() - max(as_of[3:]) < RECENT:
             return file_to_digest(path)
         return _file_digest(path, *as_of)
+=======
+            return f"{said.st_size} bytes, {said.st_mtime_ns}"
+        return _file_digest(path, said.st_dev, said.st_ino, said.st_size, said.st_mtime_ns, said.st_ctime_ns)
+>>>>>>> c8070b5 (Trust: a program's files count also where an argument only mentions them)
     except (InvalidImage, OSError):
         return "unreadable"
 
