@@ -33,15 +33,11 @@ from engine.samples.labels import name_to_label
 MOST_FILES = 10_000
 """That a folder may hold: a model's has some tens."""
 LARGE = 64 * 2**20
-<<<<<<< HEAD
-"""Bytes from which a file in a diffusion model's folder, which can only be weights, counts by its size alone."""
+"""Bytes from which a file in a diffusion model's folder, which can only be weights, counts by size and time alone."""
 RECENT = 2 * 10**9
 """Nanoseconds within which a file may change twice and keep its times: its digest is not remembered yet."""
-=======
-"""Bytes from which a file in a diffusion model's folder, which can only be weights, counts by size and time alone."""
 WORD = re.compile(r"""[^\s'"=;|&<>()`$]+""")
 """What a shell's operators and an option's ``=`` leave together."""
->>>>>>> c8070b5 (Trust: a program's files count also where an argument only mentions them)
 SUFFIXES = (".json", ".safetensors", ".txt", ".model")
 """What a pipeline reads."""
 
@@ -159,16 +155,11 @@ def _mark(path: Path, by_size: int | None) -> str:
         if path.is_dir():
             return "folder"
         if by_size is not None and said.st_size > by_size:
-<<<<<<< HEAD
-            return f"{said.st_size} bytes"
+            return f"{said.st_size} bytes, {said.st_mtime_ns}"
         as_of = (said.st_dev, said.st_ino, said.st_size, said.st_mtime_ns, said.st_ctime_ns)
         if time.time_ns() - max(as_of[3:]) < RECENT:
             return file_to_digest(path)
         return _file_digest(path, *as_of)
-=======
-            return f"{said.st_size} bytes, {said.st_mtime_ns}"
-        return _file_digest(path, said.st_dev, said.st_ino, said.st_size, said.st_mtime_ns, said.st_ctime_ns)
->>>>>>> c8070b5 (Trust: a program's files count also where an argument only mentions them)
     except (InvalidImage, OSError):
         return "unreadable"
 
