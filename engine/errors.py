@@ -31,6 +31,8 @@
      │    ├── UnfinishedCopy            `engine copy` was interrupted: run it again
      │    ├── DiskFull
      │    └── CorruptData               a checksum does not hold
+     ├── StatementTimeout               a server's request asked too much of the database
+     ├── Cancelled                      nobody waits for the answer any more
      ├── MissingStatistics              the model has nothing that this method needs
      ├── MissingWeights                 an encoder's weights are not on this machine
      └── MissingDependency (ImportError) an optional package is not installed
@@ -42,6 +44,7 @@ JSON error object carries it.
 from __future__ import annotations
 
 __all__ = [
+    "Cancelled",
     "Conflict",
     "CorruptData",
     "DatabaseLocked",
@@ -72,6 +75,7 @@ __all__ = [
     "NotFound",
     "NotTrusted",
     "SourceNotFound",
+    "StatementTimeout",
     "StorageError",
     "TooManyBadSamples",
     "TransformNotFound",
@@ -217,6 +221,14 @@ class CorruptData(StorageError):
 
 class DamagedIndex(CorruptData):
     """A part of an index file that was read just now does not match its checksum. The index can be built again."""
+
+
+class StatementTimeout(EngineError):
+    """A statement took longer than a request to a server may."""
+
+
+class Cancelled(EngineError):
+    """Nobody waits for the answer any more, so the work on it was stopped."""
 
 
 class MissingStatistics(EngineError):
