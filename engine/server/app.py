@@ -26,6 +26,7 @@ from engine.server.jobs import Jobs
 from engine.server.limits import Limits
 from engine.server.metrics import Measured, Metrics
 from engine.server.page import add_page
+from engine.server.patience import Patience
 from engine.server.problems import Refused
 from engine.server.searching import FORM, answered, request_to_query, text_to
 from engine.shapes import hits_to_json, model_to_json
@@ -120,6 +121,7 @@ def create_app(
     )  # fmt: skip
     problems.install(app)
 
+    app.add_middleware(Patience, seconds=limits.statement_seconds)
     app.add_middleware(BodyLimit, most=limits.body_bytes, others={UPLOADS: limits.upload_bytes})
     app.add_middleware(OwnPages, hosts=hosts)
     app.add_middleware(Measured, metrics=metrics)

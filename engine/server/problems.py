@@ -30,6 +30,8 @@ STATUS: dict[type[EngineError], int] = {
     errors.DiskFull: 507,
     errors.StorageError: 503,
     errors.CorruptData: 500,
+    errors.StatementTimeout: 503,
+    errors.Cancelled: 499,
     EngineError: 500,
 }
 """Of a class and of those below it that are not listed themselves."""
