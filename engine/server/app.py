@@ -19,6 +19,7 @@ from engine import Engine, __version__
 from engine.errors import EngineError, ModelNotFound
 from engine.files import write_error
 from engine.server import problems, schemas
+from engine.server.addresses import Addresses, Name
 from engine.server.callers import Callers, OwnPages
 from engine.server.drawing import Lines, drawn_lines
 from engine.server.gate import BodyLimit, Gate
@@ -125,6 +126,7 @@ def create_app(
     app.add_middleware(BodyLimit, most=limits.body_bytes, others={UPLOADS: limits.upload_bytes})
     app.add_middleware(OwnPages, hosts=hosts)
     app.add_middleware(Measured, metrics=metrics)
+    app.add_middleware(Addresses)  # outermost: whoever looks at a path sees the routes' own
 
     async def may_read(request: Request) -> None:
         if callers.are_asked:
@@ -188,7 +190,7 @@ def create_app(
 
     @app.get("/v1/models/{name:path}/similar", response_model=schemas.Answer, tags=["models"], **reads)
     async def similar(
-        name: str, k: Annotated[int, Query(ge=1)] = 10, distance: str = "frechet", encoder: str | None = None
+        name: Name, k: Annotated[int, Query(ge=1)] = 10, distance: str = "frechet", encoder: str | None = None
     ) -> Any:
         """Models whose samples are distributed like this one's."""
         if k > limits.k:
@@ -196,7 +198,7 @@ def create_app(
         return hits_to_json(await gate.run(engine.similar, name, k, distance=distance, encoder=encoder))
 
     @app.get("/v1/models/{name:path}/samples", response_model=schemas.Samples, tags=["models"], **reads)
-    async def samples(name: str) -> Any:
+    async def samples(name: Name) -> Any:
         """A model's preview pictures."""
         found = await gate.run(engine.thumbnails, name)
         return {
@@ -209,7 +211,7 @@ def create_app(
     @app.post(
         "/v1/models/{name:path}/samples", response_model=schemas.Drawn, response_class=Lines, tags=["models"], **reads
     )
-    async def draw(name: str, asked: schemas.Drawing) -> Any:
+    async def draw(name: Name, asked: schemas.Drawing) -> Any:
         """Draw new pictures from the model's generator: a JSON object a line, each sent when its picture is drawn.
 
         Should drawing fail after the first picture, the last line is `{"problem": …}`.
@@ -218,23 +220,23 @@ def create_app(
         return Lines(lines)
 
     @app.get("/v1/models/{name:path}", response_model=schemas.Model, tags=["models"], **reads)
-    async def model(name: str) -> Any:
+    async def model(name: Name) -> Any:
         """All that is known of a model."""
         return model_to_json(await gate.run(engine.get, name))
 
     @app.put("/v1/models/{name:path}", response_model=schemas.Model, tags=["models"], **writes)
-    async def put_model(name: str, moments: schemas.Moments) -> Any:
+    async def put_model(name: Name, moments: schemas.Moments) -> Any:
         """Add a model by its moments, or replace it: also one that came from a folder, a file or a generator."""
         return model_to_json(await gate.run(_put, engine, name, moments))
 
     @app.patch("/v1/models/{name:path}", response_model=schemas.Model, tags=["models"], **writes)
-    async def patch_model(name: str, details: schemas.Details) -> Any:
+    async def patch_model(name: Name, details: schemas.Details) -> Any:
         """Change a model's metadata."""
         changes = details.model_dump(exclude_unset=True)
         return model_to_json(await gate.run(lambda: engine.update(name, **changes)))
 
     @app.delete("/v1/models/{name:path}", status_code=204, tags=["models"], **writes)
-    async def delete_model(name: str) -> Response:
+    async def delete_model(name: Name) -> Response:
         """Remove a model and all its data."""
         await gate.run(engine.remove, name)
         return Response(status_code=204)

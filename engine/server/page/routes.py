@@ -18,6 +18,7 @@ from engine import Engine
 from engine.errors import EngineError, InvalidQuery, ModelNotFound
 from engine.records import Hits, Model
 from engine.search import METHODS
+from engine.server.addresses import Name
 from engine.server.callers import COOKIE, Callers
 from engine.server.gate import Gate
 from engine.server.limits import Limits
@@ -151,7 +152,7 @@ def add_page(
         return page("browse.html", cards_=cards, sort=sort, next=found.next, asked=Asked())
 
     @shown("/models/{name:path}")
-    async def model(request: Request, name: str, distance: str = "frechet") -> Response:
+    async def model(request: Request, name: Name, distance: str = "frechet") -> Response:
         """All of one model."""
         context = await gate.run(_model, engine, name, distance if distance in DISTANCES else "frechet")
         draws = context["model"].generator is not None and (may_draw or not _runs_code(context["model"]))
