@@ -110,6 +110,15 @@ def check_size(filters: Sequence[Filter]) -> None:
         )
 
 
+def is_filter(key: str) -> bool:
+    """Whether a text is a filter's key, as ``tag``, ``name~!`` or ``meta.KEY`` are."""
+    try:
+        _key(key)
+    except InvalidFilter:
+        return False
+    return True
+
+
 def text_to_values(text: str) -> tuple[str, ...]:
     r"""The alternatives of ``a, b\, c``: ``("a", "b, c")``."""
     values, at = [], 0

@@ -27,9 +27,10 @@ from engine.server.jobs import Jobs
 from engine.server.limits import Limits
 from engine.server.metrics import Measured, Metrics
 from engine.server.page import add_page
+from engine.server.parameters import known_parameters
 from engine.server.patience import Patience
 from engine.server.problems import Refused
-from engine.server.searching import FORM, answered, request_to_query, text_to
+from engine.server.searching import FORM, answered, check_batch, request_to_query, text_to
 from engine.shapes import hits_to_json, model_to_json
 
 PROBLEMS: dict[int | str, dict[str, Any]] = {
@@ -117,7 +118,7 @@ def create_app(
         await anyio.to_thread.run_sync(jobs.close)
 
     app = FastAPI(
-        title="engine", version=__version__, lifespan=living,
+        title="engine", version=__version__, lifespan=living, dependencies=[Depends(known_parameters)],
         description="Search generative models by what they draw.",
     )  # fmt: skip
     problems.install(app)
@@ -152,10 +153,7 @@ def create_app(
     @app.post("/v1/search/batch", response_model=schemas.Answers, tags=["search"], **reads)
     async def search_batch(batch: schemas.Batch) -> Any:
         """Several searches in one request; one that is wrong refuses them all."""
-        if len(batch.queries) > limits.batch:
-            raise Refused(
-                422, "LimitExceeded", f"a batch may have {limits.batch} queries, got {len(batch.queries)}"
-            )  # fmt: skip
+        check_batch(batch.queries, limits)
         answers = await gate.run(lambda: [answered(engine, limits, query, {}) for query in batch.queries])
         for one in answers:
             metrics.search(one["timings_ms"])
