@@ -83,6 +83,17 @@ __all__ = [
 ]
 
 
+LONGEST = 1200
+"""Characters of a message: those that repeat what was given would else be as long as that is."""
+
+
+def printable(message: str) -> str:
+    """A message without lone surrogates, which become escapes, and not too long: its middle is left out."""
+    if len(message) > LONGEST:
+        message = f"{message[: LONGEST // 2]} … {message[-LONGEST // 3 :]}"
+    return message.encode(errors="backslashreplace").decode()
+
+
 class EngineError(Exception):
     """Base of every error raised on purpose. ``str(error)`` says what was wrong and what was given.
 
@@ -90,10 +101,10 @@ class EngineError(Exception):
     """
 
     def __init__(self, message: str, *, hint: str | None = None) -> None:
-        message = message.encode(errors="backslashreplace").decode()
+        message = printable(message)
         super().__init__(message)
         self.message = message
-        self.hint = hint if hint is None else hint.encode(errors="backslashreplace").decode()
+        self.hint = hint if hint is None else printable(hint)
 
     def __str__(self) -> str:
         return self.message

@@ -20,6 +20,7 @@ from engine.samples.labels import name_to_label
 from engine.server.limits import Limits
 from engine.server.problems import Refused, error_to_problem, problem
 from engine.server.schemas import Ingest
+from engine.storage.details import DETAILS, checked_details, checked_name
 
 log = logging.getLogger("engine.server")
 SUFFIXES = (".tar.gz", ".tgz", ".tar", ".zip", ".npz", ".npy")
@@ -74,8 +75,11 @@ class Jobs:
 
         Raises:
             Refused: it is of no kind that is taken, or too many wait.
+            InvalidInput: its name or what is said of it could not be stored.
             DiskFull, StorageError: it cannot be kept.
         """
+        checked_name(details.name)
+        checked_details(details.model_dump(include={*DETAILS}, exclude_none=True))
         suffix = next((one for one in SUFFIXES if file_name.lower().endswith(one)), None)
         if suffix is None:
             raise Refused(

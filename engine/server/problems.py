@@ -11,7 +11,8 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from engine import errors
-from engine.errors import EngineError
+from engine.errors import EngineError, printable
+from engine.texts import quoted
 
 log = logging.getLogger("engine.server")
 MEDIA_TYPE = "application/problem+json"
@@ -67,9 +68,10 @@ def problem(
     status: int, name: str, detail: str, *, hint: str | None = None, extra: dict[str, Any] | None = None
 ) -> dict[str, Any]:
     """A problem's members: the standard ones, ``hint``, the next step, and ``extra``."""
-    found: dict[str, Any] = {"type": f"urn:engine:problem:{name}", "title": name, "status": status, "detail": detail}
+    kind = f"urn:engine:problem:{name}"
+    found: dict[str, Any] = {"type": kind, "title": name, "status": status, "detail": printable(detail)}
     if hint is not None:
-        found["hint"] = hint
+        found["hint"] = printable(hint)
     return found | (extra or {})
 
 
@@ -78,9 +80,9 @@ def answer(status: int, name: str, detail: str, *, headers: dict[str, str] | Non
     return JSONResponse(problem(status, name, detail, **more), status, headers, MEDIA_TYPE)
 
 
-def _printed(text: str) -> str:
-    """A text that quotes a request, with its lone surrogates as escapes: JSON is UTF-8."""
-    return text.encode(errors="backslashreplace").decode()
+def _place(part: object) -> str:
+    """A member's name or a place in a list, which stand in the request."""
+    return quoted(part, 100, plain=True)
 
 
 def install(app: FastAPI) -> None:
@@ -102,7 +104,7 @@ def install(app: FastAPI) -> None:
     @app.exception_handler(RequestValidationError)
     async def invalid(_request: Request, error: RequestValidationError) -> JSONResponse:
         where = [
-            {"at": _printed(".".join(map(str, one["loc"]))), "message": _printed(str(one["msg"]))}
+            {"at": printable(".".join(map(_place, one["loc"]))), "message": printable(str(one["msg"]))}
             for one in error.errors()[:20]
         ]
         detail = "; ".join(": ".join(filter(None, one.values())) for one in where[:3])

@@ -15,7 +15,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import FileResponse, JSONResponse, RedirectResponse, Response
 
 from engine import Engine
-from engine.errors import EngineError, InvalidQuery, ModelNotFound
+from engine.errors import EngineError, InvalidQuery, ModelNotFound, printable
 from engine.records import Hits, Model
 from engine.search import METHODS
 from engine.server.addresses import Name
@@ -222,7 +222,8 @@ def _show_errors(app: FastAPI) -> None:
 
 def failed(status: int, name: str, detail: str, hint: str | None) -> Response:
     """An error as people read it."""
-    return page("error.html", status=status, code=status, name=name, detail=detail, hint=hint)
+    said = {"detail": printable(detail), "hint": None if hint is None else printable(hint)}
+    return page("error.html", status=status, code=status, name=name, **said)
 
 
 def _to_login(request: Request) -> Response:
