@@ -115,3 +115,10 @@ def test_an_address_by_query_has_one_name(writer: TestClient, query: str) -> Non
 
 def test_a_name_in_an_address_is_utf8(writer: TestClient) -> None:
     assert "UTF-8" in refusal(writer.get("/v1/models/%FF"), 422)["detail"]
+
+
+def test_a_long_name_is_not_repeated(own: Engine, writer: TestClient) -> None:
+    for path in ("/v1/models/{}", "/v1/models/{}/similar", "/v1/model?name={}", "/models/{}", "/v1/ingest/{}", "/{}"):
+        answer = writer.get(path.format("x" * 60_000))
+        assert answer.status_code == 404
+        assert len(answer.content) < (2000 if path != "/models/{}" else 5000)  # a page has a frame

@@ -192,9 +192,11 @@ def add_page(
         if callers.are_asked and not await gate.run(callers.knows, token):
             return page("login.html", status=401, after=after, wrong=True)
         answer = RedirectResponse(after, 303)
-        answer.set_cookie(
-            COOKIE, token, httponly=True, samesite="strict", secure=request.url.scheme == "https", max_age=30 * 86400
-        )  # fmt: skip
+        if callers.are_asked:  # else what was sent is no key, and may be no header either
+            answer.set_cookie(
+                COOKIE, token, httponly=True, samesite="strict", secure=request.url.scheme == "https",
+                max_age=30 * 86400,
+            )  # fmt: skip
         return answer
 
     @app.get("/static/{digest}/{name}", include_in_schema=False)
