@@ -67,7 +67,8 @@ def where_to_filters(where: Where | None) -> tuple[Filter, ...]:
     given: Any = where  # callers without types give texts, too
     if not isinstance(given, (Mapping, Sequence)) or isinstance(given, (str, bytes)):
         raise InvalidFilter(
-            f"a filter is a mapping or a list of pairs, got {quoted(given)}", hint='for example where={"tag": "cat,dog"}'
+            f"a filter is a mapping or a list of pairs, got {quoted(given)}",
+            hint='for example where={"tag": "cat,dog"}',
         )
     pairs: Iterable[Any] = given.items() if isinstance(given, Mapping) else given
     if len(given) > MOST_CONDITIONS:

@@ -13,8 +13,8 @@ from sqlalchemy.orm import Session
 from engine.errors import DuplicateName, ModelNotFound
 from engine.numbers import shown
 from engine.records import Model
-from engine.storage.tables import ChangeRow, EncoderRow, ModelRow, ModelTagRow, StatisticsRow, TagRow, row_to_table
 from engine.storage.similar_names import names_like
+from engine.storage.tables import ChangeRow, EncoderRow, ModelRow, ModelTagRow, StatisticsRow, TagRow, row_to_table
 from engine.texts import is_storable, quoted, suggestion
 
 CHUNK = 1000  # ids in one IN (...): well below every database's limit on bound parameters

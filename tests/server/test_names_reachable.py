@@ -68,7 +68,9 @@ def test_a_client_reaches_every_name(own: Engine, writer: TestClient, remote: Cl
     assert own.get(name).author == "Ada"
     assert {hit.name for hit in remote.similar(name, distance="cosine")} == {"a", "x", "other"}
     assert writer.get("/v1/model/samples", params={"name": name}).json() == {"samples": []}
-    assert refusal(writer.post("/v1/model/samples", params={"name": name}, json={}), 409)["title"] == "MissingStatistics"
+    assert (
+        refusal(writer.post("/v1/model/samples", params={"name": name}, json={}), 409)["title"] == "MissingStatistics"
+    )
     shown = writer.get("/model", params={"name": name})
     assert shown.status_code == 200
     assert f"<h1>{html.escape(name)}" in shown.text.replace("&#39;", "&#x27;").replace("&#34;", "&quot;")
@@ -89,7 +91,10 @@ def test_links_lead_to_their_model(own: Engine, writer: TestClient, name: str) -
     assert writer.get(name_to_address(name, word="samples")).json() == {"samples": []}
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if name.strip(".") and ".." not in name and name != "./a"])
+IN_PATHS = [name for name in NAMES if name.strip(".") and ".." not in name and name != "./a"]
+
+
+@pytest.mark.parametrize("name", IN_PATHS)
 def test_an_encoded_name_is_one_part_of_a_path(own: Engine, writer: TestClient, name: str) -> None:
     own.ingest_statistics([name, "a", "x"], [[1.0, 0, 0]] * 3, encoder="external:mine", samples=5)
     address = f"/v1/models/{quote(name, safe='')}"

@@ -82,8 +82,9 @@ def test_every_entrance_refuses_it(eng: Engine, tmp_path: Path) -> None:
             answer = client.post("/v1/ingest", data={"details": json.dumps(given)}, files={"file": ("a.npy", b"x")})
             assert answer.status_code == 422, answer.text
         assert client.get("/v1/ingest").json() == {"jobs": []}
+    tags = [str(i) for i in range(257)]
     with pytest.raises(InvalidInput, match="257"):
-        eng.ingest_statistics(["owl"], np.eye(3)[:1], encoder="external:mine", samples=5, tags=[str(i) for i in range(257)])
+        eng.ingest_statistics(["owl"], np.eye(3)[:1], encoder="external:mine", samples=5, tags=tags)
 
 
 def store_too_much(eng: Engine) -> None:

@@ -203,7 +203,7 @@ def test_many_parts_over_many_models_take_seconds_at_most(new_collection: Callab
     with Engine.open(new_collection()) as engine:
         names = [f"artist{i % 97}/model-number-{i:06d}" for i in range(5000)]
         engine.ingest_statistics(names, np.ones((5000, 2)), encoder="external:mine", samples=5)
-        started = time.monotonic()
+        started = time.process_time()
         where = [("name~!", [f"zz{i}q{j}" for j in range(50)]) for i in range(4)]
         assert len(engine.models(where)) == 5000
-        assert time.monotonic() - started < 5  # 0.2 on an idle machine
+        assert time.process_time() - started < 5  # 0.2 on an idle machine

@@ -19,7 +19,8 @@ MANY = 8000
 def zoo(new_collection: Callable[[], str]) -> Iterator[Engine]:
     """Many names, alike and with a word of their own."""
     with Engine.open(new_collection()) as engine:
-        names = [f"artist{i % 97}/model-{i:05d}-{'abcdefghij' * 3}" for i in range(MANY)] + ["Nightingale", "blue-heron"]
+        names = [f"artist{i % 97}/model-{i:05d}-{'abcdefghij' * 3}" for i in range(MANY)]
+        names += ["Nightingale", "blue-heron"]
         engine.ingest_statistics(names, np.ones((len(names), 2)), encoder="external:mine", samples=5)
         yield engine
 

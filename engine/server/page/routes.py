@@ -224,8 +224,10 @@ def _show_errors(app: FastAPI) -> None:
 
 def failed(status: int, name: str, detail: str, hint: str | None) -> Response:
     """An error as people read it."""
-    said = {"detail": printable(detail), "hint": None if hint is None else printable(hint)}
-    return page("error.html", status=status, code=status, name=name, **said)
+    return page(
+        "error.html", status=status, code=status, name=name, detail=printable(detail),
+        hint=None if hint is None else printable(hint),
+    )  # fmt: skip
 
 
 def _to_login(request: Request) -> Response:
