@@ -19,7 +19,6 @@ from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
 
 import numpy as np
 
@@ -34,6 +33,7 @@ from engine.errors import (
 )
 from engine.filters import Where, values_to_text, where_to_pairs
 from engine.records import Hit, Hits, Model, Models
+from engine.texts import quoted
 
 try:
     import httpx
@@ -163,11 +163,11 @@ class Client(_Requests):
     def similar(self, name: str, k: int = 10, *, distance: str = "frechet", encoder: str | None = None) -> Hits:
         """As ``Engine.similar``."""
         asked = {"k": k, "distance": distance, **({} if encoder is None else {"encoder": encoder})}
-        return json_to_hits(self._ask("GET", f"{_address(name)}/similar", params=asked))
+        return json_to_hits(self._ask("GET", "/v1/model/similar", params={**_named(name), **asked}))
 
     def get(self, name: str) -> Model:
         """As ``Engine.get``."""
-        return json_to_model(self._ask("GET", _address(name)))
+        return json_to_model(self._ask("GET", "/v1/model", params=_named(name)))
 
     def models(self, where: Where | None = None) -> Models:
         """As ``Engine.models``."""
@@ -183,11 +183,11 @@ class Client(_Requests):
 
     def update(self, name: str, /, **changes: Any) -> Model:
         """As ``Engine.update``."""
-        return json_to_model(self._ask("PATCH", _address(name), json=changes))
+        return json_to_model(self._ask("PATCH", "/v1/model", params=_named(name), json=changes))
 
     def remove(self, name: str) -> None:
         """As ``Engine.remove``."""
-        self._ask("DELETE", _address(name))
+        self._ask("DELETE", "/v1/model", params=_named(name))
 
     def draw(self, name: str, count: int = 1, *, seed: int = 0) -> list[Image]:
         """As ``Engine.draw``; whether code is trusted is the server's affair."""
@@ -199,7 +199,7 @@ class Client(_Requests):
 
         asked = {"count": count, "seed": seed}
         try:
-            with self._http.stream("POST", f"{_address(name)}/samples", json=asked) as response:
+            with self._http.stream("POST", "/v1/model/samples", params=_named(name), json=asked) as response:
                 if not response.is_success:
                     response.read()
                     self.read(response)
@@ -314,18 +314,20 @@ class AsyncClient(_Requests):
     async def similar(self, name: str, k: int = 10, *, distance: str = "frechet", encoder: str | None = None) -> Hits:
         """As ``Client.similar``."""
         asked = {"k": k, "distance": distance, **({} if encoder is None else {"encoder": encoder})}
-        return json_to_hits(await self._ask("GET", f"{_address(name)}/similar", params=asked))
+        return json_to_hits(await self._ask("GET", "/v1/model/similar", params={**_named(name), **asked}))
 
     async def get(self, name: str) -> Model:
         """As ``Client.get``."""
-        return json_to_model(await self._ask("GET", _address(name)))
+        return json_to_model(await self._ask("GET", "/v1/model", params=_named(name)))
 
 
-def _address(name: str) -> str:
+def _named(name: str) -> dict[str, str]:
+    """A model's name as a parameter: in a path, clients and proxies would resolve ``..`` and decode slashes."""
     try:
-        return f"/v1/models/{quote(name, safe='')}"
+        name.encode()
     except UnicodeEncodeError as error:
-        raise ModelNotFound(f"there is no model named {name!r:.80}", hint="it has a lone surrogate") from error
+        raise ModelNotFound(f"there is no model named {quoted(name, 80)}", hint="it has a lone surrogate") from error
+    return {"name": name}
 
 
 def unsendable(error: UnicodeEncodeError) -> InvalidQuery:

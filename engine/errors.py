@@ -31,6 +31,8 @@
      │    ├── UnfinishedCopy            `engine copy` was interrupted: run it again
      │    ├── DiskFull
      │    └── CorruptData               a checksum does not hold
+     ├── StatementTimeout               a server's request asked too much of the database
+     ├── Cancelled                      nobody waits for the answer any more
      ├── MissingStatistics              the model has nothing that this method needs
      ├── AddressUnavailable             a server cannot listen there
      ├── MissingWeights                 an encoder's weights are not on this machine
@@ -44,6 +46,7 @@ from __future__ import annotations
 
 __all__ = [
     "AddressUnavailable",
+    "Cancelled",
     "Conflict",
     "CorruptData",
     "DatabaseLocked",
@@ -74,11 +77,23 @@ __all__ = [
     "NotFound",
     "NotTrusted",
     "SourceNotFound",
+    "StatementTimeout",
     "StorageError",
     "TooManyBadSamples",
     "TransformNotFound",
     "UnfinishedCopy",
 ]
+
+
+LONGEST = 1200
+"""Characters of a message: those that repeat what was given would else be as long as that is."""
+
+
+def printable(message: str) -> str:
+    """A message without lone surrogates, which become escapes, and not too long: its middle is left out."""
+    if len(message) > LONGEST:
+        message = f"{message[: LONGEST // 2]} … {message[-LONGEST // 3 :]}"
+    return message.encode(errors="backslashreplace").decode()
 
 
 class EngineError(Exception):
@@ -88,10 +103,10 @@ class EngineError(Exception):
     """
 
     def __init__(self, message: str, *, hint: str | None = None) -> None:
-        message = message.encode(errors="backslashreplace").decode()
+        message = printable(message)
         super().__init__(message)
         self.message = message
-        self.hint = hint if hint is None else hint.encode(errors="backslashreplace").decode()
+        self.hint = hint if hint is None else printable(hint)
 
     def __str__(self) -> str:
         return self.message
@@ -219,6 +234,14 @@ class CorruptData(StorageError):
 
 class DamagedIndex(CorruptData):
     """A part of an index file that was read just now does not match its checksum. The index can be built again."""
+
+
+class StatementTimeout(EngineError):
+    """A statement took longer than a request to a server may."""
+
+
+class Cancelled(EngineError):
+    """Nobody waits for the answer any more, so the work on it was stopped."""
 
 
 class MissingStatistics(EngineError):

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from engine.errors import InvalidFilter
-from engine.texts import is_storable, nearest
+from engine.texts import is_storable, nearest, quoted
 
 Where = Mapping[str, Any] | Sequence[tuple[str, Any]]
 FIELDS = ("tag", "name", "kind", "author", "license", "base_model")
@@ -30,9 +30,11 @@ TITLE = "title"
 MOST_CONDITIONS = 100
 """Each is nested in the others: SQLite takes expressions up to 1000 deep."""
 MOST_VALUES = 1000
-"""Of one condition: each costs a comparison a row."""
-MOST_PARTS = 50
-"""Likewise, where each is sought within texts."""
+"""Of all conditions together: each costs a comparison a row."""
+MOST_PARTS = 200
+"""Likewise, of those that are sought within texts."""
+MOST_TEXT = 64 * 1024
+"""Characters of keys and values together."""
 PART = re.compile(r"(?:\\.|[^,])*", re.DOTALL)
 HINT = f"filters are {', '.join(FIELDS)} and {METADATA}KEY; ! after a key leaves out, ~ asks for a part of the value"
 
@@ -65,19 +67,57 @@ def where_to_filters(where: Where | None) -> tuple[Filter, ...]:
     given: Any = where  # callers without types give texts, too
     if not isinstance(given, (Mapping, Sequence)) or isinstance(given, (str, bytes)):
         raise InvalidFilter(
-            f"a filter is a mapping or a list of pairs, got {given!r:.200}", hint='for example where={"tag": "cat,dog"}'
+            f"a filter is a mapping or a list of pairs, got {quoted(given)}",
+            hint='for example where={"tag": "cat,dog"}',
         )
     pairs: Iterable[Any] = given.items() if isinstance(given, Mapping) else given
     if len(given) > MOST_CONDITIONS:
         raise InvalidFilter(f"a filter may have up to {MOST_CONDITIONS} conditions, got {len(given)}")
-    filters = []
+    filters: list[Filter] = []
+    text = 0
     for pair in pairs:
         try:
             key, value = pair
         except (TypeError, ValueError) as error:
-            raise InvalidFilter(f"a filter is a (key, value) pair, got {pair!r:.200}") from error
+            raise InvalidFilter(f"a filter is a (key, value) pair, got {quoted(pair)}") from error
+        text += _length(key) + _length(value)
+        if text > MOST_TEXT:
+            raise InvalidFilter(
+                f"a filter may have up to {MOST_TEXT:,} characters in all its keys and values, got more",
+                hint="ask with fewer or shorter values",
+            )
         filters.append(_filter(key, value))
+    check_size(filters)
     return tuple(filters)
+
+
+def check_size(filters: Sequence[Filter]) -> None:
+    """Whether conditions have few enough values, all together.
+
+    Raises:
+        InvalidFilter: they have more.
+    """
+    values = sum(len(one.values) for one in filters)
+    if values > MOST_VALUES:
+        raise InvalidFilter(
+            f"a filter may have up to {MOST_VALUES:,} values in all its conditions, got {values:,}",
+            hint="ask in several requests",
+        )
+    parts = sum(len(one.values) for one in filters if one.within)
+    if parts > MOST_PARTS:
+        raise InvalidFilter(
+            f"a filter may seek up to {MOST_PARTS} parts (~) in all its conditions, got {parts:,}",
+            hint="seek fewer parts, or name whole values",
+        )
+
+
+def is_filter(key: str) -> bool:
+    """Whether a text is a filter's key, as ``tag``, ``name~!`` or ``meta.KEY`` are."""
+    try:
+        _key(key)
+    except InvalidFilter:
+        return False
+    return True
 
 
 def text_to_values(text: str) -> tuple[str, ...]:
@@ -108,9 +148,16 @@ def where_to_pairs(where: Where | None) -> list[tuple[str, list[str]]]:
     ]  # fmt: skip
 
 
+def _length(given: Any) -> int:
+    """Characters of a key, a value or a list of values."""
+    if isinstance(given, (list, tuple, set, frozenset)):
+        return sum(len(one) for one in given if isinstance(one, str))
+    return len(given) if isinstance(given, str) else 0
+
+
 def _filter(given: Any, value: Any) -> Filter:
     if not isinstance(given, str):
-        raise InvalidFilter(f"a filter's key must be text, got {given!r:.80}", hint=HINT)
+        raise InvalidFilter(f"a filter's key must be text, got {quoted(given)}", hint=HINT)
     key, negated, within = _key(given)
     values = text_to_values(value) if isinstance(value, str) else value
     if (
@@ -119,14 +166,11 @@ def _filter(given: Any, value: Any) -> Filter:
         or not all(isinstance(one, str) for one in values)
     ):
         raise InvalidFilter(
-            f"filter {given!r:.80} needs a text or a list of texts, got {value!r:.200}",
+            f"filter {quoted(given)} needs a text or a list of texts, got {quoted(value)}",
             hint='for example where={"tag": ["cat", "dog"]}',
         )
-    most = MOST_PARTS if within else MOST_VALUES
-    if len(values) > most:
-        raise InvalidFilter(f"filter {given!r:.80} takes up to {most} texts, got {len(values)}")
     if not all(map(is_storable, values)):
-        raise InvalidFilter(f"filter {given!r:.80} takes texts without NUL and lone surrogates, got {value!r:.200}")
+        raise InvalidFilter(f"filter {quoted(given)} takes texts without NUL and lone surrogates, got {quoted(value)}")
     return Filter(key, tuple(values), negated, within)
 
 
@@ -141,5 +185,5 @@ def _key(given: str) -> tuple[str, bool, bool]:
         key, within = "name", True
     known = is_storable(rest) and bool(rest) if start == METADATA else key in FIELDS
     if not known or (before and after):
-        raise InvalidFilter(f"there is no filter {given!r:.80}", hint=nearest(bare, (*FIELDS, *ALIASES, TITLE), HINT))
+        raise InvalidFilter(f"there is no filter {quoted(given)}", hint=nearest(bare, (*FIELDS, *ALIASES, TITLE), HINT))
     return key, before or after, within

@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Iterable
+from heapq import nlargest
+from itertools import islice
 
 JOINERS = "\u200c\u200d"
 """Zero width non-joiner and joiner: Persian and Indic words need them, and emoji made of several."""
 IDEOGRAPHIC_SPACE = "\u3000"
 LONGEST_SUGGESTED = 100
 """Characters: comparing longer words takes long, and nobody misspells them."""
+MOST_COMPARED = 2000
+"""Known words that one is compared with."""
+LIKENESS = 0.6
+"""Of a word that was perhaps meant: ``difflib``'s ratio."""
+LONGEST_QUOTED = 200
+"""Characters of what a caller gave that a message repeats."""
 
 
 def is_storable(text: str) -> bool:
@@ -53,11 +61,50 @@ def nearest(given: str, known: Iterable[str], hint: str) -> str:
 
 
 def suggestion(given: str, known: Iterable[str], otherwise: str | None = None, *, most: int = 1) -> str | None:
-    """``did you mean …?`` with the known words that most resemble what was given, else ``otherwise``."""
-    from difflib import get_close_matches
+    """``did you mean …?`` with the known words that most resemble what was given, else ``otherwise``.
 
+    Of many known words, the first ``MOST_COMPARED`` are looked at.
+    """
     if len(given) > LONGEST_SUGGESTED:
         return otherwise
-    spelled = {word.casefold(): word for word in sorted(known)}
-    near = get_close_matches(given.casefold(), spelled, n=most)
-    return f"did you mean {', '.join(spelled[word] for word in near)}?" if near else otherwise
+    spelled = {word.casefold(): word for word in sorted(islice(known, MOST_COMPARED))}
+    near = _closest(given.casefold(), spelled, most)
+    return f"did you mean {', '.join(quoted(spelled[word], plain=True) for word in near)}?" if near else otherwise
+
+
+def _closest(given: str, words: Iterable[str], most: int) -> list[str]:
+    """As ``difflib.get_close_matches``, but of many words that could be close, the ratio of the likeliest is taken.
+
+    A ratio takes time with the product of the lengths, its upper bounds only with their sum.
+    """
+    from difflib import SequenceMatcher
+
+    matcher = SequenceMatcher()
+    matcher.set_seq2(given)
+    likely = []
+    for word in words:
+        matcher.set_seq1(word)
+        if matcher.real_quick_ratio() >= LIKENESS:
+            bound = matcher.quick_ratio()
+            if bound >= LIKENESS:
+                likely.append((bound, word))
+    found = []
+    for _, word in nlargest(10 * most, likely):
+        matcher.set_seq1(word)
+        ratio = matcher.ratio()
+        if ratio >= LIKENESS:
+            found.append((ratio, word))
+    return [word for _, word in nlargest(most, found)]
+
+
+def quoted(value: object, most: int = LONGEST_QUOTED, *, plain: bool = False) -> str:
+    """What a caller gave, as Python writes it and cut short; ``plain``: a text as it is.
+
+    A long text is cut before it is written: that of megabytes would take as many.
+    """
+    cut = value[: most + 1] if isinstance(value, (str, bytes)) else value
+    try:
+        said = str(cut) if plain else repr(cut)
+    except (ValueError, RecursionError):  # a whole number of too many digits, a list in itself
+        said = f"a {type(value).__name__}"
+    return said if len(said) <= most else f"{said[:most]}…"

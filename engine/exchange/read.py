@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors import numpy as safetensors
 
-from engine.errors import CorruptData, EngineError, InvalidArchive
+from engine.errors import CorruptData, EngineError, InvalidArchive, InvalidInput
 from engine.exchange.archive_file import ENCODERS, TRANSFORMS, ArchiveFile, block_member
 from engine.numbers import checked_whole
 from engine.records import EncoderIdentity, Thumbnail
 from engine.storage import blobs
-from engine.storage.details import DETAILS, checked_details, checked_name
+from engine.storage.details import DETAILS, checked_details, checked_json, checked_name
 from engine.storage.exchange import ModelRecord, StatisticsRecord, TransformRecord
 from engine.storage.transforms import AXES
 from engine.texts import is_storable
@@ -131,7 +131,7 @@ class ArchiveReader:
         generator = line["generator"]
         return ModelRecord(
             name,
-            checked_details({key: line[key] for key in DETAILS}),
+            _details(name, {key: line[key] for key in DETAILS}),
             _mapping(line["source"]),
             None if generator is None else _mapping(generator),
             _time(line["created_at"]), _time(line["updated_at"]), statistics, tuple(previews),
@@ -219,7 +219,14 @@ def _text(value: Any, most: int) -> str:
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:
-    return checked_details({"metadata": value})["metadata"]  # type: ignore[no-any-return]
+    return checked_json("a description", value)
+
+
+def _details(name: str, given: Mapping[str, Any]) -> Mapping[str, Any]:
+    try:
+        return checked_details(given)
+    except InvalidInput as error:
+        raise InvalidInput(f"{name!r}: {error.message}") from error
 
 
 def _is_pair(value: Any) -> bool:

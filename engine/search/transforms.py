@@ -25,6 +25,7 @@ from engine.search.spaces import (
 )
 from engine.search.whitening import active_whitening, collection_to_whitening, is_fitted_to, is_outgrown
 from engine.storage import Catalog, Transforms
+from engine.storage.deadlines import unhurried
 
 log = logging.getLogger("engine.search")
 AUTO = "auto"
@@ -132,7 +133,7 @@ class Maps:
         Raises:
             MissingStatistics: there are fewer than two models, or none with a covariance.
         """
-        with self._lock:
+        with unhurried(), self._lock:
             for _ in range(ATTEMPTS):
                 with contextlib.suppress(TransformNotFound):  # another process has just replaced it
                     return self._whitened(encoder_id, identity, exactly)

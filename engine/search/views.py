@@ -31,6 +31,7 @@ from engine.search.healing import HealingIndex
 from engine.search.real_queries import real_queries
 from engine.search.spaces import FIRST_MOMENT, IDENTITY, Space
 from engine.storage import Catalog
+from engine.storage.deadlines import unhurried
 
 Int64 = NDArray[np.int64]
 
@@ -115,7 +116,7 @@ class IndexViews:
             and (not view.displaced or key in self._folding)
         ):
             return view
-        with self._lock:
+        with unhurried(), self._lock:
             view = self._views.get((encoder_id, space.key))
             known = view is not None and view.space.version == space.version
             try:
@@ -171,7 +172,7 @@ class IndexViews:
         Several searches may find it at once, in views that share a base: the first builds, the others take what it
         has built. Models that came since stay out, because the view is of one moment.
         """
-        with self._lock:
+        with unhurried(), self._lock:
             view = self._views.get((encoder_id, space.key))
             if view is None or view.space.version != space.version:  # its space has been replaced since
                 view = self._built(encoder_id, identity, space)

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import anyio
 import anyio.to_thread
 import numpy as np
-from fastapi import FastAPI, Query, Request, Response
+from fastapi import Depends, FastAPI, Query, Request, Response
 from fastapi.encoders import jsonable_encoder
 from fastapi.responses import JSONResponse, PlainTextResponse
 from starlette.datastructures import UploadFile
@@ -21,6 +21,7 @@ from engine.files import write_error
 from engine.records import Model
 from engine.server import problems, schemas
 from engine.server.access import granted
+from engine.server.addresses import Addresses, Name
 from engine.server.bodies import Bodies, Held
 from engine.server.callers import Callers, Guard
 from engine.server.drawing import Lines, drawn_lines
@@ -35,9 +36,11 @@ from engine.server.memory import Returning
 from engine.server.metrics import Measured, Metrics
 from engine.server.origins import Origins
 from engine.server.page import add_page, page_refusal
+from engine.server.parameters import known_parameters
+from engine.server.patience import Patience
 from engine.server.problems import Refused
 from engine.server.reference import add_reference
-from engine.server.searching import FORM, answered, request_to_parts
+from engine.server.searching import FORM, answered, check_batch, request_to_parts
 from engine.server.told import model_to_told
 from engine.shapes import hits_to_json
 
@@ -132,15 +135,18 @@ def create_app(
 
     app = FastAPI(
         title="engine", version=__version__, lifespan=living, docs_url=None, redoc_url=None,
+        dependencies=[Depends(known_parameters)],
         description="Search generative models by what they draw.",
     )  # fmt: skip
     problems.install(app, [str(engine.index_folder), str(engine.index_folder.parent)])
 
+    app.add_middleware(Patience, seconds=limits.statement_seconds)
     app.add_middleware(Bodies, limits=limits, held=held, returning=returning)
     app.add_middleware(Guard, routes=app.routes, callers=callers, limits=limits, on_page=page_refusal)
     app.add_middleware(Origins, hosts=hosts, direct=direct)
-    app.add_middleware(SecurityHeaders)
     app.add_middleware(Measured, metrics=metrics)
+    app.add_middleware(Addresses)  # before whatever looks at a path: it sees the routes' own
+    app.add_middleware(SecurityHeaders)
 
     told: dict[str, Any] = {"responses": PROBLEMS}
 
@@ -166,10 +172,7 @@ def create_app(
     async def search_batch(request: Request) -> Any:
         """Several searches in one request; one that is wrong refuses them all."""
         batch = await parsed(gate, schemas.Batch, await read_json(request), 4 * limits.values)
-        if len(batch.queries) > limits.batch:
-            raise Refused(
-                422, "LimitExceeded", f"a batch may have {limits.batch} queries, got {len(batch.queries)}"
-            )  # fmt: skip
+        check_batch(batch.queries, limits)
         answers = await large.run(
             heads_of(batch.queries), lambda: [answered(engine, limits, query, {}) for query in batch.queries]
         )
@@ -206,7 +209,7 @@ def create_app(
 
     @app.get("/v1/models/{name:path}/similar", response_model=schemas.Answer, tags=["models"], **told)
     async def similar(
-        name: str, k: Annotated[int, Query(ge=1)] = 10, distance: str = "frechet", encoder: str | None = None
+        name: Name, k: Annotated[int, Query(ge=1)] = 10, distance: str = "frechet", encoder: str | None = None
     ) -> Any:
         """Models whose samples are distributed like this one's."""
         if k > limits.k:
@@ -215,7 +218,7 @@ def create_app(
         return hits_to_json(await gate.run(engine.similar, name, k, distance=distance, encoder=encoder))
 
     @app.get("/v1/models/{name:path}/samples", response_model=schemas.Samples, tags=["models"], **told)
-    async def samples(name: str) -> Any:
+    async def samples(name: Name) -> Any:
         """A model's preview pictures."""
         found = await gate.run(engine.thumbnails, name)
         return {
@@ -229,7 +232,7 @@ def create_app(
         "/v1/models/{name:path}/samples", response_model=schemas.Drawn, response_class=Lines, tags=["models"],
         openapi_extra=body_of(schemas.Drawing), **told,
     )  # fmt: skip
-    async def draw(request: Request, name: str) -> Any:
+    async def draw(request: Request, name: Name) -> Any:
         """Draw new pictures from the model's generator: a JSON object a line, each sent when its picture is drawn.
 
         Should drawing fail after the first picture, the last line is `{"problem": …}`.
@@ -238,7 +241,7 @@ def create_app(
         return await drawn_lines(engine, gate, limits, name, asked, request.receive, trust=trust)
 
     @app.get("/v1/models/{name:path}", response_model=schemas.Model, tags=["models"], **told)
-    async def model(request: Request, name: str) -> Any:
+    async def model(request: Request, name: Name) -> Any:
         """A model's record; where its source lies and how its generator is run is told to admins alone."""
         return model_to_told(await gate.run(engine.get, name), granted(request.scope))
 
@@ -246,7 +249,7 @@ def create_app(
         "/v1/models/{name:path}", response_model=schemas.Model, tags=["models"],
         openapi_extra=body_of(schemas.Moments), **told,
     )  # fmt: skip
-    async def put_model(request: Request, name: str) -> Any:
+    async def put_model(request: Request, name: Name) -> Any:
         """Add a model by its moments, or replace it: also one that came from a folder, a file or a generator."""
         model = await gate.run(_put, engine, limits, name, await read_json(request))
         return model_to_told(model, granted(request.scope))
@@ -255,7 +258,7 @@ def create_app(
         "/v1/models/{name:path}", response_model=schemas.Model, tags=["models"],
         openapi_extra=body_of(schemas.Details), **told,
     )  # fmt: skip
-    async def patch_model(request: Request, name: str) -> Any:
+    async def patch_model(request: Request, name: Name) -> Any:
         """Change a model's metadata."""
         text = await read_json(request)
 
@@ -266,7 +269,7 @@ def create_app(
         return model_to_told(await gate.run(update), granted(request.scope))
 
     @app.delete("/v1/models/{name:path}", status_code=204, tags=["models"], **told)
-    async def delete_model(name: str) -> Response:
+    async def delete_model(name: Name) -> Response:
         """Remove a model and all its data."""
         await gate.run(engine.remove, name)
         return Response(status_code=204)

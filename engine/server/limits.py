@@ -64,6 +64,12 @@ class Limits:
     """Answers of one search, those that ``offset`` skips included."""
     batch: int = 64
     """Searches in one batch."""
+    batch_answers: int = 4096
+    """Answers of all searches in one batch, those that offsets skip included."""
+    shortlist: int = 10_000
+    """Candidates that the exact stage looks at in one search; a batch's are counted together."""
+    statement_seconds: int = 5
+    """That one statement of a request may take of the database."""
     page: int = 500
     """Models on one page of a listing."""
     drawn: int = 64

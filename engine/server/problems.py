@@ -15,9 +15,10 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from engine import errors
-from engine.errors import EngineError
+from engine.errors import EngineError, printable
 from engine.server.access import granted
 from engine.storage.keys import ADMIN
+from engine.texts import quoted
 
 log = logging.getLogger("engine.server")
 MEDIA_TYPE = "application/problem+json"
@@ -36,6 +37,8 @@ STATUS: dict[type[EngineError], int] = {
     errors.DiskFull: 507,
     errors.StorageError: 503,
     errors.CorruptData: 500,
+    errors.StatementTimeout: 503,
+    errors.Cancelled: 499,
     EngineError: 500,
 }
 """Of a class and of those below it that are not listed themselves."""
@@ -88,9 +91,10 @@ def problem(
     status: int, name: str, detail: str, *, hint: str | None = None, extra: dict[str, Any] | None = None
 ) -> dict[str, Any]:
     """A problem's members: the standard ones, ``hint``, the next step, and ``extra``."""
-    found: dict[str, Any] = {"type": f"urn:engine:problem:{name}", "title": name, "status": status, "detail": detail}
+    kind = f"urn:engine:problem:{name}"
+    found: dict[str, Any] = {"type": kind, "title": name, "status": status, "detail": printable(detail)}
     if hint is not None:
-        found["hint"] = hint
+        found["hint"] = printable(hint)
     return found | (extra or {})
 
 
@@ -107,9 +111,9 @@ def refusal(error: Refused) -> JSONResponse:
     return answer(error.status, error.name, error.detail, hint=error.hint, headers=headers)
 
 
-def _printed(text: str) -> str:
-    """A text that quotes a request, with its lone surrogates as escapes: JSON is UTF-8."""
-    return text.encode(errors="backslashreplace").decode()
+def _place(part: object) -> str:
+    """A member's name or a place in a list, which stand in the request."""
+    return quoted(part, 100, plain=True)
 
 
 def install(app: FastAPI, roots: Sequence[str] = ()) -> None:
@@ -129,7 +133,7 @@ def install(app: FastAPI, roots: Sequence[str] = ()) -> None:
     @app.exception_handler(RequestValidationError)
     async def invalid(_request: Request, error: RequestValidationError) -> JSONResponse:
         where = [
-            {"at": _printed(".".join(map(str, one["loc"]))), "message": _printed(str(one["msg"]))}
+            {"at": printable(".".join(map(_place, one["loc"]))), "message": printable(str(one["msg"]))}
             for one in error.errors()[:20]
         ]
         detail = "; ".join(": ".join(filter(None, one.values())) for one in where[:3])

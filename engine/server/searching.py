@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+from collections.abc import Sequence
 from time import perf_counter
 from typing import Any
 
@@ -13,6 +14,8 @@ from starlette.datastructures import FormData, UploadFile
 
 from engine import Engine
 from engine.errors import InvalidFeatures, InvalidImage
+from engine.filters import check_size, where_to_filters
+from engine.numbers import shown
 from engine.server.encoders import check_encoder
 from engine.server.json_bodies import JSON
 from engine.server.limits import Limits
@@ -57,6 +60,24 @@ async def _form_to_parts(form: FormData) -> tuple[str, dict[str, bytes]]:
     return text, pictures
 
 
+def check_batch(queries: Sequence[Query], limits: Limits) -> None:
+    """Whether several searches are little enough work for one request, all together.
+
+    Raises:
+        Refused: beyond a limit.
+        InvalidFilter: one that is none, or all of them have too many values.
+    """
+    if len(queries) > limits.batch:
+        raise Refused(422, "LimitExceeded", f"a batch may have {limits.batch} queries, got {len(queries)}")
+    for what, most, count in (
+        ("answers", limits.batch_answers, sum(query.k + query.offset for query in queries)),
+        ("candidates on its shortlists", limits.shortlist, sum(query.shortlist or 0 for query in queries)),
+    ):
+        if count > most:
+            raise Refused(422, "LimitExceeded", f"a batch may have {most} {what} in all, got {shown(count)}")
+    check_size([one for query in queries for one in where_to_filters(query.where)])
+
+
 def answered(engine: Engine, limits: Limits, query: Query, pictures: dict[str, bytes]) -> dict[str, Any]:
     """The answer to one query.
 
@@ -66,7 +87,11 @@ def answered(engine: Engine, limits: Limits, query: Query, pictures: dict[str, b
     """
     count = query.k + query.offset
     if count > limits.k:
-        raise Refused(422, "LimitExceeded", f"k and offset may be {limits.k} together, got {count}")
+        raise Refused(422, "LimitExceeded", f"k + offset is at most {limits.k}, got {shown(count)}")
+    if query.shortlist is not None and query.shortlist > limits.shortlist:
+        raise Refused(
+            422, "LimitExceeded", f"shortlist is at most {limits.shortlist}, got {shown(query.shortlist)}"
+        )  # fmt: skip
     if query.text is not None and len(query.text) > limits.text_characters:
         raise Refused(
             422, "LimitExceeded", f"a text may have {limits.text_characters} characters, got {len(query.text)}"

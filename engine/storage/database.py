@@ -15,7 +15,7 @@ import sqlite3
 import time
 import weakref
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,7 @@ from engine.errors import (
     StorageError,
 )
 from engine.files import open_private
+from engine.storage import deadlines
 from engine.storage.address import text_to_address
 
 log = logging.getLogger("engine.storage")
@@ -85,6 +86,7 @@ class Database:
         """Milliseconds after which Postgres ends a write whose client says nothing; 0: never."""
         self._patience = max(1, int(1000 * settings.busy_timeout))  # milliseconds
         self._engine = self._connectable(settings, create=create)
+        event.listen(self._engine, "before_cursor_execute", _statement_begins)
         self._reader = self._engine
         if not self.is_sqlite:  # else each statement would see what was committed before it, and not before the first
             self._reader = self._engine.execution_options(isolation_level="REPEATABLE READ")
@@ -233,7 +235,8 @@ class Database:
         with self.translated(), Session(self._reader) as session:
             if not self.is_sqlite:  # SQLAlchemy's option would also lift the server's own refusal of writes
                 session.execute(text("SET TRANSACTION READ ONLY"))
-            yield session
+            with _bounded(session):
+                yield session
 
     @contextmanager
     def write(self, *, slow: bool = False) -> Iterator[Session]:
@@ -254,7 +257,8 @@ class Database:
                 bounds = {"lock_timeout": self._patience, "idle_in_transaction_session_timeout": idle, **SERVER_ALIVE}
                 session.execute(BOUNDS, {"bounds": json.dumps({name: str(value) for name, value in bounds.items()})})
                 session.execute(LOCK, {"key": WRITER_LOCK})
-            yield session
+            with _bounded(session):
+                yield session
 
     @contextmanager
     def connection(self, *, write: bool = False) -> Iterator[Connection]:
@@ -284,6 +288,9 @@ class Database:
                 said, hint="use fewer threads at once, or open the collection more than once"
             ) from error
         except exc.DBAPIError as error:
+            bound = deadlines.current()
+            if bound is not None and _is_interrupted(error):
+                raise bound.error() from error
             raise self._ours(error) from error
         except sqlite3.Error as error:  # raised by the connect hook, before SQLAlchemy can wrap it
             raise self._ours(error) from error
@@ -384,6 +391,23 @@ class CursorTracking(sqlite3.Connection):
         """End every statement that is still being read."""
         for cursor in list(self._cursors):
             cursor.close()
+
+
+def _statement_begins(*_: Any) -> None:
+    bound = deadlines.current()
+    if bound is not None:
+        bound.began()
+
+
+def _bounded(session: Session) -> AbstractContextManager[None]:
+    bound = deadlines.current()
+    return nullcontext() if bound is None else bound.over(session)
+
+
+def _is_interrupted(error: exc.DBAPIError) -> bool:
+    """Whether a statement was ended by a deadline: SQLite's SQLITE_INTERRUPT, Postgres' query_canceled."""
+    cause = error.orig
+    return getattr(cause, "sqlstate", None) == "57014" or str(cause) == "interrupted"
 
 
 def _text_to_json(text: str) -> Any:

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import func, select
 
 from engine.storage.database import Database
+from engine.storage.deadlines import heeding
 from engine.storage.ordering import ByBytes
 from engine.storage.tables import ModelRow, ModelTagRow, TagRow
 
@@ -27,10 +28,10 @@ def model_labels(database: Database) -> dict[int, Label]:
     with database.read() as session:
         found = {
             model_id: Label(name, kind, [])
-            for model_id, name, kind in session.execute(select(ModelRow.id, ModelRow.name, ModelRow.kind))
+            for model_id, name, kind in heeding(session.execute(select(ModelRow.id, ModelRow.name, ModelRow.kind)))
         }
         tagged = select(ModelTagRow.model_id, TagRow.name).join(TagRow, TagRow.id == ModelTagRow.tag_id)
-        for model_id, tag in session.execute(tagged.order_by(ByBytes(TagRow.name))):
+        for model_id, tag in heeding(session.execute(tagged.order_by(ByBytes(TagRow.name)))):
             found[model_id].tags.append(tag)
         return found
 

@@ -15,6 +15,7 @@ from sqlalchemy import ARRAY, BLOB, ColumnElement, Text, any_, bindparam, cast, 
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from engine.filters import METADATA, Filter, Where, where_to_filters
+from engine.storage.deadlines import heeding, together
 from engine.storage.ordering import ByBytes
 from engine.storage.tables import ModelRow, ModelTagRow, TagRow
 from engine.texts import suggestion
@@ -33,6 +34,8 @@ REMARKS = {
 }  # fmt: skip
 MOST_KNOWN = 5_000
 """Values, or models' metadata, among which a resembling one is looked for."""
+LONGEST = 255
+"""Characters of what is stored in a column that can be filtered by."""
 MOST_TOLD, MOST_SUGGESTED = 20, 3
 """Remarks on one filter, and how many of them suggest a value."""
 
@@ -52,6 +55,7 @@ class Missing(NamedTuple):
     known: Callable[[], Iterable[str]] = tuple
 
 
+@together()
 def where_to_conditions(session: Session, where: Where | None) -> Conditions:
     """Conditions for statements of the same transaction.
 
@@ -89,14 +93,16 @@ def _matching(session: Session, column: InstrumentedAttribute[Any], asked: Filte
     """Whether a text column has what is asked; it is null where the column is."""
     wanted = {value.casefold(): value for value in asked.values}
     plain = [folded for folded in wanted if folded.isascii()]
-    lowered = func.lower(ByBytes(column))  # of A to Z alone
     read, parts, found = _is_not_ascii(session, column), [], set()
     if asked.within:
-        parts = [lowered.contains(folded, autoescape=True) for folded in plain]
-        held = (select(column).where(part).limit(1) for part in parts)
-        found = {folded for folded, query in zip(plain, held, strict=True) if session.scalar(query) is not None}
+        by_part = {folded: _contains(session, column, folded) for folded in plain if len(folded) <= LONGEST}
+        parts = list(by_part.values())
+        found = {folded for folded in plain[MOST_TOLD:] if folded in by_part}  # nothing would be told of them
+        for folded in plain[:MOST_TOLD]:
+            if folded in by_part and session.scalar(select(column).where(by_part[folded]).limit(1)) is not None:
+                found.add(folded)
     else:  # these few are read as well: the condition is then one that an index answers
-        read = or_(read, lowered.in_(plain))
+        read = or_(read, func.lower(ByBytes(column)).in_(plain))  # of A to Z alone
     spelled, others = _spelled(session.scalars(select(column).distinct().where(read)), wanted, asked.within)
     known = select(column).distinct().where(column.is_not(None)).limit(MOST_KNOWN)
     missing = _missing(asked, wanted, found | others, lambda: session.scalars(known))
@@ -106,7 +112,7 @@ def _matching(session: Session, column: InstrumentedAttribute[Any], asked: Filte
 def _spelled(texts: Iterable[str], wanted: dict[str, str], within: bool) -> tuple[list[str], set[str]]:
     """Those of some texts that are meant, and what they were meant by."""
     spelled, found = [], set()
-    for text in texts:
+    for text in heeding(texts):
         meant = _meant(text, wanted, within)
         if meant:
             spelled.append(text)
@@ -149,7 +155,7 @@ def _with_key(session: Session, key: str) -> Iterator[tuple[int, dict[str, Any]]
 
 
 def _metadata_of(session: Session, query: Any) -> Iterator[tuple[int, dict[str, Any]]]:
-    for model_id, text in session.execute(query):
+    for model_id, text in heeding(session.execute(query)):
         try:
             found = json.loads(text)
         except (TypeError, ValueError, RecursionError):  # damaged: the doctor's affair
@@ -210,7 +216,14 @@ def _remarks(missing: Sequence[Missing]) -> tuple[str, ...]:
 
 
 def _shown(value: str) -> str:
-    return value[:80] if value.strip() else repr(value)
+    return value[:80] if value.strip() else repr(value[:80])
+
+
+def _contains(session: Session, column: InstrumentedAttribute[Any], folded: str) -> ColumnElement[bool]:
+    """Whether a column contains a text of ASCII in whatever case. SQLite's LIKE is of A to Z alone."""
+    if session.get_bind().dialect.name == "postgresql":
+        return func.lower(ByBytes(column)).contains(folded, autoescape=True)
+    return column.contains(folded, autoescape=True)
 
 
 def _is_not_ascii(session: Session, column: InstrumentedAttribute[Any]) -> ColumnElement[bool]:

@@ -13,8 +13,9 @@ from sqlalchemy.orm import Session
 from engine.errors import DuplicateName, ModelNotFound
 from engine.numbers import shown
 from engine.records import Model
+from engine.storage.similar_names import names_like
 from engine.storage.tables import ChangeRow, EncoderRow, ModelRow, ModelTagRow, StatisticsRow, TagRow, row_to_table
-from engine.texts import is_storable, suggestion
+from engine.texts import is_storable, quoted, suggestion
 
 CHUNK = 1000  # ids in one IN (...): well below every database's limit on bound parameters
 COLUMNS = tuple(getattr(ModelRow, each.key) for each in inspect(ModelRow).column_attrs)
@@ -73,9 +74,8 @@ def row_of(session: Session, name: str) -> ModelRow:
     row = find_row(session, name) if is_storable(name) else None
     if row is not None:
         return row
-    names = session.scalars(select(ModelRow.name).limit(20_000))
-    hint = suggestion(name, names, "engine list shows what there is", most=3)
-    raise ModelNotFound(f"there is no model named {name!r}", hint=hint)
+    hint = suggestion(name, names_like(session, name), "engine list shows what there is", most=3)
+    raise ModelNotFound(f"there is no model named {quoted(name)}", hint=hint)
 
 
 def new_row(session: Session, name: str, kind: str = "model") -> ModelRow:
@@ -107,7 +107,7 @@ def rename(session: Session, row: ModelRow, name: str) -> None:
         DuplicateName: it is taken.
     """
     if name != row.name and find_row(session, name) is not None:
-        raise DuplicateName(f"there is a model named {name!r} already", hint="choose another name")
+        raise DuplicateName(f"there is a model named {quoted(name)} already", hint="choose another name")
     row.name = name
 
 

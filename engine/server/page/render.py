@@ -6,11 +6,12 @@ import hashlib
 from functools import cache
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, urlencode, urlsplit
+from urllib.parse import urlencode, urlsplit
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 from starlette.responses import HTMLResponse
 
+from engine.server.addresses import name_to_address
 from engine.server.page.asked import Asked, to_chip
 from engine.server.sessions import signed_in
 
@@ -68,13 +69,13 @@ def web_address(text: str) -> str | None:
 
 def path_of(name: str) -> str:
     """The address of a model's page."""
-    return f"/models/{quote(name, safe='')}"
+    return name_to_address(name, "")
 
 
 def address(path: str, **query: Any) -> str:
     """A path with a query; what is None is left out."""
     pairs = [(key, value) for key, value in query.items() if value is not None]
-    return f"{path}?{urlencode(pairs, doseq=True)}" if pairs else path
+    return f"{path}{'&' if '?' in path else '?'}{urlencode(pairs, doseq=True)}" if pairs else path
 
 
 def filtered(key: str, value: str) -> str:

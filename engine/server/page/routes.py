@@ -15,10 +15,11 @@ from starlette.exceptions import HTTPException
 from starlette.responses import FileResponse, JSONResponse, RedirectResponse, Response
 
 from engine import Engine
-from engine.errors import EngineError, InvalidQuery, ModelNotFound
+from engine.errors import EngineError, InvalidQuery, ModelNotFound, printable
 from engine.records import Hits
 from engine.samples.media import media_type
 from engine.search import METHODS
+from engine.server.addresses import Name
 from engine.server.callers import Callers, session_token
 from engine.server.encoders import check_encoder
 from engine.server.gate import Gate
@@ -161,7 +162,7 @@ def add_page(
         return page("browse.html", cards_=cards, sort=sort, next=found.next, asked=Asked())
 
     @shown("/models/{name:path}")
-    async def model(request: Request, name: str, distance: str = "frechet") -> Response:
+    async def model(request: Request, name: Name, distance: str = "frechet") -> Response:
         """All of one model."""
         context = await gate.run(_model, engine, name, distance if distance in DISTANCES else "frechet", may_draw)
         return page(
@@ -246,7 +247,10 @@ def _show_errors(app: FastAPI) -> None:
 
 def failed(status: int, name: str, detail: str, hint: str | None) -> Response:
     """An error as people read it."""
-    return page("error.html", status=status, code=status, name=name, detail=detail, hint=hint)
+    return page(
+        "error.html", status=status, code=status, name=name, detail=printable(detail),
+        hint=None if hint is None else printable(hint),
+    )  # fmt: skip
 
 
 def page_refusal(request: Request, error: Refused) -> Response:

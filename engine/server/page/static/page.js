@@ -251,7 +251,7 @@ if (more) {
     told.textContent = "Drawing …";
     let come = 0;
     try {
-      const answer = await fetch(`/v1/models/${encodeURIComponent(more.dataset.name)}/samples`, {
+      const answer = await fetch(`/v1/model/samples?name=${encodeURIComponent(more.dataset.name)}`, {
         method: "POST", signal: mine.signal, headers: { "Content-Type": "application/json" }, body: JSON.stringify({ count, seed }),
       });
       if (!answer.ok) throw new Error((await answer.json()).detail);
