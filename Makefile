@@ -12,7 +12,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo zoo accuracy tools test browser screenshots load torture check lint format types docs install npm constraints speed bench gpu clean
+.PHONY: help demo zoo accuracy tools test browser screenshots load torture check lint format types docs install npm constraints speed bench gpu audit clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
@@ -110,6 +110,10 @@ constraints: install  ## fix the versions that are installed now
 	@{ echo "# The versions that the tests ran with (Linux, CPython 3.11). Written by: make constraints"; \
 	   $(PY) -m pip freeze --exclude-editable | grep -vE '^(-e|#)|^engine=| @ ' \
 	   | sed 's/$$/ ; python_version >= "3.11"/'; } > constraints.txt
+
+audit:  ## look the pinned versions up in the Python advisory database (needs a network)
+	@test -x build/audit/bin/pip-audit || { $(PYTHON) -m venv build/audit && build/audit/bin/pip install --quiet pip-audit; }
+	@build/audit/bin/pip-audit --strict --disable-pip --no-deps -r constraints.txt
 
 clean:  ## remove what was built (not demo/ and zoo/)
 	rm -rf $(VENV) $(NODE)/node_modules build dist *.egg-info

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
     from engine.doctor import Finding
     from engine.exchange import ArchiveFile
+    from engine.samples.generators import Stop
 
 log = logging.getLogger("engine.search")
 
@@ -247,17 +248,19 @@ class Engine(Exchanging, Evaluating, Exploring, Learning):
         return list(self.drawing(name, count, seed=seed, trust=trust))
 
     def drawing(
-        self, name: str, count: int = 1, *, seed: int = 0, trust: bool = False, code: bool = True
-    ) -> Iterator[Image]:
+        self, name: str, count: int = 1, *, seed: int = 0, trust: bool = False, code: bool = True,
+        stop: Stop | None = None,
+    ) -> Iterator[Image]:  # fmt: skip
         """As ``draw``, but images come as they are drawn; what is wrong with the model is raised at once.
 
         Args:
             code: whether generators that run code may be used where they are trusted.
+            stop: bounds seconds and pixels, and can be cancelled.
         """
         from engine.samples.generators import drawing
 
         record = self._drawable(name, trust=trust, code=code)
-        return drawing(record, count, seed, True, settings=self.settings)
+        return drawing(record, count, seed, True, settings=self.settings, stop=stop)
 
     @property
     def index_folder(self) -> Path:

@@ -18,6 +18,8 @@ from engine.cli.table import Column, show_table
 from engine.errors import EngineError, InvalidInput, MissingDependency
 
 if TYPE_CHECKING:
+    import socket
+
     import uvicorn
 
     from engine import Engine
@@ -31,7 +33,12 @@ LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
 @click.option("--port", metavar="N", type=click.IntRange(0, 65535), default=8000, show_default=True, help="0: any.")
 @click.option(
     "--auth", type=click.Choice(["auto", "keys", "off"]), default="auto", show_default=True, metavar="WHICH",
-    help="keys: callers must show an API key; off: everybody may do everything; auto: keys, but off on loopback.",
+    help="keys: callers must show an API key; off: everybody may do everything, on loopback alone; auto: off on "
+    "loopback for requests that come from this machine directly, else keys.",
+)  # fmt: skip
+@click.option(
+    "--allow-host", "allowed", multiple=True, metavar="NAME",
+    help="A name that requests may be for, as api.example.org or *.example.org. Repeatable; needed beyond loopback.",
 )  # fmt: skip
 @click.option(
     "--workers", metavar="N", type=click.IntRange(min=1), default=8, show_default=True,
@@ -43,7 +50,7 @@ LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
     "here with --trust, and what engine trust recorded.",
 )  # fmt: skip
 @database_option
-def serve(url: str, host: str, port: int, auth: str, workers: int, trust: bool) -> None:
+def serve(url: str, host: str, port: int, auth: str, allowed: tuple[str, ...], workers: int, trust: bool) -> None:
     """Serve the search page and the HTTP API until interrupted; what was accepted is finished.
 
     Open the address in a browser. /docs describes the API, /openapi.json is its OpenAPI document. One process serves:
@@ -52,35 +59,49 @@ def serve(url: str, host: str, port: int, auth: str, workers: int, trust: bool) 
     \b
     Example:
       engine keys create laptop --scope read
-      engine serve --host 0.0.0.0 --port 8080
+      engine serve --host 0.0.0.0 --port 8080 --allow-host zoo.example.org
     """
     try:
         import uvicorn
 
         from engine.server import Limits, create_app
+        from engine.server.connections import IDLE_SECONDS, limited
+        from engine.server.listening import Server, listening
     except ImportError as error:
         raise MissingDependency(
             f"serving needs the package {error.name}", hint="pip install 'engine[server]'"
         ) from error
-    with_keys = auth == "keys" or (auth == "auto" and not is_loopback(host))
-    with open_collection(url, encode_together=True) as eng:
+    near = is_loopback(host)
+    with_keys = auth == "keys" or (auth == "auto" and not near)
+    if not near and not with_keys:
+        raise InvalidInput(
+            f"--auth off is for loopback alone, and others reach {host}",
+            hint="create a key: engine keys create NAME --scope read; and leave --auth out",
+        )
+    if not near and not allowed:
+        raise InvalidInput(
+            f"requests to a server on {host} must be for a name that it knows",
+            hint="give the names that it is reached by: --allow-host zoo.example.org",
+        )
+    with listening(host, port) as sockets, open_collection(url, encode_together=True) as eng:
         if with_keys and not eng.keys.all():
             raise InvalidInput(
                 f"nobody could call a server on {host}: there are no API keys",
-                hint="create one: engine keys create NAME --scope read; or give --auth off in a network to trust",
+                hint="create one: engine keys create NAME --scope read",
             )
-        if not with_keys and not is_loopback(host):
-            say(f"warning: whoever reaches {host}:{port} may read, change and remove models (--auth off)")
-        hosts = frozenset({*LOOPBACK, host}) if is_loopback(host) else None
+        hosts = frozenset({*(LOOPBACK if near else ()), host, *(name.lower() for name in allowed)})
         limits = Limits(searches=workers)
-        app = create_app(eng, limits=limits, with_keys=with_keys, trust=trust, hosts=hosts)
+        app = create_app(
+            eng, limits=limits, with_keys=with_keys, trust=trust, hosts=hosts, direct=auth == "auto" and near
+        )
         logs = copy.deepcopy(uvicorn.config.LOGGING_CONFIG)
         logs["handlers"]["access"]["stream"] = "ext://sys.stderr"
         config = uvicorn.Config(
-            app, host=host, port=port, log_config=logs, timeout_graceful_shutdown=limits.grace, server_header=False
+            app, log_config=logs, timeout_graceful_shutdown=limits.grace, server_header=False, proxy_headers=False,
+            http=limited(limits), ws="none", timeout_keep_alive=IDLE_SECONDS,
         )  # fmt: skip
         threading.Thread(target=_warm, args=(eng,), daemon=True).start()
-        _run_until_told(uvicorn.Server(config))
+        _run_until_told(Server(config), sockets)
 
 
 def _warm(eng: Engine) -> None:
@@ -89,7 +110,7 @@ def _warm(eng: Engine) -> None:
         eng.search(text="warm", k=1)
 
 
-def _run_until_told(server: uvicorn.Server) -> None:
+def _run_until_told(server: uvicorn.Server, sockets: list[socket.socket]) -> None:
     """Serve until SIGINT or SIGTERM; both let it finish, and the collection be closed."""
 
     def stop(*_: object) -> None:
@@ -97,7 +118,7 @@ def _run_until_told(server: uvicorn.Server) -> None:
 
     before = signal.signal(signal.SIGTERM, stop)  # uvicorn raises what it was told once more when it has ended
     try:
-        server.run()
+        server.run(sockets)
     except KeyboardInterrupt:
         say("stopped")
     finally:
@@ -127,8 +148,9 @@ def keys() -> None:
 @keys.command()
 @click.argument("name")
 @click.option(
-    "--scope", "scopes", multiple=True, type=click.Choice(["read", "write"]), default=("read",), show_default=True,
-    help="What the key may do. Repeatable.",
+    "--scope", "scopes", multiple=True, type=click.Choice(["read", "write", "draw", "admin"]), default=("read",),
+    show_default=True,
+    help="What the key may do: read; write; draw new pictures; admin, which is everything. Repeatable.",
 )  # fmt: skip
 @shared
 def create(url: str, as_json: bool, name: str, scopes: tuple[str, ...]) -> None:

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import anyio
 import anyio.to_thread
 import numpy as np
-from fastapi import Depends, FastAPI, Query, Request, Response
+from fastapi import FastAPI, Query, Request, Response
 from fastapi.encoders import jsonable_encoder
 from fastapi.responses import JSONResponse, PlainTextResponse
 from starlette.datastructures import UploadFile
@@ -18,17 +18,28 @@ from starlette.datastructures import UploadFile
 from engine import Engine, __version__
 from engine.errors import EngineError, ModelNotFound
 from engine.files import write_error
+from engine.records import Model
 from engine.server import problems, schemas
-from engine.server.callers import Callers, OwnPages
+from engine.server.access import granted
+from engine.server.bodies import Bodies, Held
+from engine.server.callers import Callers, Guard
 from engine.server.drawing import Lines, drawn_lines
-from engine.server.gate import BodyLimit, Gate
+from engine.server.encoders import check_encoder
+from engine.server.gate import CALLER, Gate
+from engine.server.headers import SecurityHeaders
 from engine.server.jobs import Jobs
+from engine.server.json_bodies import body_of, describe, json_to, parsed, read_json
+from engine.server.large import LargePictures, heads_of
 from engine.server.limits import Limits
+from engine.server.memory import Returning
 from engine.server.metrics import Measured, Metrics
-from engine.server.page import add_page
+from engine.server.origins import Origins
+from engine.server.page import add_page, page_refusal
 from engine.server.problems import Refused
-from engine.server.searching import FORM, answered, request_to_query, text_to
-from engine.shapes import hits_to_json, model_to_json
+from engine.server.reference import add_reference
+from engine.server.searching import FORM, answered, request_to_parts
+from engine.server.told import model_to_told
+from engine.shapes import hits_to_json
 
 PROBLEMS: dict[int | str, dict[str, Any]] = {
     status: {
@@ -93,6 +104,7 @@ def create_app(
     with_page: bool = True,
     trust: bool = False,
     hosts: frozenset[str] | None = None,
+    direct: bool = False,
 ) -> FastAPI:
     """The API over an open collection, which the caller closes.
 
@@ -100,66 +112,74 @@ def create_app(
         with_keys: whether callers must show an API key of the collection.
         with_page: whether the search page is served, too.
         trust: let generators run code when more is drawn from them, if they are trusted on this machine.
-        hosts: names that requests may be for, without ports; None for any.
+        hosts: names that requests may be for, without ports, ``*.example.org`` for all below one; None for any.
+        direct: refuse what came through a proxy.
     """
     limits = limits or Limits()
     gate = Gate(limits)
+    large = LargePictures(gate)
     metrics = Metrics(gate)
     callers = Callers(engine.keys if with_keys else None)
 
+    held, returning = Held(limits), Returning()
     jobs = Jobs(engine, limits)
 
     @asynccontextmanager
     async def living(_app: FastAPI) -> AsyncIterator[None]:
         yield
         await anyio.to_thread.run_sync(jobs.close)
+        returning.close()
 
     app = FastAPI(
-        title="engine", version=__version__, lifespan=living,
+        title="engine", version=__version__, lifespan=living, docs_url=None, redoc_url=None,
         description="Search generative models by what they draw.",
     )  # fmt: skip
-    problems.install(app)
+    problems.install(app, [str(engine.index_folder), str(engine.index_folder.parent)])
 
-    app.add_middleware(BodyLimit, most=limits.body_bytes, others={UPLOADS: limits.upload_bytes})
-    app.add_middleware(OwnPages, hosts=hosts)
+    app.add_middleware(Bodies, limits=limits, held=held, returning=returning)
+    app.add_middleware(Guard, routes=app.routes, callers=callers, limits=limits, on_page=page_refusal)
+    app.add_middleware(Origins, hosts=hosts, direct=direct)
+    app.add_middleware(SecurityHeaders)
     app.add_middleware(Measured, metrics=metrics)
 
-    async def may_read(request: Request) -> None:
-        if callers.are_asked:
-            await gate.run(callers.check, request, "read")
-
-    async def may_write(request: Request) -> None:
-        if callers.are_asked:
-            await gate.run(callers.check, request, "write")
-
-    reads: dict[str, Any] = {"dependencies": [Depends(may_read)], "responses": PROBLEMS}
-    writes: dict[str, Any] = {"dependencies": [Depends(may_write)], "responses": PROBLEMS}
+    told: dict[str, Any] = {"responses": PROBLEMS}
 
     # --- searching
 
-    @app.post("/v1/search", response_model=schemas.Answer, tags=["search"], openapi_extra=SEARCH_BODY, **reads)
+    @app.post("/v1/search", response_model=schemas.Answer, tags=["search"], openapi_extra=SEARCH_BODY, **told)
     async def search(request: Request) -> Any:
         """Find the models that most likely draw what is asked."""
-        query, pictures = await request_to_query(request)
-        found = await gate.run(answered, engine, limits, query, pictures)
+        text, pictures = await request_to_parts(request)
+        query = await parsed(gate, schemas.Query, text, limits.values)
+        heads = heads_of([query], pictures.values())
+        found = await large.run(heads, answered, engine, limits, query, pictures)
         metrics.search(found["timings_ms"])
         return found
 
-    @app.post("/v1/search/batch", response_model=schemas.Answers, tags=["search"], **reads)
-    async def search_batch(batch: schemas.Batch) -> Any:
+    @app.post(
+        "/v1/search/batch",
+        response_model=schemas.Answers,
+        tags=["search"],
+        openapi_extra=body_of(schemas.Batch),
+        **told,
+    )
+    async def search_batch(request: Request) -> Any:
         """Several searches in one request; one that is wrong refuses them all."""
+        batch = await parsed(gate, schemas.Batch, await read_json(request), 4 * limits.values)
         if len(batch.queries) > limits.batch:
             raise Refused(
                 422, "LimitExceeded", f"a batch may have {limits.batch} queries, got {len(batch.queries)}"
             )  # fmt: skip
-        answers = await gate.run(lambda: [answered(engine, limits, query, {}) for query in batch.queries])
+        answers = await large.run(
+            heads_of(batch.queries), lambda: [answered(engine, limits, query, {}) for query in batch.queries]
+        )
         for one in answers:
             metrics.search(one["timings_ms"])
         return {"answers": answers}
 
     # --- models
 
-    @app.get("/v1/models", response_model=schemas.Page, tags=["models"], **reads)
+    @app.get("/v1/models", response_model=schemas.Page, tags=["models"], **told)
     async def models(
         request: Request,
         tag: Annotated[list[str] | None, FILTER] = None,
@@ -181,19 +201,20 @@ def create_app(
             raise Refused(422, "LimitExceeded", f"a page may have {limits.page} models, got {size}")
         where = [(key, value) for key, value in request.query_params.multi_items() if key not in PAGING]
         page = await gate.run(engine.page, where or None, sort=sort, limit=size, cursor=cursor)
-        models = [model_to_json(model) for model in page.models]
+        models = [model_to_told(model, granted(request.scope)) for model in page.models]
         return {"models": models, "next": page.next, "remarks": list(page.remarks)}
 
-    @app.get("/v1/models/{name:path}/similar", response_model=schemas.Answer, tags=["models"], **reads)
+    @app.get("/v1/models/{name:path}/similar", response_model=schemas.Answer, tags=["models"], **told)
     async def similar(
         name: str, k: Annotated[int, Query(ge=1)] = 10, distance: str = "frechet", encoder: str | None = None
     ) -> Any:
         """Models whose samples are distributed like this one's."""
         if k > limits.k:
             raise Refused(422, "LimitExceeded", f"k may be {limits.k}, got {k}")
+        await gate.run(check_encoder, engine, encoder)
         return hits_to_json(await gate.run(engine.similar, name, k, distance=distance, encoder=encoder))
 
-    @app.get("/v1/models/{name:path}/samples", response_model=schemas.Samples, tags=["models"], **reads)
+    @app.get("/v1/models/{name:path}/samples", response_model=schemas.Samples, tags=["models"], **told)
     async def samples(name: str) -> Any:
         """A model's preview pictures."""
         found = await gate.run(engine.thumbnails, name)
@@ -205,33 +226,46 @@ def create_app(
         }
 
     @app.post(
-        "/v1/models/{name:path}/samples", response_model=schemas.Drawn, response_class=Lines, tags=["models"], **reads
-    )
-    async def draw(name: str, asked: schemas.Drawing) -> Any:
+        "/v1/models/{name:path}/samples", response_model=schemas.Drawn, response_class=Lines, tags=["models"],
+        openapi_extra=body_of(schemas.Drawing), **told,
+    )  # fmt: skip
+    async def draw(request: Request, name: str) -> Any:
         """Draw new pictures from the model's generator: a JSON object a line, each sent when its picture is drawn.
 
         Should drawing fail after the first picture, the last line is `{"problem": …}`.
         """
-        lines = await drawn_lines(engine, gate, limits, name, asked, trust=trust)
-        return Lines(lines)
+        asked = json_to(schemas.Drawing, await read_json(request), limits.values)
+        return await drawn_lines(engine, gate, limits, name, asked, request.receive, trust=trust)
 
-    @app.get("/v1/models/{name:path}", response_model=schemas.Model, tags=["models"], **reads)
-    async def model(name: str) -> Any:
-        """All that is known of a model."""
-        return model_to_json(await gate.run(engine.get, name))
+    @app.get("/v1/models/{name:path}", response_model=schemas.Model, tags=["models"], **told)
+    async def model(request: Request, name: str) -> Any:
+        """A model's record; where its source lies and how its generator is run is told to admins alone."""
+        return model_to_told(await gate.run(engine.get, name), granted(request.scope))
 
-    @app.put("/v1/models/{name:path}", response_model=schemas.Model, tags=["models"], **writes)
-    async def put_model(name: str, moments: schemas.Moments) -> Any:
+    @app.put(
+        "/v1/models/{name:path}", response_model=schemas.Model, tags=["models"],
+        openapi_extra=body_of(schemas.Moments), **told,
+    )  # fmt: skip
+    async def put_model(request: Request, name: str) -> Any:
         """Add a model by its moments, or replace it: also one that came from a folder, a file or a generator."""
-        return model_to_json(await gate.run(_put, engine, name, moments))
+        model = await gate.run(_put, engine, limits, name, await read_json(request))
+        return model_to_told(model, granted(request.scope))
 
-    @app.patch("/v1/models/{name:path}", response_model=schemas.Model, tags=["models"], **writes)
-    async def patch_model(name: str, details: schemas.Details) -> Any:
+    @app.patch(
+        "/v1/models/{name:path}", response_model=schemas.Model, tags=["models"],
+        openapi_extra=body_of(schemas.Details), **told,
+    )  # fmt: skip
+    async def patch_model(request: Request, name: str) -> Any:
         """Change a model's metadata."""
-        changes = details.model_dump(exclude_unset=True)
-        return model_to_json(await gate.run(lambda: engine.update(name, **changes)))
+        text = await read_json(request)
 
-    @app.delete("/v1/models/{name:path}", status_code=204, tags=["models"], **writes)
+        def update() -> Model:
+            details = json_to(schemas.Details, text, limits.values)
+            return engine.update(name, **details.model_dump(exclude_unset=True))
+
+        return model_to_told(await gate.run(update), granted(request.scope))
+
+    @app.delete("/v1/models/{name:path}", status_code=204, tags=["models"], **told)
     async def delete_model(name: str) -> Response:
         """Remove a model and all its data."""
         await gate.run(engine.remove, name)
@@ -239,20 +273,21 @@ def create_app(
 
     # --- taking models in
 
-    @app.post(
-        UPLOADS, response_model=schemas.Job, status_code=202, tags=["ingest"], openapi_extra=INGEST_BODY, **writes
-    )
+    @app.post(UPLOADS, response_model=schemas.Job, status_code=202, tags=["ingest"], openapi_extra=INGEST_BODY, **told)
     async def ingest(request: Request) -> Any:
         """Upload a model's samples: pictures in a .zip or .tar, or a .npy or .npz of features or moments.
 
         It is ingested beside the searches; the answer is the job to ask for progress.
         """
         try:
-            async with request.form(max_files=1, max_fields=4) as form:
+            with held.upload(CALLER.get()):
+                await request.form(max_files=1, max_fields=4)
+            async with request.form() as form:  # what has come is kept with the request
                 details, file = form.get("details"), form.get("file")
                 if not isinstance(details, str) or not isinstance(file, UploadFile):
                     raise Refused(422, "InvalidRequest", "a form has details, as JSON text, and file, an upload")
-                said = text_to(schemas.Ingest, details)
+                said = json_to(schemas.Ingest, details, limits.values)
+                await gate.run(check_encoder, engine, said.encoder, may_be_new=True)
                 job = await gate.run(jobs.submit, said, file.filename or "", file.file)
         except OSError as error:  # the form's own files
             raise write_error("the upload cannot be kept", error, hint="make room on the server") from error
@@ -260,18 +295,18 @@ def create_app(
             jsonable_encoder(job.to_json()), 202, {"Location": f"{UPLOADS}/{job.id}"}
         )  # fmt: skip
 
-    @app.get(UPLOADS, response_model=schemas.JobList, tags=["ingest"], **reads)
+    @app.get(UPLOADS, response_model=schemas.JobList, tags=["ingest"], **told)
     async def list_jobs() -> Any:
         """Uploads that wait or run, and those that ended lately."""
         return {"jobs": [job.to_json() for job in jobs.all()]}
 
-    @app.get(UPLOADS + "/{job_id}", response_model=schemas.Job, tags=["ingest"], **reads)
+    @app.get(UPLOADS + "/{job_id}", response_model=schemas.Job, tags=["ingest"], **told)
     async def job_progress(job_id: str) -> Any:
         """How far an upload is."""
         return jobs.get(job_id).to_json()
 
     @app.delete(
-        UPLOADS + "/{job_id}", response_model=schemas.Job, tags=["ingest"], dependencies=writes["dependencies"],
+        UPLOADS + "/{job_id}", response_model=schemas.Job, tags=["ingest"],
         responses={**PROBLEMS, 204: {"description": "It had ended, and is forgotten."}},
     )  # fmt: skip
     async def cancel_job(job_id: str) -> Any:
@@ -281,7 +316,7 @@ def create_app(
 
     # --- the collection and the server
 
-    @app.get("/v1/encoders", response_model=schemas.Encoders, tags=["collection"], **reads)
+    @app.get("/v1/encoders", response_model=schemas.Encoders, tags=["collection"], **told)
     async def encoders() -> Any:
         """Encoders whose statistics the collection holds."""
         found = await gate.run(engine.encoders)
@@ -304,22 +339,35 @@ def create_app(
     async def readyz() -> str:
         """Whether the database answers."""
         try:
-            await gate.run(engine.encoders)
+            await gate.aside(engine.encoders)
         except EngineError as error:
-            raise Refused(503, type(error).__name__, error.message, hint=error.hint, retry_after=1) from error
+            raise Refused(503, type(error).__name__, "the database does not answer", retry_after=1) from error
         return "ready\n"
 
-    @app.get("/metrics", response_class=PlainTextResponse, tags=["server"])
+    @app.get("/metrics", response_class=PlainTextResponse, tags=["server"], **told)
     async def show_metrics() -> Response:
         """Counters, in Prometheus' text format."""
         return Response(metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
+    describe(app, [schemas.Query, schemas.Batch, schemas.Moments, schemas.Details, schemas.Drawing, schemas.Ingest])
+    add_reference(app)
     if with_page:
-        add_page(app, engine, gate=gate, callers=callers, limits=limits, metrics=metrics, may_draw=trust)
+        add_page(app, engine, gate=gate, large=large, callers=callers, limits=limits, metrics=metrics, may_draw=trust)
     return app
 
 
-def _put(engine: Engine, name: str, moments: schemas.Moments) -> Any:
+MOMENTS = 2_200_000
+"""Values in the JSON of moments: a mean and a covariance of 2 096 numbers."""
+
+
+def _put(engine: Engine, limits: Limits, name: str, text: bytes) -> Model:
+    moments = json_to(schemas.Moments, text, MOMENTS)
+    check_encoder(engine, moments.encoder, may_be_new=True)
+    if len(moments.mean) > limits.dimension:
+        raise Refused(
+            422, "LimitExceeded", f"moments may have {limits.dimension} dimensions, got {len(moments.mean)}",
+            hint="import them on the server itself: engine ingest --statistics",
+        )  # fmt: skip
     with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and is refused as such
         mean = np.array([moments.mean]).astype(np.float32)
         covariances = None if moments.covariance is None else np.array([moments.covariance]).astype(np.float32)

@@ -1,112 +1,108 @@
-"""Who may call: API keys, and what each is allowed; whether a browser was sent here by somebody else's page."""
+"""The guard: who calls, and whether they may, before a byte of what they send is read."""
 
 from __future__ import annotations
 
-import time
-from collections import OrderedDict
+from collections.abc import Callable, Sequence
 
-from fastapi import Request
-from starlette.datastructures import Headers
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from engine.server.problems import Refused, answer
-from engine.storage.keys import Key, Keys
+from engine.server.access import SESSION_SCOPES, rule_of
+from engine.server.key_table import KeyTable
+from engine.server.limits import Limits
+from engine.server.problems import Refused, refusal
+from engine.server.sessions import COOKIE, SECURE_COOKIE, Sessions, signed_in
+from engine.storage.keys import SCOPES, Key, Keys
 
-FRESH = 5.0
-"""Seconds that a key is believed without asking the database: a revoked one works no longer than that."""
-REMEMBERED = 1024
-COOKIE = "engine_key"
-"""Where the page's key is kept. It may only read: what changes something must show its key by itself."""
-SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
+Refusal = Callable[[Request, Refused], Response]
 
 
 class Callers:
-    """Checks the ``Authorization: Bearer`` of requests; with ``keys`` None everybody may do everything."""
+    """Who has which key or session; with ``keys`` None everybody may do everything."""
 
     def __init__(self, keys: Keys | None) -> None:
-        self._keys = keys
-        self._known: OrderedDict[str, tuple[float, Key]] = OrderedDict()
+        self._table = None if keys is None else KeyTable(keys)
+        self.sessions = Sessions()
 
     @property
     def are_asked(self) -> bool:
         """Whether a key is needed."""
-        return self._keys is not None
+        return self._table is not None
 
-    def check(self, request: Request, scope: str) -> None:
-        """Whether a request may do what needs ``scope``; blocking.
+    async def key_of(self, token: str) -> Key | None:
+        """The key that a token belongs to, or None.
 
         Raises:
-            Refused: 401 without a valid key, 403 with one that lacks the scope.
+            Refused: 503, the keys cannot be read.
         """
-        if self._keys is None:
-            return
+        return None if self._table is None else await self._table.find(token)
+
+    async def admit(self, request: Request, needed: str | None) -> tuple[str, frozenset[str]]:
+        """Who sent a request, and their scopes.
+
+        Raises:
+            Refused: 401 without a valid key, 403 with one that lacks the scope, 503 where keys cannot be read.
+        """
+        address = "" if request.client is None else request.client.host
+        if self._table is None:
+            return address, frozenset(SCOPES)
+        if needed is None:
+            return address, frozenset()
         kind, _, token = request.headers.get("authorization", "").partition(" ")
-        key = self._key(token.strip()) if kind.lower() == "bearer" else None
-        if key is None and scope == "read" and COOKIE in request.cookies:
-            key = self._key(request.cookies[COOKIE])
+        key = await self._table.find(token.strip()) if kind.lower() == "bearer" else None
+        scopes = () if key is None else tuple(scope for scope in SCOPES if key.may(scope))
+        if key is None:
+            key = await self._of_session(request)
+            scopes = () if key is None else tuple(scope for scope in SESSION_SCOPES if key.may(scope))
         if key is None:
             raise Refused(
                 401, "Unauthorized", "this needs an API key", hint="send it as: Authorization: Bearer ek_…"
             )  # fmt: skip
-        if scope not in key.scopes:
-            allowed = ", ".join(key.scopes)
-            raise Refused(403, "Forbidden", f"the key {key.id} may {allowed}; this needs {scope}")
+        if needed not in scopes:
+            allowed = " and ".join(scopes) or "nothing"
+            raise Refused(403, "Forbidden", f"the key {key.id} may {allowed} here; this needs {needed}")
+        return key.id, frozenset(scopes)
 
-    def knows(self, token: str) -> bool:
-        """Whether a key is one that may read; blocking."""
-        key = self._key(token)
-        return key is not None and "read" in key.scopes
-
-    def _key(self, token: str) -> Key | None:
-        assert self._keys is not None
-        now = time.monotonic()
-        known = self._known.get(token)
-        if known is not None and now - known[0] < FRESH:
-            return known[1]
-        key = self._keys.check(token)
-        if key is None:
-            self._known.pop(token, None)
-            return None
-        self._known[token] = (now, key)
-        while len(self._known) > REMEMBERED:
-            self._known.popitem(last=False)
+    async def _of_session(self, request: Request) -> Key | None:
+        assert self._table is not None, "keys are asked for"
+        token = session_token(request)
+        key_id = None if token is None else self.sessions.key_id(token)
+        key = None if key_id is None else await self._table.by_id(key_id)
+        signed_in.set(key is not None)
         return key
 
 
-class OwnPages:
-    """Refuses what other sites' pages make a browser send, which on loopback may do all that its user may.
+def session_token(request: Request) -> str | None:
+    """The token of a browser's session."""
+    return request.cookies.get(SECURE_COOKIE if request.url.scheme == "https" else COOKIE)
 
-    Requests that could change something must come from a page of ours or from no page at all; and where ``hosts`` are
-    given, every request must be for one of them, or else a name that an attacker owns could stand for this machine.
+
+class Guard:
+    """Lets a request pass whose sender has the scope that its route needs, and notes who it is and what it may bring.
+
+    ``scope["engine.caller"]`` names the sender, ``scope["engine.scopes"]`` is what they may do,
+    ``scope["engine.body_bytes"]`` how long the request's body may be.
     """
 
-    def __init__(self, app: ASGIApp, hosts: frozenset[str] | None) -> None:
-        self._app, self._hosts = app, hosts
+    def __init__(
+        self, app: ASGIApp, routes: Sequence[BaseRoute], callers: Callers, limits: Limits, on_page: Refusal
+    ) -> None:
+        self._app, self._routes, self._callers, self._limits, self._on_page = app, routes, callers, limits, on_page
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, or refuse it."""
-        if scope["type"] == "http":
-            reason = self._reason(scope["method"], Headers(scope=scope))
-            if reason is not None:
-                await answer(403, "Forbidden", reason, hint="ask this server by its own name")(scope, receive, send)
-                return
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        rule, request = rule_of(self._routes, scope), Request(scope)
+        try:
+            caller, scopes = await self._callers.admit(request, rule.scope)
+        except Refused as error:
+            answer = self._on_page(request, error) if rule.page else refusal(error)
+            await answer(scope, receive, send)
+            return
+        scope["engine.caller"], scope["engine.scopes"] = caller, scopes
+        scope["engine.body_bytes"] = getattr(self._limits, rule.body)
         await self._app(scope, receive, send)
-
-    def _reason(self, method: str, headers: Headers) -> str | None:
-        host = headers.get("host", "")
-        if self._hosts is not None and _bare(host) not in self._hosts:
-            known = ", ".join(sorted(self._hosts))
-            return f"this server does not answer for the host {_bare(host)!r:.100}, only for {known}"
-        if method in SAFE:
-            return None
-        site, origin = headers.get("sec-fetch-site"), headers.get("origin")
-        if site is not None:
-            foreign = site not in ("same-origin", "none")
-        else:
-            foreign = origin is not None and origin.partition("://")[2] != host
-        return f"another site's page ({origin or 'unknown'!s:.100}) may not send this" if foreign else None
-
-
-def _bare(host: str) -> str:
-    """A host without its port."""
-    return host.rpartition(":")[0] if host.rpartition(":")[2].isdecimal() else host

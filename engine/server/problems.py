@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import logging
+import re
+from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from engine import errors
 from engine.errors import EngineError
+from engine.server.access import granted
+from engine.storage.keys import ADMIN
 
 log = logging.getLogger("engine.server")
 MEDIA_TYPE = "application/problem+json"
@@ -56,9 +62,26 @@ def noted(error: EngineError) -> int:
     return status
 
 
-def error_to_problem(error: EngineError) -> dict[str, Any]:
-    """An error as a problem's members."""
-    return problem(error_to_status(error), type(error).__name__, error.message, hint=error.hint)
+ADDRESS = re.compile(r"\b(?:sqlite|postgres(?:ql)?)(?:\+\w+)?:/\S+")
+PATH = re.compile(r"(?<![\w/.])/(?:[^\s/'\":,;()]+/)+[^\s'\":,;()]*")
+"""Absolute paths of two parts or more; names of models with a slash in them do not begin with one."""
+
+
+def without_paths(text: str, roots: Sequence[str] = ()) -> str:
+    """A message without the server's paths and addresses: callers need not know where anything lies.
+
+    ``roots`` are folders whose names may have blanks in them.
+    """
+    for root in roots:
+        text = text.replace(root, "/server/path")
+    return PATH.sub("a file of the server", ADDRESS.sub("the database", text))
+
+
+def error_to_problem(error: EngineError, *, whole: bool = False, roots: Sequence[str] = ()) -> dict[str, Any]:
+    """An error as a problem's members, without the server's paths unless ``whole``."""
+    told = (lambda text: text) if whole else partial(without_paths, roots=roots)
+    hint = None if error.hint is None else told(error.hint)
+    return problem(error_to_status(error), type(error).__name__, told(error.message), hint=hint)
 
 
 def problem(
@@ -76,26 +99,32 @@ def answer(status: int, name: str, detail: str, *, headers: dict[str, str] | Non
     return JSONResponse(problem(status, name, detail, **more), status, headers, MEDIA_TYPE)
 
 
+def refusal(error: Refused) -> JSONResponse:
+    """A refusal as a response."""
+    headers = {"Retry-After": str(error.retry_after)} if error.retry_after else {}
+    if error.status == 401:
+        headers["WWW-Authenticate"] = "Bearer"
+    return answer(error.status, error.name, error.detail, hint=error.hint, headers=headers)
+
+
 def _printed(text: str) -> str:
     """A text that quotes a request, with its lone surrogates as escapes: JSON is UTF-8."""
     return text.encode(errors="backslashreplace").decode()
 
 
-def install(app: FastAPI) -> None:
-    """Turn whatever a route raises into a problem."""
+def install(app: FastAPI, roots: Sequence[str] = ()) -> None:
+    """Turn whatever a route raises into a problem; ``roots`` as of ``without_paths``."""
 
     @app.exception_handler(EngineError)
-    async def of_engine(_request: Request, error: EngineError) -> JSONResponse:
+    async def of_engine(request: Request, error: EngineError) -> JSONResponse:
         status = noted(error)
         headers = {"Retry-After": "1"} if status == 503 else None
-        return JSONResponse(error_to_problem(error), status, headers, MEDIA_TYPE)
+        said = error_to_problem(error, whole=ADMIN in granted(request.scope), roots=roots)
+        return JSONResponse(said, status, headers, MEDIA_TYPE)
 
     @app.exception_handler(Refused)
     async def refused(_request: Request, error: Refused) -> JSONResponse:
-        headers = {"Retry-After": str(error.retry_after)} if error.retry_after else {}
-        if error.status == 401:
-            headers["WWW-Authenticate"] = "Bearer"
-        return answer(error.status, error.name, error.detail, hint=error.hint, headers=headers)
+        return refusal(error)
 
     @app.exception_handler(RequestValidationError)
     async def invalid(_request: Request, error: RequestValidationError) -> JSONResponse:
@@ -111,6 +140,10 @@ def install(app: FastAPI) -> None:
         detail = f"{request.method} {request.url.path}: {error.detail}"
         headers = dict(error.headers) if error.headers else None
         return answer(error.status_code, "HttpError", detail, hint="see /docs for what there is", headers=headers)
+
+    @app.exception_handler(ClientDisconnect)
+    async def gone(_request: Request, _error: ClientDisconnect) -> JSONResponse:
+        return answer(400, "ClientDisconnected", "the client has gone")  # nobody reads it
 
     @app.exception_handler(Exception)
     async def unexpected(_request: Request, error: Exception) -> JSONResponse:

@@ -13,6 +13,7 @@ import math
 import os
 import sqlite3
 import time
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -158,7 +159,8 @@ class Database:
         if not self.is_sqlite:
             return self._postgres(settings)
         engine = create_engine(
-            self.url.set(query={}), connect_args={"timeout": settings.busy_timeout}, json_deserializer=_text_to_json
+            self.url.set(query={}), json_deserializer=_text_to_json,
+            connect_args={"timeout": settings.busy_timeout, "factory": CursorTracking},
         )  # fmt: skip
 
         @event.listens_for(engine, "do_connect")
@@ -185,6 +187,10 @@ class Database:
             if create:  # both stay with the file; a file that is somebody else's is not to be changed
                 connection.execute(f"PRAGMA page_size = {PAGE}")  # without effect where there are pages already
                 _to_wal(connection, settings.busy_timeout)
+
+        @event.listens_for(engine, "reset")
+        def on_return(connection: CursorTracking, _record: Any, _state: Any) -> None:
+            connection.close_cursors()
 
         @event.listens_for(engine, "begin")
         def on_begin(connection: Connection) -> None:
@@ -355,6 +361,29 @@ def state_to_error(state: str | None) -> tuple[type[EngineError], str | None]:
     if state is None:
         return StorageError, GONE
     return next(((kind, hint) for start, kind, hint in STATES if state.startswith(start)), (StorageError, OTHER))
+
+
+class CursorTracking(sqlite3.Connection):
+    """A connection that can close its cursors before it goes back to the pool.
+
+    A statement with rows left to read keeps its snapshot even after ROLLBACK. A cursor that an exception's traceback
+    keeps alive would therefore make every later transaction of its connection read old data.
+    """
+
+    def __init__(self, *given: Any, **options: Any) -> None:
+        super().__init__(*given, **options)
+        self._cursors: weakref.WeakSet[sqlite3.Cursor] = weakref.WeakSet()
+
+    def cursor(self, *given: Any) -> Any:
+        """As ``sqlite3.Connection.cursor``."""
+        cursor = super().cursor(*given)
+        self._cursors.add(cursor)
+        return cursor
+
+    def close_cursors(self) -> None:
+        """End every statement that is still being read."""
+        for cursor in list(self._cursors):
+            cursor.close()
 
 
 def _text_to_json(text: str) -> Any:

@@ -20,7 +20,9 @@ from engine.storage.tables import CollectionRow
 from engine.texts import is_storable
 
 PREFIX = "api_key:"
-SCOPES = ("read", "write")
+READ, WRITE, DRAW, ADMIN = "read", "write", "draw", "admin"
+SCOPES = (READ, WRITE, DRAW, ADMIN)
+"""What keys may do. ``admin`` includes the others; of those, none includes another."""
 SECRET_BYTES = 32
 """Drawn at random, so that one fast hash is enough: there is nothing to guess."""
 
@@ -33,6 +35,22 @@ class Key:
     name: str
     scopes: tuple[str, ...]
     created_at: datetime
+
+    def may(self, scope: str) -> bool:
+        """Whether the key has a scope, or is an admin's."""
+        return scope in self.scopes or ADMIN in self.scopes
+
+
+def token_to_id(token: str) -> str | None:
+    """The id of the key that a token claims to be; None if it has not the form of one."""
+    parts = token.split("_", 2)
+    well_formed = len(parts) == 3 and parts[0] == "ek" and parts[1].isalnum() and token.isascii()
+    return parts[1] if well_formed else None
+
+
+def is_token_of(token: str, digest: str) -> bool:
+    """Whether a token's secret has that digest. Comparing takes the same time wherever they differ."""
+    return hmac.compare_digest(digest, _hash(token.split("_", 2)[2]))
 
 
 class Keys:
@@ -49,7 +67,7 @@ class Keys:
         """
         wanted = tuple(scope for scope in SCOPES if scope in scopes)
         if not wanted or set(scopes) - set(SCOPES):
-            raise InvalidInput(f"scopes are {' and '.join(SCOPES)}, got {', '.join(scopes) or 'none'}")
+            raise InvalidInput(f"scopes are {', '.join(SCOPES)}, got {', '.join(scopes) or 'none'}")
         key = Key(secrets.token_hex(4), checked_name(name), wanted, now())
         secret = secrets.token_urlsafe(SECRET_BYTES)
         said = {"name": key.name, "scopes": key.scopes, "created_at": key.created_at.isoformat(), "hash": _hash(secret)}
@@ -77,16 +95,12 @@ class Keys:
         if not gone:
             raise KeyNotFound(f"there is no key {key_id!r}", hint="engine keys list shows what there is")
 
-    def check(self, token: str) -> Key | None:
-        """The key that a token belongs to, or None. Comparing takes the same time wherever they differ."""
-        parts = token.split("_", 2)
-        if len(parts) != 3 or parts[0] != "ek" or not parts[1].isalnum() or not token.isascii():
-            return None
+    def digests(self) -> dict[str, tuple[str, Key]]:
+        """By id: the digest of each key's secret, and the key."""
         with self.database.read() as session:
-            row = session.get(CollectionRow, PREFIX + parts[1])
-            if row is None or not hmac.compare_digest(json.loads(row.value)["hash"], _hash(parts[2])):
-                return None
-            return _key(row)
+            rows = session.scalars(select(CollectionRow).where(CollectionRow.key.startswith(PREFIX))).all()
+            keys = [(_key(row), str(json.loads(row.value)["hash"])) for row in rows]
+        return {key.id: (digest, key) for key, digest in keys}
 
 
 def _hash(secret: str) -> str:

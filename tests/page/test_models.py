@@ -268,7 +268,12 @@ def test_signing_in(opened: NewPage, zoo: Path) -> None:
             assert names(page)
             assert page.evaluate("document.cookie") == ""  # scripts cannot read it
             deleted = page.evaluate("fetch('/v1/models/blues', {method: 'DELETE'}).then((answer) => answer.status)")
-            assert deleted == 401  # nor may it write
+            assert deleted == 403  # nor may it write
+            check_accessible(page)
+            page.get_by_role("button", name="Sign out").click()
+            expect(page.get_by_role("heading", level=1)).to_have_text("Sign in")
+            page.goto("/models/blues")
+            expect(page.get_by_role("heading", level=1)).to_have_text("Sign in")
             page.goto("/login?after=//evil.example/x")
             assert page.locator("[name=after]").input_value() == "/"
     finally:

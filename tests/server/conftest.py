@@ -17,7 +17,9 @@ from engine.server import Limits, create_app
 
 COLOURS = {"reds": (200, 30, 30), "greens": (30, 170, 60), "blues": (40, 60, 200), "greys": (120, 120, 120)}
 PICTURES = 12
-LIMITS = Limits(body_bytes=200_000, text_characters=100, k=50, batch=3, page=3)
+LIMITS = Limits(
+    body_bytes=200_000, search_bytes=200_000, batch_bytes=200_000, text_characters=100, k=50, batch=3, page=3
+)
 
 
 def picture(colour: tuple[int, int, int], seed: int) -> Image.Image:

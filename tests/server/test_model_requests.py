@@ -17,6 +17,7 @@ from engine.server import Limits, create_app
 from engine.server.gate import Gate
 from engine.server.problems import Refused, error_to_status
 from engine.shapes import model_to_json
+from engine.storage.keys import is_token_of
 from tests.server.conftest import LIMITS
 from tests.server.test_search_requests import names, refusal
 
@@ -246,7 +247,7 @@ def test_a_revoked_key_is_forgotten_in_time(own: Engine, locked: TestClient, mon
     assert locked.get("/v1/models", headers=bearer(token)).status_code == 200
     own.keys.revoke(key.id)
     assert locked.get("/v1/models", headers=bearer(token)).status_code == 200  # for as long as it is believed
-    monkeypatch.setattr("engine.server.callers.FRESH", 0.0)
+    monkeypatch.setattr("engine.server.key_table.FRESH", 0.0)
     refusal(locked.get("/v1/models", headers=bearer(token)), 401)
 
 
@@ -256,9 +257,12 @@ def test_only_a_hash_of_a_key_is_kept(own: Engine) -> None:
     secret = token.split("_", 2)[2]
     assert secret not in str(own._catalog.facts())
     assert own.keys.all() == [key]
-    assert own.keys.check(token) == key
+    digest, found = own.keys.digests()[key.id]
+    assert found == key
+    assert is_token_of(token, digest)
+    assert not is_token_of(f"{token}x", digest)
     with pytest.raises(errors.InvalidInput):
-        own.keys.create("reader", ["admin"])
+        own.keys.create("reader", ["owner"])
     with pytest.raises(errors.InvalidInput):
         own.keys.create("reader", [])
     with pytest.raises(errors.KeyNotFound):

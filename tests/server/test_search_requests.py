@@ -104,7 +104,7 @@ def test_a_batch_answers_each_in_order(client: TestClient) -> None:
         ({"text": "red", "method": "gaussian_density"}, 422, "InvalidQuery", "gaussian_density"),
         ({"text": "red", "where": {"colour": "x"}}, 422, "InvalidFilter", "colour"),
         ({"model": "pinks"}, 404, "ModelNotFound", "pinks"),
-        ({"text": "red", "encoder": "other"}, 404, "EncoderNotFound", "other"),
+        ({"text": "red", "encoder": "other"}, 404, "EncoderNotFound", "statistics"),
         ({"text": "red", "transform": "other"}, 404, "TransformNotFound", "other"),
         ({"image": "/etc/passwd"}, 422, "InvalidImage", "base64"),
         ({"image": "aGVsbG8="}, 422, "InvalidImage", ""),

@@ -71,6 +71,7 @@ def test_lone_surrogates_are_refused(eng: Engine, asked: TestClient, method: str
         "InvalidFilter",
         "InvalidInput",
         "ModelNotFound",
+        "EncoderNotFound",
     )
     assert eng.models() == before
 

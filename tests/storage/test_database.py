@@ -292,6 +292,23 @@ def test_a_transaction_that_fails_leaves_nothing(database: Database, catalog: Ca
 # --- no room
 
 
+def test_a_result_that_is_kept_half_read_holds_no_later_transaction_back(
+    database: Database, put, url, settings
+) -> None:
+    """An exception's traceback keeps such a result alive; its connection must not go on reading old data."""
+    for number in range(3):
+        put(f"before-{number}")
+    kept = []
+    for _ in range(3):
+        with database.read() as session:
+            kept.append(session.execute(text("SELECT name FROM models")))
+            kept[-1].fetchone()
+    with closing(Database(url, settings)) as other, other.write() as session:
+        session.execute(text("UPDATE models SET author = 'Ada'"))
+    with database.read() as session:
+        assert session.scalar(text("SELECT count(*) FROM models WHERE author = 'Ada'")) == 3
+
+
 def test_running_out_of_connections_is_said(url: str, settings: Settings) -> None:
     database = Database(url, settings, create=True)
     pool: Any = database._engine.pool

@@ -1,7 +1,7 @@
-"""The torture: kills, faults, interrupted ingests, mutated inputs and many processes. One line a section on stdout.
+"""The torture: kills, faults, interrupted ingests, mutated inputs, many processes, abuse. One line a section on stdout.
 
 python -m tests.torture [--kills 300] [--postgres-kills 100] [--rounds 30] [--inputs 100000] [--seconds 120]
-                        [--only SECTION] [--seed N] [--short] [--jobs N]
+                        [--abuse 60] [--only SECTION] [--seed N] [--short] [--jobs N]
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from pathlib import Path
 from tests.torture.tally import Tally
 
 Section = Callable[[Path], Tally]
-SHORT = {"kills": 30, "postgres_kills": 18, "rounds": 4, "inputs": 4000, "seconds": 10}
+SHORT = {"kills": 30, "postgres_kills": 18, "rounds": 4, "inputs": 4000, "seconds": 10, "abuse": 8}
 """What ``--short`` does: within five minutes on two cores."""
-NUMBERS = "kills", "postgres_kills", "rounds", "inputs", "seconds", "seed"
+NUMBERS = "kills", "postgres_kills", "rounds", "inputs", "seconds", "abuse", "seed"
 
 
 def parsed(arguments: list[str] | None) -> argparse.Namespace:
@@ -34,6 +34,7 @@ def parsed(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=30, help="interrupted ingests of each source (default 30)")
     parser.add_argument("--inputs", type=int, default=100_000, help="mutated inputs (default 100000)")
     parser.add_argument("--seconds", type=float, default=120, help="of many processes, on each database (default 120)")
+    parser.add_argument("--abuse", type=float, default=60, help="seconds of abuse, on each database (default 60)")
     parser.add_argument("--only", action="append", help="a section, or the beginning of its name; may be repeated")
     parser.add_argument("--seed", type=int, default=1, help="what is drawn (default 1)")
     parser.add_argument("--short", action="store_true", help="all sections in about five minutes")
@@ -46,6 +47,7 @@ def parsed(arguments: list[str] | None) -> argparse.Namespace:
 
 def sections(options: argparse.Namespace) -> dict[str, Section]:
     """Every section that there is, by name."""
+    from tests.torture.abuse import abuse
     from tests.torture.concurrency import concurrency
     from tests.torture.faults import faults
     from tests.torture.inputs import mutated_inputs
@@ -62,6 +64,8 @@ def sections(options: argparse.Namespace) -> dict[str, Section]:
         "concurrency-sqlite": lambda folder: concurrency(folder, "sqlite", options.seconds, seed, say),
         "concurrency-postgres": lambda folder: concurrency(folder, "postgres", options.seconds, seed, say),
         "threads": lambda folder: threads(folder, options.seconds / 4, seed, say),
+        "abuse-sqlite": lambda folder: abuse(folder, "sqlite", options.abuse, say),
+        "abuse-postgres": lambda folder: abuse(folder, "postgres", options.abuse, say),
         "inputs": lambda _folder: mutated_inputs(options.inputs, seed, say),
     }
 

@@ -1,5 +1,5 @@
 """The search page: templates, rendered here, and a little JavaScript that makes them quicker to use."""
 
-from engine.server.page.routes import add_page
+from engine.server.page.routes import add_page, page_refusal
 
-__all__ = ["add_page"]
+__all__ = ["add_page", "page_refusal"]

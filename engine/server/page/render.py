@@ -12,6 +12,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoes
 from starlette.responses import HTMLResponse
 
 from engine.server.page.asked import Asked, to_chip
+from engine.server.sessions import signed_in
 
 HERE = Path(__file__).parent
 STATIC = HERE / "static"
@@ -43,7 +44,7 @@ def _environment() -> Environment:
         undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
     environment.filters.update(colour=kind_to_colour, shown=score_to_text, link=web_address, path=path_of)
-    environment.globals.update(static=static_url, address=address, filtered=filtered)
+    environment.globals.update(static=static_url, address=address, filtered=filtered, signed_in=signed_in.get)
     return environment
 
 

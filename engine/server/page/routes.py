@@ -19,8 +19,10 @@ from engine.errors import EngineError, InvalidQuery, ModelNotFound
 from engine.records import Hits
 from engine.samples.media import media_type
 from engine.search import METHODS
-from engine.server.callers import COOKIE, Callers
+from engine.server.callers import Callers, session_token
+from engine.server.encoders import check_encoder
 from engine.server.gate import Gate
+from engine.server.large import HEAD, LargePictures
 from engine.server.limits import Limits
 from engine.server.metrics import Metrics
 from engine.server.page.asked import STEP, WEIGHTS, Asked, pairs_to_asked
@@ -29,8 +31,10 @@ from engine.server.page.examples import collection_to_examples
 from engine.server.page.mosaics import Mosaics
 from engine.server.page.pictures import Pictures
 from engine.server.page.render import STATIC, kind_to_colour, page
-from engine.server.problems import MEDIA_TYPE, Refused, error_to_problem, noted
+from engine.server.problems import MEDIA_TYPE, Refused, error_to_problem, noted, without_paths
+from engine.server.sessions import COOKIE, LONGEST, SECURE_COOKIE
 from engine.shapes import hits_to_json
+from engine.storage.keys import READ
 
 FOREVER = "private, max-age=31536000, immutable"
 PLACEHOLDER = (
@@ -44,7 +48,15 @@ View = Callable[..., Awaitable[Response]]
 
 
 def add_page(
-    app: FastAPI, engine: Engine, *, gate: Gate, callers: Callers, limits: Limits, metrics: Metrics, may_draw: bool
+    app: FastAPI,
+    engine: Engine,
+    *,
+    gate: Gate,
+    large: LargePictures,
+    callers: Callers,
+    limits: Limits,
+    metrics: Metrics,
+    may_draw: bool,
 ) -> None:
     """Add the page's routes, which the API's document leaves out.
 
@@ -55,21 +67,18 @@ def add_page(
     mosaics = Mosaics(engine.thumbnails)
 
     def shown(path: str, method: str = "GET") -> Callable[[View], View]:
-        """A route of the page: callers are asked for a key, and errors are shown as people read them."""
+        """A route of the page, whose errors are shown as people read them."""
 
         def added(view: View) -> View:
             @wraps(view)
             async def guarded(request: Request, **given: Any) -> Response:
                 try:
-                    if callers.are_asked:
-                        await gate.run(callers.check, request, "read")
                     return await view(request, **given)
                 except Refused as error:
-                    if error.status == 401:
-                        return _to_login(request)
-                    return failed(error.status, error.name, error.detail, error.hint)
+                    return page_refusal(request, error)
                 except EngineError as error:
-                    return failed(noted(error), type(error).__name__, error.message, error.hint)
+                    said = error_to_problem(error)
+                    return failed(noted(error), said["title"], said["detail"], said.get("hint"))
 
             app.add_api_route(path, guarded, methods=[method], include_in_schema=False)
             return guarded
@@ -92,7 +101,7 @@ def add_page(
                 return filled(asked, examples=(examples, [model_to_card(model) for model in newest]))
             answer = await gate.run(_answer, engine, limits, pictures, asked)
         except EngineError as error:
-            return filled(asked, status=noted(error), error=error)
+            return filled(asked, status=noted(error), error=error_to_problem(error))
         metrics.search(answer["timings"])
         return filled(asked, answer=answer)
 
@@ -110,10 +119,10 @@ def add_page(
             raise Refused(422, "InvalidRequest", f"a picture is kept as image or sketch, not as {as_what!r:.40}")
         if request.headers.get("accept", "").startswith("application/json"):
             try:
-                return JSONResponse({"name": await gate.run(pictures.keep, data)})
+                return JSONResponse({"name": await large.run([data[:HEAD]], pictures.keep, data)})
             except EngineError as error:
                 return JSONResponse(error_to_problem(error), noted(error), media_type=MEDIA_TYPE)
-        name = await gate.run(pictures.keep, data)
+        name = await large.run([data[:HEAD]], pictures.keep, data)
         asked = pairs_to_asked([*said.items(), (as_what, name)])
         return RedirectResponse(asked.url(), 303)
 
@@ -165,6 +174,7 @@ def add_page(
     ) -> Response:
         """Up to three models side by side."""
         names = list(dict.fromkeys(model or []))[:COMPARED]
+        await gate.run(check_encoder, engine, encoder)
         context = await gate.run(_compared, engine, names, encoder)
         return page("compare.html", **context, most=COMPARED)
 
@@ -185,15 +195,30 @@ def add_page(
 
     @app.post("/login", include_in_schema=False)
     async def signed_in(request: Request) -> Response:
-        """Keep the key in a cookie that scripts cannot read and other sites cannot send."""
+        """Begin a session: its token is in a cookie that scripts cannot read and other sites cannot send."""
         async with request.form(max_files=0, max_fields=2) as form:
             token, after = str(form.get("key", "")).strip(), _local(str(form.get("after", "/")))
-        if callers.are_asked and not await gate.run(callers.knows, token):
+        key = await callers.key_of(token)
+        if callers.are_asked and (key is None or not key.may(READ)):
             return page("login.html", status=401, after=after, wrong=True)
         answer = RedirectResponse(after, 303)
-        answer.set_cookie(
-            COOKIE, token, httponly=True, samesite="strict", secure=request.url.scheme == "https", max_age=30 * 86400
-        )  # fmt: skip
+        if key is not None:
+            secure = request.url.scheme == "https"
+            answer.set_cookie(
+                SECURE_COOKIE if secure else COOKIE, callers.sessions.begin(key.id), httponly=True, samesite="strict",
+                secure=secure, max_age=int(LONGEST),
+            )  # fmt: skip
+        return answer
+
+    @app.post("/logout", include_in_schema=False)
+    async def signed_out(request: Request) -> Response:
+        """End the browser's session."""
+        token = session_token(request)
+        if token is not None:
+            callers.sessions.end(token)
+        answer = RedirectResponse("/login", 303)
+        for name in (COOKIE, SECURE_COOKIE):
+            answer.delete_cookie(name, secure=name == SECURE_COOKIE, httponly=True, samesite="strict")
         return answer
 
     @app.get("/static/{digest}/{name}", include_in_schema=False)
@@ -222,6 +247,11 @@ def _show_errors(app: FastAPI) -> None:
 def failed(status: int, name: str, detail: str, hint: str | None) -> Response:
     """An error as people read it."""
     return page("error.html", status=status, code=status, name=name, detail=detail, hint=hint)
+
+
+def page_refusal(request: Request, error: Refused) -> Response:
+    """A refusal as people read it: whoever shows no key is sent to sign in."""
+    return _to_login(request) if error.status == 401 else failed(error.status, error.name, error.detail, error.hint)
 
 
 def _to_login(request: Request) -> Response:
@@ -272,7 +302,7 @@ def _model(engine: Engine, name: str, distance: str, code: bool) -> dict[str, An
         similar: Hits | None = engine.similar(name, SIMILAR, distance=distance)
         why = None
     except EngineError as error:  # the model has no covariance, say: the rest of it is there
-        similar, why = None, error.message
+        similar, why = None, without_paths(error.message)
     cards = [] if similar is None else hits_to_cards(similar)
     return {
         "model": found, "card": model_to_card(found), "previews": len(engine.thumbnails(found.id)), "similar": cards,
@@ -288,7 +318,7 @@ def _compared(engine: Engine, names: list[str], encoder: str | None) -> dict[str
         try:
             distances = engine.distances(names, encoder=encoder)
         except EngineError as error:
-            why = error.message
+            why = without_paths(error.message)
     pairs = [
         {
             "a": models[i].name, "b": models[j].name,
