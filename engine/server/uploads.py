@@ -12,7 +12,7 @@ from typing import IO
 
 from filelock import FileLock, Timeout
 
-from engine.files import make_folder, open_private, write_error
+from engine.files import file_mode, make_folder, open_private, write_error
 from engine.server.problems import Refused
 
 BLOCK = 2**20
@@ -99,7 +99,7 @@ class Uploads:
 
 
 def _to_lock(folder: Path) -> FileLock:
-    return FileLock(f"{folder}{LOCK}", mode=0o600, thread_local=False)
+    return FileLock(f"{folder}{LOCK}", thread_local=False, mode=file_mode(folder.parent))
 
 
 def _remove_abandoned(shared: Path) -> None:

@@ -26,7 +26,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with Engine.open(f"sqlite:///{folder / 'zoo.db'}", create=True, encoder="compact") as engine:
         engine.ingest(linear(folder / "good.onnx"), name="good", samples=4)
         engine.ingest(looping(folder / "endless.onnx", 1), name="endless", samples=4)
-    looping(folder / "endless.onnx")
+        looping(folder / "endless.onnx")
+        engine.trust("endless")
     return folder
 
 
