@@ -126,7 +126,7 @@ def create_app(
         title="engine", version=__version__, lifespan=living, docs_url=None, redoc_url=None,
         description="Search generative models by what they draw.",
     )  # fmt: skip
-    problems.install(app, [str(engine.index_folder), str(engine.index_folder.parent)])
+    problems.install(app, engine.places)
 
     app.add_middleware(BodyLimit, most=limits.body_bytes)
     app.add_middleware(Guard, routes=app.routes, callers=callers, limits=limits, on_page=page_refusal)

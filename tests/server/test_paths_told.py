@@ -89,6 +89,34 @@ def test_faults_do_not_say_where(readers: Any, home: Path) -> None:
     assert str(home) not in str(said)
 
 
+@pytest.mark.parametrize("folder", ["", "demo/", "two words/", "zoo/"])
+def test_a_collection_at_a_relative_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, folder: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / folder).mkdir(exist_ok=True)
+    with Engine.open(f"sqlite:///{folder}zoo.db", create=True, encoder="external:mine") as engine:
+        engine.ingest_statistics(["sd-1.5", "demo-x"], np.eye(2), encoder="external:mine", samples=5)
+        headers = {"Authorization": f"Bearer {engine.keys.create('x', ['read'])[1]}"}
+        client = TestClient(create_app(engine, limits=LIMITS), raise_server_exceptions=False)
+        for name in ("sd-1.6", "demo-y", "zoo", "/a/model/of/ours", "demo/x"):
+            said = client.get(f"/v1/models/{name}", headers=headers).json()
+            assert said["detail"] == f"there is no model named {name!r}"
+        with engine._database.write() as session:
+            session.connection().exec_driver_sql("ALTER TABLE models RENAME TO away")
+        for place in engine.places:
+            message = f"{place} cannot be read, nor can {place}/x.npy: sqlite:///{place}"
+            said = error_to_problem(StorageError(message), roots=engine.places)
+            if len(place) > 5:  # not "." or "demo"
+                assert "zoo.db" not in str(said), (place, said)
+                assert str(tmp_path) not in str(said)
+        for path in ("/v1/models", "/models", "/", "/explore.json", "/compare?model=x", "/models/x", "/v1/models/x"):
+            answer = client.get(path, headers=headers)
+            assert answer.status_code >= 500, path
+            assert "zoo.db" not in answer.text, (path, answer.text)
+    assert "no such table" in caplog.text  # the log has all of it
+
+
 @pytest.mark.parametrize("kind", [CorruptData, DatabaseNotFound, DiskFull, StorageError, InvalidInput])
 def test_no_message_has_a_path(kind: type[EngineError]) -> None:
     messages = (

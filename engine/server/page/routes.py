@@ -29,7 +29,8 @@ from engine.server.page.examples import collection_to_examples
 from engine.server.page.mosaics import Mosaics
 from engine.server.page.pictures import Pictures, media_type
 from engine.server.page.render import STATIC, kind_to_colour, page
-from engine.server.problems import MEDIA_TYPE, Refused, error_to_problem, noted, without_paths
+from engine.server.places import told
+from engine.server.problems import MEDIA_TYPE, Refused, error_to_problem, noted
 from engine.server.sessions import COOKIE, LONGEST, SECURE_COOKIE
 from engine.shapes import hits_to_json
 from engine.storage.keys import READ
@@ -67,7 +68,7 @@ def add_page(
                 except Refused as error:
                     return page_refusal(request, error)
                 except EngineError as error:
-                    said = error_to_problem(error)
+                    said = error_to_problem(error, roots=engine.places)
                     return failed(noted(error), said["title"], said["detail"], said.get("hint"))
 
             app.add_api_route(path, guarded, methods=[method], include_in_schema=False)
@@ -91,7 +92,7 @@ def add_page(
                 return filled(asked, examples=(examples, [model_to_card(model) for model in newest]))
             answer = await gate.run(_answer, engine, limits, pictures, asked)
         except EngineError as error:
-            return filled(asked, status=noted(error), error=error_to_problem(error))
+            return filled(asked, status=noted(error), error=error_to_problem(error, roots=engine.places))
         metrics.search(answer["timings"])
         return filled(asked, answer=answer)
 
@@ -111,7 +112,8 @@ def add_page(
             try:
                 return JSONResponse({"name": await gate.run(pictures.keep, data)})
             except EngineError as error:
-                return JSONResponse(error_to_problem(error), noted(error), media_type=MEDIA_TYPE)
+                said = error_to_problem(error, roots=engine.places)
+                return JSONResponse(said, noted(error), media_type=MEDIA_TYPE)
         name = await gate.run(pictures.keep, data)
         asked = pairs_to_asked([*said.items(), (as_what, name)])
         return RedirectResponse(asked.url(), 303)
@@ -300,7 +302,7 @@ def _model(engine: Engine, name: str, distance: str) -> dict[str, Any]:
         similar: Hits | None = engine.similar(name, SIMILAR, distance=distance)
         why = None
     except EngineError as error:  # the model has no covariance, say: the rest of it is there
-        similar, why = None, without_paths(error.message)
+        similar, why = None, told(error, engine.places)[0]
     cards = [] if similar is None else hits_to_cards(similar)
     return {
         "model": found, "card": model_to_card(found), "previews": len(engine.thumbnails(found.id)), "similar": cards,
@@ -316,7 +318,7 @@ def _compared(engine: Engine, names: list[str], encoder: str | None) -> dict[str
         try:
             distances = engine.distances(names, encoder=encoder)
         except EngineError as error:
-            why = without_paths(error.message)
+            why = told(error, engine.places)[0]
     pairs = [
         {
             "a": models[i].name, "b": models[j].name,
