@@ -14,7 +14,7 @@ PATH = re.compile(r"(?<![\w/.])(?:/|[A-Za-z]:\\)(?:[^\s/'\":,;()]+[/\\])+[^\s'\"
 """Absolute paths of two parts or more."""
 REST = r"(?:[/\\][^\s'\":,;()]*)?"
 """Of a path, after a folder that is known."""
-NAMING = (errors.ModelNotFound, errors.TransformNotFound, errors.InvalidQuery, errors.InvalidFilter)
+NAMING = (errors.ModelNotFound, errors.TransformNotFound, errors.InvalidFilter)
 """Errors that tell what was asked for, and nothing of the server: a name in them may look like a path."""
 
 

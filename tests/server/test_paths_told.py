@@ -15,6 +15,7 @@ from fastapi.testclient import TestClient
 
 from engine import Engine
 from engine.errors import CorruptData, DatabaseNotFound, DiskFull, EngineError, InvalidInput, StorageError
+from engine.records import EncoderIdentity
 from engine.server import create_app
 from engine.server.problems import error_to_problem
 from tests.samples.test_generator_onnx import linear
@@ -130,6 +131,29 @@ def test_no_message_has_a_path(kind: type[EngineError]) -> None:
         assert "internal" not in said, said
         assert "srv" in error_to_problem(kind(message), whole=True)["detail"] or "internal" in message
     assert error_to_problem(kind("there is no model named 'hf/sd-1'"))["detail"] == "there is no model named 'hf/sd-1'"
+
+
+def test_encoders_are_named_without_their_folder(own: Engine) -> None:
+    name = "timm:resnet18@/srv/weights/w.pt"
+    own._catalog.register_encoder(EncoderIdentity(name, "f" * 64, 3, 100.0, frozenset({"image"})))
+    own.ingest_statistics(["a", "b"], np.eye(3)[:2], encoder=name, samples=5)
+    headers = [{"Authorization": f"Bearer {own.keys.create('x', [scope])[1]}"} for scope in ("read", "admin")]
+    shown = "timm:resnet18@w.pt"
+    with TestClient(create_app(own, limits=LIMITS), raise_server_exceptions=False) as client:
+        naming = ("/v1/encoders", "/v1/models", "/v1/models/a", "/models/a")
+        for path in (*naming, "/v1/models/a/similar", "/explore.json"):
+            said = client.get(path, headers=headers[0]).text
+            assert "/srv" not in said, (path, said)
+            assert (shown in said) == (path in naming), (path, said)
+        for path in naming[:3]:
+            assert name in client.get(path, headers=headers[1]).text
+        for given in (shown, name):
+            query = {"vector": [1.0, 0.0, 0.0], "encoder": given, "k": 1}
+            found = client.post("/v1/search", json=query, headers=headers[0])
+            assert [hit["name"] for hit in found.json()["hits"]] == ["a"]
+        text = client.post("/v1/search", json={"text": "x", "encoder": shown}, headers=headers[0])
+        assert text.status_code >= 400
+        assert "/srv" not in text.text
 
 
 def test_no_encoder_of_a_request_is_opened(readers: Any) -> None:

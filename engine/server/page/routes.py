@@ -19,7 +19,7 @@ from engine.errors import EngineError, InvalidQuery, ModelNotFound
 from engine.records import Hits, Model
 from engine.search import METHODS
 from engine.server.callers import Callers, session_token
-from engine.server.encoders import check_encoder
+from engine.server.encoders import check_encoder, encoder_to_told
 from engine.server.gate import Gate
 from engine.server.limits import Limits
 from engine.server.metrics import Metrics
@@ -167,7 +167,7 @@ def add_page(
     ) -> Response:
         """Up to three models side by side."""
         names = list(dict.fromkeys(model or []))[:COMPARED]
-        await gate.run(check_encoder, engine, encoder)
+        encoder = await gate.run(check_encoder, engine, encoder)
         context = await gate.run(_compared, engine, names, encoder)
         return page("compare.html", **context, most=COMPARED)
 
@@ -305,7 +305,8 @@ def _model(engine: Engine, name: str, distance: str) -> dict[str, Any]:
         similar, why = None, told(error, engine.places)[0]
     cards = [] if similar is None else hits_to_cards(similar)
     return {
-        "model": found, "card": model_to_card(found), "previews": len(engine.thumbnails(found.id)), "similar": cards,
+        "model": found, "encoders": list(map(encoder_to_told, found.encoders)),
+        "card": model_to_card(found), "previews": len(engine.thumbnails(found.id)), "similar": cards,
         "distance": distance, "why": why,
     }  # fmt: skip
 
