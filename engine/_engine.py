@@ -256,7 +256,7 @@ class Engine(Exchanging, Evaluating, Exploring, Learning):
 
     @property
     def places(self) -> tuple[str, ...]:
-        """Where the collection lies, as messages may name it: its files and folders, also absolute, the longest first."""
+        """Where the collection lies, as messages may name it: files and folders, also absolute, the longest first."""
         path = self._database.path
         files = [self._views.root, self._views.root.parent, *([] if path is None else [path, path.parent])]
         forms = {str(form) for one in files for form in (one, one.absolute(), one.resolve())}

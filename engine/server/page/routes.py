@@ -196,7 +196,7 @@ def add_page(
             return page("login.html", status=401, after=after, wrong=True)
         answer = RedirectResponse(after, 303)
         if key is not None:
-            secure = request.url.scheme == "https"
+            secure = "https" in (request.url.scheme, request.headers.get("origin", "").partition(":")[0])
             answer.set_cookie(
                 SECURE_COOKIE if secure else COOKIE, callers.sessions.begin(key.id), httponly=True, samesite="strict",
                 secure=secure, max_age=int(LONGEST),
