@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
     from engine.doctor import Finding
     from engine.exchange import ArchiveFile
+    from engine.samples.generators import Stop
 
 log = logging.getLogger("engine.search")
 
@@ -237,8 +238,13 @@ class Engine(Exchanging, Evaluating, Exploring, Learning):
         """
         return list(self.drawing(name, count, seed=seed, trust=trust))
 
-    def drawing(self, name: str, count: int = 1, *, seed: int = 0, trust: bool = False) -> Iterator[Image]:
-        """As ``draw``, but images come as they are drawn; what is wrong with the model is raised at once."""
+    def drawing(
+        self, name: str, count: int = 1, *, seed: int = 0, trust: bool = False, stop: Stop | None = None
+    ) -> Iterator[Image]:
+        """As ``draw``, but images come as they are drawn; what is wrong with the model is raised at once.
+
+        ``stop`` bounds seconds and pixels, and can be cancelled.
+        """
         from engine.samples.generators import drawing
 
         model = self._catalog.model(name)
@@ -247,7 +253,7 @@ class Engine(Exchanging, Evaluating, Exploring, Learning):
                 f"{name!r} was ingested from finished samples, so none can be drawn",
                 hint="ingest it from its generator",
             )
-        return drawing(dict(model.generator), count, seed, trust, settings=self.settings)
+        return drawing(dict(model.generator), count, seed, trust, settings=self.settings, stop=stop)
 
     @property
     def index_folder(self) -> Path:

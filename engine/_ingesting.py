@@ -12,14 +12,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine._collection import Collection
-from engine.errors import InvalidInput, ModelNotFound, StorageError
+from engine.errors import EncoderNotFound, InvalidInput, ModelNotFound, StorageError
 from engine.files import checked_path
-from engine.ingest import IngestResult, OnProgress, ingest_source
+from engine.ingest import IngestResult, OnProgress, cannot_encode, ingest_source
 from engine.ingest.bulk import arrays_to_blocks, put_blocks
 from engine.ingest.names import source_to_name
 from engine.ingest.report import IngestOutcome, IngestReport, to_ingest_error
 from engine.records import EncoderIdentity, Model
 from engine.samples import MomentsSource, open_source
+from engine.samples.bounds import GENEROUS, Bounds
 from engine.storage.bulk import BulkCounts, put_many
 from engine.storage.details import DETAILS, checked_details, checked_name
 from engine.texts import nearest
@@ -51,6 +52,7 @@ class Ingesting(Collection):
         as_one: bool = False,
         replace: bool = False,
         upload: str | None = None,
+        bounds: Bounds = GENEROUS,
         on_progress: OnProgress | None = None,
         **details: Any,
     ) -> Model:
@@ -75,6 +77,7 @@ class Ingesting(Collection):
             replace: let a model from another source be replaced. It is removed with its description, tags, statistics
                 and id; of its fields only those that are given are there afterwards.
             upload: the file's name where somebody uploaded it, to be recorded in place of its path here.
+            bounds: how much an archive or a file of arrays may hold.
             on_progress: called with (done, total, quarantined).
             **details: ``kind``, ``author``, ``license``, ``base_model``, ``links``, ``resolution``, and ``metadata``, a
                 mapping of anything else.
@@ -86,8 +89,47 @@ class Ingesting(Collection):
         details = _details(tags, description, details)
         return self._ingest(
             source, name, encoder, details, samples, seed, trust, on_progress, as_one=as_one, replace=replace,
-            upload=upload,
+            upload=upload, bounds=bounds,
         ).model  # fmt: skip
+
+    def check_upload(
+        self,
+        file: str,
+        *,
+        name: str,
+        encoder: str | None = None,
+        samples: int | None = None,
+        as_one: bool = False,
+        replace: bool = False,
+        **details: Any,
+    ) -> None:
+        """Refuse what ``ingest`` would refuse of an uploaded file whatever is in it.
+
+        Args:
+            file: its name, whose ending says what it is; the rest as for ``ingest``.
+
+        Raises:
+            InvalidInput: a name or a field that cannot be stored, or an option that is of no use to such a file.
+            EncoderNotFound: the encoder is neither external nor one that the collection has or makes models with.
+            InvalidQuery: pictures, and an encoder that is known by its statistics alone.
+        """
+        from engine.encoders import is_external
+
+        checked_name(name)
+        checked_details(details)
+        arrays = file.lower().endswith((".npy", ".npz"))
+        if samples is not None and not file.lower().endswith(".npz"):
+            raise InvalidInput(f"'samples' cannot be used with {file!r:.80}", hint="samples is for moments (.npz)")
+        if as_one and arrays:
+            raise InvalidInput(f"'as_one' cannot be used with {file!r:.80}", hint="as_one is for archives")
+        encoder = encoder or self.default_encoder
+        known = [self.default_encoder, *(identity.name for identity in self._catalog.encoders().values())]
+        if encoder not in known and not is_external(encoder):
+            raise EncoderNotFound(
+                f"the collection has no encoder {encoder!r:.80}", hint="see engine encoders, or give external:NAME"
+            )
+        if is_external(encoder) and not arrays:
+            raise cannot_encode(encoder)
 
     def _ingest(
         self,
@@ -104,14 +146,16 @@ class Ingesting(Collection):
         as_one: bool = False,
         replace: bool = False,
         upload: str | None = None,
+        bounds: Bounds = GENEROUS,
         neighbours: bool = True,
     ) -> IngestResult:
         named = name is not None
         name = checked_name(name if name is not None else source_to_name(source))
         details = checked_details(details)
         opened = open_source(
-            source, settings=self.settings, samples=samples, seed=seed, trust=trust, as_one=as_one, base=base
-        )
+            source, settings=self.settings, samples=samples, seed=seed, trust=trust, as_one=as_one, base=base,
+            bounds=bounds,
+        )  # fmt: skip
         try:
             loaded, identity = self._encoder_for(encoder or self.default_encoder, opened)
             result = ingest_source(
@@ -195,7 +239,7 @@ class Ingesting(Collection):
             self._fast = {}
 
     def _identity_for(self, name: str, dimension: int) -> EncoderIdentity:
-        from engine.errors import EncoderMismatch, EncoderNotFound
+        from engine.errors import EncoderMismatch
 
         try:
             found = self._identity_of(name, dimension)

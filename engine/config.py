@@ -22,7 +22,7 @@ _WHOLE = {
     "shortlist": 1, "density_shortlist": 1, "batch_size": 1, "decode_workers": 1, "max_pixels": 1,
     "max_archive_bytes": 1, "thumbnail_size": 1, "checkpoint_samples": 1, "neighbours": 1, "neighbour_candidates": 1,
     "kept_features": 0, "kept_thumbnails": 0, "factor_cache_bytes": 0,
-    "factor_file_bytes": 0, "sample_file_bytes": 0, "card_factor_bytes": 0,
+    "generator_bytes": 1, "factor_file_bytes": 0, "sample_file_bytes": 0, "card_factor_bytes": 0,
 }  # fmt: skip
 """Settings that are whole numbers, each with the least that makes sense."""
 LONGEST = 2_000_000
@@ -98,7 +98,9 @@ class Settings:
     idle_transaction_timeout: float = 20.0
     """Seconds after which Postgres ends a write whose client sends nothing, and gives its lock to others; 0: never."""
     generator_timeout: float = 600.0
-    """Seconds one batch of an external generator may take."""
+    """Seconds one batch of a program or an ONNX decoder may take."""
+    generator_bytes: int = 4 * 2**30
+    """Memory that ONNX decoders' tensors may take, all decoders of a process together."""
     index_folder: str | None = None
     """Where index snapshots live. Default: beside a SQLite file, else in the user's cache folder."""
     encode_together: bool = False

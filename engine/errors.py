@@ -32,6 +32,7 @@
      │    ├── DiskFull
      │    └── CorruptData               a checksum does not hold
      ├── MissingStatistics              the model has nothing that this method needs
+     ├── AddressUnavailable             a server cannot listen there
      ├── MissingWeights                 an encoder's weights are not on this machine
      └── MissingDependency (ImportError) an optional package is not installed
 
@@ -42,6 +43,7 @@ JSON error object carries it.
 from __future__ import annotations
 
 __all__ = [
+    "AddressUnavailable",
     "Conflict",
     "CorruptData",
     "DatabaseLocked",
@@ -221,6 +223,10 @@ class DamagedIndex(CorruptData):
 
 class MissingStatistics(EngineError):
     """A model has no covariance, or no stored sample features, and the method needs them."""
+
+
+class AddressUnavailable(EngineError):
+    """A server cannot listen there: the port is in use or not permitted, or the address is not this machine's."""
 
 
 class MissingWeights(EngineError):

@@ -90,7 +90,10 @@ class Moments:
             return
         total = self.count + other.count
         delta = other.mean - self.mean
-        self.scatter += other.scatter + np.outer(delta, delta) * (self.count * other.count / total)
+        between = np.outer(delta, delta)
+        between *= self.count * other.count / total
+        between += other.scatter
+        self.scatter += between
         self.mean = self.mean + delta * (other.count / total)
         self.count = total
 

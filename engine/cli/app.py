@@ -40,6 +40,7 @@ app = App(
       2    the command line could not be understood
       3    some of several sources failed (ingest), or stored data is damaged (doctor, copy, export, backup)
       4    the result could not be written: standard output is closed, or its disk is full
+      5    the server cannot listen there: the port is in use, say
       130  interrupted by Ctrl-C
       141  whoever read the output has gone, as with | head
     """,

@@ -10,12 +10,13 @@ from dataclasses import dataclass
 import click
 
 from engine.cli.output import printable, show_json
-from engine.errors import EngineError
+from engine.errors import AddressUnavailable, EngineError
 
 ERROR = 1
 USAGE = 2
 PARTIAL = 3
 OUTPUT = 4
+UNAVAILABLE = 5
 INTERRUPTED = 130  # 128 + SIGINT
 BROKEN_PIPE = 141  # 128 + SIGPIPE, what other programs say when their reader has gone
 
@@ -34,7 +35,8 @@ class Failure:
 def exception_to_failure(error: BaseException) -> Failure:
     """Every exception that a command can end with."""
     if isinstance(error, EngineError):
-        return Failure(type(error).__name__, error.message, error.hint, ERROR, _trace(error))
+        code = UNAVAILABLE if isinstance(error, AddressUnavailable) else ERROR
+        return Failure(type(error).__name__, error.message, error.hint, code, _trace(error))
     if isinstance(error, click.UsageError):
         command = error.ctx.command_path if error.ctx else "engine"
         return Failure("UsageError", error.format_message(), f"{command} --help shows what it takes", USAGE)

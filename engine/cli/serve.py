@@ -19,6 +19,8 @@ from engine.cli.table import Column, show_table
 from engine.errors import EngineError, InvalidInput, MissingDependency
 
 if TYPE_CHECKING:
+    import socket
+
     import uvicorn
 
     from engine import Engine
@@ -62,6 +64,8 @@ def serve(url: str, host: str, port: int, auth: str, allowed: tuple[str, ...], w
         import uvicorn
 
         from engine.server import Limits, create_app
+        from engine.server.connections import IDLE_SECONDS, limited
+        from engine.server.listening import Server, listening
     except ImportError as error:
         raise MissingDependency(
             f"serving needs the package {error.name}", hint="pip install 'engine[server]'"
@@ -83,7 +87,7 @@ def serve(url: str, host: str, port: int, auth: str, allowed: tuple[str, ...], w
             f"requests to a server on {host} must be for a name that it knows",
             hint="give the names that it is reached by: --allow-host zoo.example.org",
         )
-    with open_collection(url, encode_together=True) as eng:
+    with listening(host, port) as sockets, open_collection(url, encode_together=True) as eng:
         if with_keys and not eng.keys.all():
             raise InvalidInput(
                 f"nobody could call a server on {host}: there are no API keys",
@@ -97,11 +101,11 @@ def serve(url: str, host: str, port: int, auth: str, allowed: tuple[str, ...], w
         logs = copy.deepcopy(uvicorn.config.LOGGING_CONFIG)
         logs["handlers"]["access"]["stream"] = "ext://sys.stderr"
         config = uvicorn.Config(
-            app, host=host, port=port, log_config=logs, timeout_graceful_shutdown=limits.grace, server_header=False,
-            proxy_headers=False,
+            app, log_config=logs, timeout_graceful_shutdown=limits.grace, server_header=False, proxy_headers=False,
+            http=limited(limits), ws="none", timeout_keep_alive=IDLE_SECONDS,
         )  # fmt: skip
         threading.Thread(target=_warm, args=(eng,), daemon=True).start()
-        _run_until_told(uvicorn.Server(config))
+        _run_until_told(Server(config), sockets)
 
 
 def _warm(eng: Engine) -> None:
@@ -110,7 +114,7 @@ def _warm(eng: Engine) -> None:
         eng.search(text="warm", k=1)
 
 
-def _run_until_told(server: uvicorn.Server) -> None:
+def _run_until_told(server: uvicorn.Server, sockets: list[socket.socket]) -> None:
     """Serve until SIGINT or SIGTERM; both let it finish, and the collection be closed."""
 
     def stop(*_: object) -> None:
@@ -118,7 +122,7 @@ def _run_until_told(server: uvicorn.Server) -> None:
 
     before = signal.signal(signal.SIGTERM, stop)  # uvicorn raises what it was told once more when it has ended
     try:
-        server.run()
+        server.run(sockets)
     except KeyboardInterrupt:
         say("stopped")
     finally:

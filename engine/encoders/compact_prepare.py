@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from engine.encoders.bands import channels_to_levels
 from engine.encoders.thin import is_thin, resize_thin
 from engine.errors import InvalidFeatures
 
@@ -30,21 +31,8 @@ def prepare(image: Image.Image) -> NDArray[np.float32]:
     elif is_thin(image, side * side):
         channels = np.clip(resize_thin(image, (SIZE, SIZE), square=True), 0, 255)
     else:
-        channels = np.stack([_resized(channel) for channel in image.split()])
-        np.clip(channels, 0, 255, out=channels)
+        channels = np.clip(channels_to_levels(image, (SIZE, SIZE), square=True), 0, 255)
     return np.ascontiguousarray((channels - np.float32(MEAN)) / np.float32(SCALE), np.float32)
-
-
-def _resized(channel: Image.Image) -> NDArray[np.float32]:
-    """One channel, padded to a square in float, to ``(128, 128)`` float32 levels."""
-    padded = channel.convert("F")
-    width, height = channel.size
-    if width != height:
-        side = max(width, height)
-        square = Image.new("F", (side, side), 255.0)
-        square.paste(padded, ((side - width) // 2, (side - height) // 2))
-        padded = square
-    return np.asarray(padded.resize((SIZE, SIZE), Image.Resampling.BICUBIC))
 
 
 def checked_batch(batch: NDArray[np.float32]) -> NDArray[np.float32]:

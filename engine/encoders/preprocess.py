@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from engine.encoders.bands import channels_to_levels
 from engine.encoders.thin import is_thin, resize_thin
 
 Float32 = NDArray[np.float32]
@@ -22,14 +23,7 @@ def resize_float(image: Image.Image, size: tuple[int, int]) -> Float32:
     # What Pillow holds: the picture after its first pass, and about four float64 weights for each pixel of a side.
     if is_thin(image, size[0] * image.height + 8 * max(image.size)):
         return _levels_to_unit(resize_thin(image, size))
-    return _levels_to_unit(
-        np.stack(
-            [
-                np.asarray(channel.convert("F").resize(size, Image.Resampling.BICUBIC), np.float32)
-                for channel in image.split()
-            ]
-        )
-    )
+    return _levels_to_unit(channels_to_levels(image, size))
 
 
 def resize_and_crop(image: Image.Image, size: int) -> Float32:

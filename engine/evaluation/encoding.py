@@ -14,7 +14,7 @@ from engine.errors import EngineError, InvalidQuery
 from engine.evaluation.progress import OnProgress, silent
 from engine.evaluation.queries import PARTS, JudgedQuery
 from engine.records import EncoderIdentity, QueryPart
-from engine.samples import any_to_image
+from engine.samples import any_to_image, one_picture
 from engine.statistics import checked_features
 
 BATCH = 64
@@ -73,6 +73,7 @@ def _features(
 
 def _prepared(encoder: Encoder, value: Any, place: str, max_pixels: int) -> NDArray[np.float32]:
     try:
-        return image_to_prepared(encoder, any_to_image(value, max_pixels=max_pixels))
+        with one_picture():
+            return image_to_prepared(encoder, any_to_image(value, max_pixels=max_pixels))
     except EngineError as error:
         raise type(error)(f"{place}: {error.message}", hint=error.hint) from error

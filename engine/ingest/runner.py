@@ -115,6 +115,14 @@ def content_digest(source: Source, identity: EncoderIdentity, settings: Settings
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+def cannot_encode(encoder: str) -> InvalidQuery:
+    """The error for pictures under an encoder of statistics alone."""
+    return InvalidQuery(
+        f"{encoder!r:.80} is known only by statistics from elsewhere and cannot encode images",
+        hint="give an encoder that can be loaded: see engine encoders",
+    )
+
+
 def _is_unchanged(catalog: Catalog, name: str, encoder_id: int, digest: str) -> bool:
     """Whether the stored statistics are those of this content, and undamaged: ingesting again must mend them."""
     return catalog.source_digest(name, encoder_id) == digest and catalog.is_whole(name, encoder_id)
@@ -133,10 +141,7 @@ def _images_to_state(
 ) -> IngestState:
     state = IngestState(Moments(identity.dimension))
     if encoder is None:
-        raise InvalidQuery(
-            f"{identity.name!r} is known only by statistics from elsewhere and cannot encode images",
-            hint="give an encoder that can be loaded: see engine encoders",
-        )
+        raise cannot_encode(identity.name)
     saved = catalog.checkpoint(name, encoder_id, digest)
     if saved is not None:
         try:

@@ -26,6 +26,7 @@ from engine.records import Quarantined, Thumbnail
 from engine.samples.arrays import FeatureSource
 from engine.samples.labels import error_to_reason
 from engine.samples.protocol import ImageSource, Sample
+from engine.samples.room import one_picture
 from engine.statistics import checked_features
 
 OnProgress = Callable[[int, int, int], None]
@@ -51,16 +52,15 @@ class _Batch:
 
 
 def image_to_thumbnail(image: Image.Image, size: int) -> Thumbnail:
-    """A preview whose longer side has at most ``size`` pixels, as lossy WebP.
+    """A preview whose longer side has at most ``size`` pixels, as lossy WebP; ``image`` is made as small.
 
     Raises:
         InvalidImage: none can be made of this picture, or not in the memory there is.
     """
     stream = io.BytesIO()
     try:
-        small = image.copy()
-        small.thumbnail((size, size), Image.Resampling.LANCZOS)
-        small.save(stream, "WEBP", quality=85, method=2)
+        image.thumbnail((size, size), Image.Resampling.LANCZOS)
+        image.save(stream, "WEBP", quality=85, method=2)
     except Exception as exc:
         raise InvalidImage(
             f"no preview can be made of {image.width} x {image.height} pixels: {error_to_reason(exc)}"
@@ -97,9 +97,11 @@ def images_to_state(
 
     def load(sample: Sample) -> _Loaded:
         try:
-            image = sample.load()
-            preview = image_to_thumbnail(image, settings.thumbnail_size) if sample.index in previews else None
-            return _Loaded(sample.index, image_to_prepared(encoder, image), preview)
+            with one_picture():
+                image = sample.load()
+                prepared = image_to_prepared(encoder, image)
+                preview = image_to_thumbnail(image, settings.thumbnail_size) if sample.index in previews else None
+            return _Loaded(sample.index, prepared, preview)
         except InvalidImage as error:
             return _Loaded(sample.index, bad=Quarantined(sample.label, error.message))
 

@@ -14,6 +14,7 @@ from typing import Any
 from PIL import Image
 
 from engine.errors import InvalidImage, InvalidInput, NotEnoughSamples, SourceNotFound
+from engine.samples.bounds import GENEROUS, Bounds
 from engine.samples.braces import pattern_to_names
 from engine.samples.decode import MAX_PIXELS, SUFFIXES, bytes_to_image, max_bytes
 from engine.samples.folder import file_to_digest
@@ -44,12 +45,14 @@ class ArchiveSource:
         *,
         max_pixels: int = MAX_PIXELS,
         max_archive_bytes: int = MAX_ARCHIVE_BYTES,
+        bounds: Bounds = GENEROUS,
     ) -> None:
         """Open the archives and list their members.
 
         Args:
             path: a file, or a pattern such as ``shard-{000..010}.tar``.
             max_archive_bytes: the most that one archive may unpack to.
+            bounds: what else each may hold.
 
         Raises:
             SourceNotFound: a file is missing or cannot be read.
@@ -63,7 +66,7 @@ class ArchiveSource:
         self._archives: list[Archive] = []
         try:
             for shard in self._paths:
-                self._archives.append(_open(shard, max_member=max_bytes(max_pixels), max_bytes=max_archive_bytes))
+                self._archives.append(_open(shard, max_bytes(max_pixels), max_archive_bytes, bounds))
             if self.count() == 0:
                 raise NotEnoughSamples(
                     f"{name_to_label(str(path))} has no pictures in it",
@@ -118,7 +121,7 @@ class ArchiveSource:
             archive.close()
 
 
-def _open(path: Path, *, max_member: int, max_bytes: int) -> Archive:
+def _open(path: Path, max_member: int, max_bytes: int, bounds: Bounds) -> Archive:
     label = name_to_label(str(path))
     if not path.is_file():
         what = "is not a regular file" if path.exists() else "is not there"
@@ -126,7 +129,8 @@ def _open(path: Path, *, max_member: int, max_bytes: int) -> Archive:
     try:
         kind = _kind(path)
         if kind is not None:
-            return kind(path, max_member=max_member, max_bytes=max_bytes)
+            most = min(max_member, bounds.member_bytes)
+            return kind(path, max_member=most, max_bytes=min(max_bytes, bounds.unpacked_bytes), bounds=bounds)
     except OSError as exc:
         raise SourceNotFound(f"the archive {label} cannot be read: {exc.strerror}") from exc
     raise InvalidInput(

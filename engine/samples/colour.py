@@ -1,7 +1,11 @@
-"""Any pixel layout to 8-bit RGB: transparency onto white, 16 bit to 8 by scaling, EXIF rotation applied."""
+"""Any pixel layout to 8-bit RGB: transparency onto white, 16 bit to 8 by scaling, EXIF rotation applied.
+
+A large picture is converted tile by tile, so that beside it and its result only a tile is held.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -11,6 +15,8 @@ from PIL import Image
 from engine.errors import InvalidImage
 
 ORIENTATION = 0x0112  # EXIF 2.32, table 4
+Box = tuple[int, int, int, int]
+"""Left, top, right, bottom."""
 TRANSPOSE = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -20,6 +26,12 @@ TRANSPOSE = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+SIDEWAYS = {
+    Image.Transpose.TRANSPOSE, Image.Transpose.ROTATE_270, Image.Transpose.TRANSVERSE, Image.Transpose.ROTATE_90,
+}  # fmt: skip
+"""Turns that exchange width and height."""
+TILE = 2**20
+"""Pixels that are converted at a time."""
 SLACK = 1e-3
 """How far outside [0, 1] a floating picture may stray by rounding before it is refused."""
 
@@ -32,16 +44,14 @@ def image_to_rgb(image: Image.Image) -> Image.Image:
         ValueError: Pillow has no conversion from this mode.
     """
     turn = TRANSPOSE.get(_orientation(image))
-    if image.mode.startswith("I") or image.mode == "F":
-        rgb = _wide_to_rgb(image)
-    elif image.has_transparency_data:
-        rgba = image.convert("RGBA")
-        rgb = Image.new("RGB", image.size, (255, 255, 255))
-        rgb.paste(rgba, mask=rgba.getchannel("A"))
-    else:
-        rgb = image.convert("RGB")  # a copy even where it is RGB already
-    rgb.info.clear()  # an orientation left there would be applied again by the next reader
-    return rgb if turn is None else rgb.transpose(turn)
+    is_plain = turn is None and not _is_wide(image) and not image.has_transparency_data
+    if is_plain or image.width * image.height <= TILE:
+        return _turned(_tile_to_rgb(image), turn)
+    rgb = Image.new("RGB", image.size[::-1] if turn in SIDEWAYS else image.size)
+    for box in _tiles(image.size):
+        place = _turned_corner(box, image.size, turn)
+        rgb.paste(_turned(_tile_to_rgb(image.crop(box)), turn), place)
+    return rgb
 
 
 def array_to_image(array: NDArray[Any], *, label: str = "array") -> Image.Image:
@@ -79,6 +89,53 @@ def unit_to_bytes(array: NDArray[Any], *, label: str) -> NDArray[np.uint8]:
             hint="divide by 255, or map [-1, 1] to [0, 1] first",
         )
     return np.rint(np.clip(array.astype(np.float32), 0, 1) * 255).astype(np.uint8)
+
+
+def _tile_to_rgb(image: Image.Image) -> Image.Image:
+    if _is_wide(image):
+        rgb = _wide_to_rgb(image)
+    elif image.has_transparency_data:
+        rgba = image.convert("RGBA")
+        rgb = Image.new("RGB", image.size, (255, 255, 255))
+        rgb.paste(rgba, mask=rgba.getchannel("A"))
+    else:
+        rgb = image.convert("RGB")  # a copy even where it is RGB already
+    rgb.info.clear()  # an orientation left there would be applied again by the next reader
+    return rgb
+
+
+def _tiles(size: tuple[int, int]) -> Iterator[Box]:
+    """Boxes of at most ``TILE`` pixels that cover a picture."""
+    width, height = size
+    across = min(width, TILE)
+    down = max(TILE // across, 1)
+    for top in range(0, height, down):
+        for left in range(0, width, across):
+            yield left, top, min(left + across, width), min(top + down, height)
+
+
+def _turned(image: Image.Image, turn: Image.Transpose | None) -> Image.Image:
+    return image if turn is None else image.transpose(turn)
+
+
+def _turned_corner(box: Box, size: tuple[int, int], turn: Image.Transpose | None) -> tuple[int, int]:
+    """Where the upper left corner of a tile lies once the whole picture is turned."""
+    left, top, right, bottom = box
+    from_right, from_bottom = size[0] - right, size[1] - bottom
+    corners = {
+        Image.Transpose.FLIP_LEFT_RIGHT: (from_right, top),
+        Image.Transpose.ROTATE_180: (from_right, from_bottom),
+        Image.Transpose.FLIP_TOP_BOTTOM: (left, from_bottom),
+        Image.Transpose.TRANSPOSE: (top, left),
+        Image.Transpose.ROTATE_270: (from_bottom, left),
+        Image.Transpose.TRANSVERSE: (from_bottom, from_right),
+        Image.Transpose.ROTATE_90: (top, from_right),
+    }
+    return (left, top) if turn is None else corners[turn]
+
+
+def _is_wide(image: Image.Image) -> bool:
+    return image.mode.startswith("I") or image.mode == "F"
 
 
 def _wide_to_rgb(image: Image.Image) -> Image.Image:

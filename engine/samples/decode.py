@@ -22,6 +22,7 @@ from engine.errors import InvalidImage
 from engine.samples.colour import array_to_image, image_to_rgb
 from engine.samples.labels import error_to_reason, name_to_label
 from engine.samples.quiet import quiet_pillow
+from engine.samples.room import SMALL, room_for
 from engine.samples.salvage import without_metadata
 
 FORMATS = ("PNG", "JPEG", "MPO", "WEBP", "GIF", "BMP", "DIB", "TIFF", "PPM", "QOI", "JPEG2000", "AVIF")
@@ -33,6 +34,17 @@ SUFFIXES = frozenset({
 """Names that are taken for pictures in folders and archives; what they really hold is decided by content."""
 MAX_PIXELS = 64_000_000
 """As in ``Settings.max_pixels``, for callers who have no settings at hand."""
+NARROW = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16B": 2, "I;16L": 2}
+"""Bytes a pixel that Pillow decodes to; of other modes, and of the RGB that is made of them, ``WIDE``."""
+WIDE = 4
+READER = {"WEBP": 12, "AVIF": 12, "JPEG2000": 32, "TIFF": 8, "GIF": 4}
+"""Bytes a pixel that a format's own decoder takes besides, where it is not fed line by line. Measured, rounded up."""
+PROGRESSIVE = 2
+"""Likewise of a progressive JPEG, a channel: its coefficients."""
+FLOATS = 12
+"""Bytes a number of a floating array on its way to a picture."""
+POINTERS = 32
+"""Bytes a line of the picture, in either direction: Pillow finds each by a pointer."""
 
 
 def bytes_to_image(data: bytes, *, label: str = "image", max_pixels: int = MAX_PIXELS) -> Image.Image:
@@ -83,11 +95,24 @@ def any_to_image(value: Any, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
         array: NDArray[Any] = value
         if array.ndim >= 2 and array.shape[0] * array.shape[1] > max_pixels:
             raise _too_large("array", (array.shape[1], array.shape[0]), max_pixels)
-        return array_to_image(array)
+        with room_for(array.size * (FLOATS if array.dtype.kind == "f" else 2 * WIDE)):
+            return array_to_image(array)
     raise InvalidImage(
         f"a picture is a path, bytes, a PIL image or a NumPy array, got {type(value).__name__}",
         hint="for a tensor: tensor.permute(1, 2, 0).numpy()",
     )
+
+
+def is_large(head: bytes) -> bool:
+    """Whether a picture that begins like this takes much memory to decode; what says nothing of its size does not."""
+    form = _head_to_format(head[:512])
+    if form is None:
+        return False
+    try:
+        with quiet_pillow(), Image.OPEN[form][0](io.BytesIO(head), "") as image:
+            return _bytes_to_decode(image) > SMALL
+    except Exception:  # plugins raise whatever a broken file provokes
+        return False
 
 
 def max_bytes(max_pixels: int) -> int:
@@ -152,11 +177,21 @@ def _decoded(image: Image.Image, label: str, max_pixels: int) -> Image.Image:
         raise _too_large(label, image.size, max_pixels)
     if 0 in image.size:
         raise InvalidImage(f"{label} has no pixels")
-    image.load()
-    try:
-        return image_to_rgb(image)
-    except InvalidImage as exc:
-        raise InvalidImage(f"{label}: {exc.message}", hint=exc.hint) from exc
+    with room_for(_bytes_to_decode(image)):
+        image.load()
+        try:
+            return image_to_rgb(image)
+        except InvalidImage as exc:
+            raise InvalidImage(f"{label}: {exc.message}", hint=exc.hint) from exc
+
+
+def _bytes_to_decode(image: Image.Image) -> int:
+    """What a picture takes at most while it is decoded and made RGB."""
+    reader = READER.get(image.format or "", 0)
+    if "progressive" in image.info or "progression" in image.info:
+        reader = PROGRESSIVE * len(image.getbands())
+    pixel = NARROW.get(image.mode, WIDE) + WIDE + reader
+    return image.width * image.height * pixel + POINTERS * (image.width + image.height)
 
 
 def _head_to_format(head: bytes) -> str | None:

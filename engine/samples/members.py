@@ -15,6 +15,9 @@ from engine.samples.several import is_weights
 
 MAX_ARCHIVE_BYTES = 64 * 2**30
 """As in ``Settings.max_archive_bytes``, for callers who have no settings at hand."""
+LONGEST = 4096
+SHOWN = 80
+"""Characters of a member's name, PATH_MAX of Linux, and of one that is longer in messages."""
 
 Read = Callable[[], bytes]
 """A member's bytes, or ``InvalidImage``; may be called on any thread, more than once."""
@@ -104,6 +107,8 @@ def name_to_fault(name: str) -> str | None:
 
 def name_to_member(name: str, size: int, most: int, fault: str | None = None) -> Member:
     """Judge a member by its name and claimed size."""
+    if len(name) > LONGEST:
+        return Member(f"{name_to_label(name[:SHOWN])}…", f"its name has {len(name)} characters")
     fault = fault or name_to_fault(name)
     if fault is None and size > most:
         fault = f"it has {size} bytes, more than the {most} that a picture may have"

@@ -63,8 +63,13 @@ class MomentsSource:
             InvalidInput: an array is larger than is allowed.
         """
         arrays.error = InvalidStatistics
+        for name in names:
+            side = max(arrays.shapes[name], default=0)
+            arrays.bounds.check(f"{name!r} in {name_to_label(path.name)}", side, arrays.bounds.dimension, "dimensions")
         spelled = {name.lower(): name for name in arrays.shapes}
         key = next((spelled[key] for key in COUNT_KEYS if key in spelled), None)
+        if key is not None and math.prod(arrays.shapes[key]) != 1:
+            raise InvalidStatistics(f"{key} must be one whole number, got shape {arrays.shapes[key]}")
         count = None if key is None else _whole(arrays.read(key), key)
         return cls(arrays.read(names[0]), arrays.read(names[1]), count, path=path)
 

@@ -14,6 +14,7 @@ from engine.config import Settings
 from engine.errors import InvalidInput, SourceNotFound
 from engine.samples.archive import ArchiveSource, is_archive
 from engine.samples.arrays import FeatureSource, array_to_features, npy_to_features, npz_to_source
+from engine.samples.bounds import GENEROUS, Bounds
 from engine.samples.braces import has_range
 from engine.samples.decode import SUFFIXES
 from engine.samples.folder import FolderSource
@@ -56,6 +57,7 @@ class _Options:
     trust: bool = False
     as_one: bool = False
     base: Path | None = None
+    bounds: Bounds = GENEROUS
 
     def refuse(self, what: str, *names: str) -> None:
         """Refuse options that are of no use to ``what``.
@@ -90,6 +92,7 @@ def open_source(
     trust: bool = False,
     as_one: bool = False,
     base: Path | None = None,
+    bounds: Bounds = GENEROUS,
 ) -> Source:
     """Open a source. What is of no use to a source of its kind is refused, not ignored; only ``trust`` is a permission.
 
@@ -103,14 +106,15 @@ def open_source(
         trust: let a generator run a program or import Python code.
         as_one: take a folder or an archive for one model although it looks like several, or like a model's weights.
         base: the folder that relative paths are relative to; default: the working folder.
+        bounds: how much an archive or a file of arrays may hold.
 
     Raises:
-        InvalidInput: it is none of these, its content is broken, an option is of no use to it, or it looks like
-            several models (see ``samples.several``).
+        InvalidInput: it is none of these, its content is broken or more than ``bounds`` allow, an option is of no use
+            to it, or it looks like several models (see ``samples.several``).
         SourceNotFound, NotEnoughSamples: there is nothing there, or nothing of use in it.
         InvalidFeatures, InvalidStatistics, InvalidManifest, NotTrusted, GeneratorError
     """
-    options = _Options(settings, samples, seed, None, trust, as_one, base)
+    options = _Options(settings, samples, seed, None, trust, as_one, base, bounds)
     if isinstance(source, Mapping):
         return _mapping_to_source(source, options)
     if isinstance(source, (str, os.PathLike)):
@@ -202,7 +206,9 @@ def _archive_to_source(path: Path, options: _Options) -> ArchiveSource:
     what = f"the archive {name_to_label(str(path))}"
     options.refuse(what, "samples", "seed", "batch")
     settings = options.settings
-    source = ArchiveSource(path, max_pixels=settings.max_pixels, max_archive_bytes=settings.max_archive_bytes)
+    source = ArchiveSource(
+        path, max_pixels=settings.max_pixels, max_archive_bytes=settings.max_archive_bytes, bounds=options.bounds
+    )
     if not options.as_one:
         try:
             check_one(what, Look(source.names(), source.weights()), unpacked=False)
@@ -220,9 +226,10 @@ def _file_to_source(path: Path, options: _Options) -> Source:
         raise InvalidInput(f"{label} is neither a folder nor a regular file", hint=ALLOWED)
     suffix = path.suffix.lower()
     if suffix == ".npy":
-        return _ready(npy_to_features(path), options)
+        return _ready(npy_to_features(path, bounds=options.bounds), options)
     if suffix == ".npz":
-        return _ready(npz_to_source(path, max_archive_bytes=options.settings.max_archive_bytes), options)
+        most = options.settings.max_archive_bytes
+        return _ready(npz_to_source(path, max_archive_bytes=most, bounds=options.bounds), options)
     if suffix == ".onnx":
         return options.build({"type": "onnx", "path": str(path)})
     if is_archive(path):

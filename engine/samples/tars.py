@@ -20,14 +20,19 @@ from pathlib import Path
 from typing import IO, Any
 
 from engine.errors import InvalidImage, InvalidInput
+from engine.samples.bounds import GENEROUS, Bounds
 from engine.samples.labels import name_to_label
-from engine.samples.members import Budget, Member, Read, is_picture_name, is_weights_name, name_to_member
+from engine.samples.members import LONGEST, Budget, Member, Read, is_picture_name, is_weights_name, name_to_member
 
 COMPRESSED: dict[bytes, Any] = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\x00": lzma.open}
 """First bytes of a compressed file, and what opens it."""
 BLOCK = tarfile.BLOCKSIZE
 MOST_HEADER = 2**20
 """Extended headers (long names) are read whole by ``tarfile``; an honest one has a few hundred bytes."""
+MOST_GLOBAL = 1000
+"""Global headers' entries, which ``tarfile`` copies to every member."""
+MORE = 504
+"""Where a block of a sparse file's parts says whether another follows (GNU tar, "Sparse Formats")."""
 
 
 @dataclass(frozen=True)
@@ -42,16 +47,18 @@ class _Place:
 class TarArchive:
     """A tar file, plain or compressed with gzip, bzip2 or xz. Opening it reads every header once."""
 
-    def __init__(self, path: Path, *, max_member: int, max_bytes: int) -> None:
+    def __init__(self, path: Path, *, max_member: int, max_bytes: int, bounds: Bounds = GENEROUS) -> None:
         """Open it and list its pictures.
 
         Raises:
-            InvalidInput: it is broken or truncated, or unpacks to more than ``max_bytes``.
+            InvalidInput: it is broken or truncated, unpacks to more than ``max_bytes``, or has more members than
+                ``bounds`` allow.
         """
         self._path = path
         self._label = name_to_label(path.name)
         self._max_member = max_member
         self._max_bytes = max_bytes
+        self._bounds = bounds
         self._lock = threading.Lock()
         self._open = _opener(path)
         self._file: IO[bytes] | None = None
@@ -98,11 +105,11 @@ class TarArchive:
             with _Counted(self._path, self._open, Budget(self._max_bytes, self._label)) as stream:
                 mode = "r:" if self._open is None else "r|"
                 with tarfile.open(fileobj=stream, mode=mode, tarinfo=_Info) as tar:  # type: ignore[call-overload]
-                    for info in tar:
-                        if self._open is not None:
-                            tar.members = []  # in a stream they are never asked for again, and they add up
+                    for count, info in enumerate(tar, 1):
+                        tar.members = []  # links are not followed, and they add up
+                        self._bounds.check(self._label, count, self._bounds.members, "members")
                         if contents_from is None and not info.isdir() and is_weights_name(info.name):
-                            self.weights.append(info.name)
+                            self.weights.append(info.name[:LONGEST])
                         if info.isdir() or not is_picture_name(info.name):
                             continue
                         wanted = contents_from is not None and number >= contents_from
@@ -138,7 +145,28 @@ class _Info(tarfile.TarInfo):
         extended = (tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK, tarfile.XHDTYPE, tarfile.XGLTYPE)
         if self.type in (*extended, tarfile.SOLARIS_XHDTYPE) and self.size > MOST_HEADER:
             raise tarfile.ReadError(f"an extended header of {self.size} bytes")
+        if self.type == tarfile.XGLTYPE and len(tar.pax_headers) > MOST_GLOBAL:
+            raise tarfile.ReadError(f"more than {MOST_GLOBAL} global headers")
         return super()._proc_member(tar)  # type: ignore[misc]
+
+    def _proc_sparse(self, tar: Any) -> Any:
+        """A sparse file is refused: the list of its parts, which may be as long as the archive, is passed over."""
+        _, more, size = self._sparse_structs  # type: ignore[attr-defined]
+        del self._sparse_structs  # type: ignore[attr-defined]
+        while more:
+            block = tar.fileobj.read(BLOCK)
+            if len(block) != BLOCK:
+                raise tarfile.ReadError("a sparse file's list of parts is cut short")
+            more = bool(block[MORE])
+        self.sparse: Any = []
+        self.offset_data = tar.fileobj.tell()
+        tar.offset = self.offset_data + self._block(self.size)  # type: ignore[attr-defined]
+        self.size = size
+        return self
+
+    def _proc_gnusparse_10(self, found: Any, _headers: Any, _tar: Any) -> None:
+        """Likewise of the list in front of the content."""
+        found.sparse = []
 
 
 class _Counted(io.RawIOBase):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import os
 import threading
 import zipfile
 from collections.abc import Iterator
@@ -9,28 +11,70 @@ from functools import partial
 from pathlib import Path
 
 from engine.errors import InvalidImage, InvalidInput
+from engine.samples.bounds import GENEROUS, Bounds
 from engine.samples.labels import name_to_label
 from engine.samples.members import Budget, Member, Read, is_picture_name, is_weights_name, name_to_member, too_much
 
 ENCRYPTED = 0x1  # general purpose bit 0, APPNOTE.TXT 4.4.4
 SYMLINK = 0o120000
+ENTRY = 128
+"""Bytes of a member in the directory: 46 and its name, on average."""
+END = 2**17
+"""Bytes at the end of a file in which ``zipfile`` looks for the directory's place."""
+
+
+class _Directory(io.BufferedReader):
+    """A zip file of which, while it is opened, no more is read at once than its directory may have."""
+
+    most: int | None = None
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if self.most is not None:
+            rest = os.fstat(self.fileno()).st_size - self.tell()
+            size = rest if size is None or size < 0 else min(size, rest)
+            if size > self.most:
+                raise zipfile.BadZipFile(f"its directory has {size} bytes, more than the {self.most} allowed here")
+        return super().read(size)
+
+
+def open_zip(path: Path, bounds: Bounds) -> zipfile.ZipFile:
+    """Open a zip file and read its directory, which ``zipfile`` holds whole, a few hundred bytes a member.
+
+    Raises:
+        InvalidInput: it has more members than ``bounds`` allow.
+        Exception: it is broken; ``zipfile`` lets struct.error, NotImplementedError and others through.
+    """
+    stream = _Directory(io.FileIO(path))
+    stream.most = max(bounds.members * ENTRY, END)
+    try:
+        archive = zipfile.ZipFile(stream)
+        stream.most = None
+        bounds.check(name_to_label(path.name), len(archive.infolist()), bounds.members, "members")
+    except BaseException:
+        stream.close()
+        raise
+    archive._filePassed = 0  # type: ignore[attr-defined]
+    return archive
 
 
 class ZipArchive:
     """A zip file; its directory is read once, its members when they are wanted."""
 
-    def __init__(self, path: Path, *, max_member: int, max_bytes: int) -> None:
+    def __init__(self, path: Path, *, max_member: int, max_bytes: int, bounds: Bounds = GENEROUS) -> None:
         """Open it and list its pictures.
 
         Raises:
-            InvalidInput: it is broken, encrypted, or claims to unpack to more than ``max_bytes``.
+            InvalidInput: it is broken, encrypted, claims to unpack to more than ``max_bytes``, or has more members
+                than ``bounds`` allow.
         """
         self._label = name_to_label(path.name)
         self._lock = threading.Lock()
         self._max_member = max_member
         self._max_bytes = max_bytes
         try:
-            self._zip = zipfile.ZipFile(path)
+            self._zip = open_zip(path, bounds)
+        except InvalidInput:
+            raise
         except Exception as exc:  # zipfile lets struct.error, NotImplementedError and others through
             raise InvalidInput(f"{self._label} is not a zip file that can be read: {exc}") from exc
         try:

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.encoders.protocol import Encoder, images_to_features
+from engine.encoders.protocol import Encoder, image_to_prepared
 from engine.errors import InvalidFeatures, InvalidQuery, MissingStatistics
 from engine.numbers import checked_number, checked_whole, shown
 from engine.records import EncoderIdentity, QueryPart
-from engine.samples import any_to_image
+from engine.samples import any_to_image, one_picture
 from engine.search.rules import MODALITIES
 from engine.statistics import checked_features
 from engine.texts import is_storable
@@ -150,11 +150,16 @@ def query_to_parts(
         if modality == "text":
             feature = _text_feature(value, identity, encoder)
         else:
-            picture = any_to_image(value, max_pixels=max_pixels)
-            feature = images_to_features(encoder(), [picture])
+            feature = _picture_feature(value, encoder(), max_pixels)
         feature = checked_features(feature, dimension=identity.dimension)
         parts.append(QueryPart(modality, feature[0], weights[modality]))
     return parts
+
+
+def _picture_feature(value: Any, encoder: Encoder, max_pixels: int) -> NDArray[np.float32]:
+    with one_picture():
+        prepared = image_to_prepared(encoder, any_to_image(value, max_pixels=max_pixels))
+    return encoder.prepared_to_features(prepared[None])
 
 
 def _text_feature(text: Any, identity: EncoderIdentity, encoder: Callable[[], Encoder]) -> NDArray[np.float32]:

@@ -18,21 +18,26 @@ from starlette.datastructures import UploadFile
 from engine import Engine, __version__
 from engine.errors import EngineError, ModelNotFound
 from engine.files import write_error
+from engine.records import Model
 from engine.server import problems, schemas
 from engine.server.access import granted
+from engine.server.bodies import Bodies, Held
 from engine.server.callers import Callers, Guard
 from engine.server.drawing import Lines, drawn_lines
 from engine.server.encoders import check_encoder, encoder_to_told
-from engine.server.gate import BodyLimit, Gate
+from engine.server.gate import CALLER, Gate
 from engine.server.headers import SecurityHeaders
 from engine.server.jobs import Jobs
+from engine.server.json_bodies import body_of, describe, json_to, parsed, read_json
+from engine.server.large import LargePictures, heads_of
 from engine.server.limits import Limits
+from engine.server.memory import Returning
 from engine.server.metrics import Measured, Metrics
 from engine.server.origins import Origins
 from engine.server.page import add_page, page_refusal
 from engine.server.problems import Refused
 from engine.server.reference import add_reference
-from engine.server.searching import FORM, answered, request_to_query, text_to
+from engine.server.searching import FORM, answered, request_to_parts
 from engine.server.told import model_to_told
 from engine.shapes import hits_to_json
 from engine.storage.keys import ADMIN
@@ -113,15 +118,18 @@ def create_app(
     """
     limits = limits or Limits()
     gate = Gate(limits)
+    large = LargePictures(gate)
     metrics = Metrics(gate)
     callers = Callers(engine.keys if with_keys else None)
 
+    held, returning = Held(limits), Returning()
     jobs = Jobs(engine, limits)
 
     @asynccontextmanager
     async def living(_app: FastAPI) -> AsyncIterator[None]:
         yield
         await anyio.to_thread.run_sync(jobs.close)
+        returning.close()
 
     app = FastAPI(
         title="engine", version=__version__, lifespan=living, docs_url=None, redoc_url=None,
@@ -129,7 +137,7 @@ def create_app(
     )  # fmt: skip
     problems.install(app, engine.places)
 
-    app.add_middleware(BodyLimit, most=limits.body_bytes)
+    app.add_middleware(Bodies, limits=limits, held=held, returning=returning)
     app.add_middleware(Guard, routes=app.routes, callers=callers, limits=limits, on_page=page_refusal)
     app.add_middleware(Origins, hosts=hosts, direct=direct)
     app.add_middleware(SecurityHeaders)
@@ -142,19 +150,30 @@ def create_app(
     @app.post("/v1/search", response_model=schemas.Answer, tags=["search"], openapi_extra=SEARCH_BODY, **told)
     async def search(request: Request) -> Any:
         """Find the models that most likely draw what is asked."""
-        query, pictures = await request_to_query(request)
-        found = await gate.run(answered, engine, limits, query, pictures)
+        text, pictures = await request_to_parts(request)
+        query = await parsed(gate, schemas.Query, text, limits.values)
+        heads = heads_of([query], pictures.values())
+        found = await large.run(heads, answered, engine, limits, query, pictures)
         metrics.search(found["timings_ms"])
         return found
 
-    @app.post("/v1/search/batch", response_model=schemas.Answers, tags=["search"], **told)
-    async def search_batch(batch: schemas.Batch) -> Any:
+    @app.post(
+        "/v1/search/batch",
+        response_model=schemas.Answers,
+        tags=["search"],
+        openapi_extra=body_of(schemas.Batch),
+        **told,
+    )
+    async def search_batch(request: Request) -> Any:
         """Several searches in one request; one that is wrong refuses them all."""
+        batch = await parsed(gate, schemas.Batch, await read_json(request), 4 * limits.values)
         if len(batch.queries) > limits.batch:
             raise Refused(
                 422, "LimitExceeded", f"a batch may have {limits.batch} queries, got {len(batch.queries)}"
             )  # fmt: skip
-        answers = await gate.run(lambda: [answered(engine, limits, query, {}) for query in batch.queries])
+        answers = await large.run(
+            heads_of(batch.queries), lambda: [answered(engine, limits, query, {}) for query in batch.queries]
+        )
         for one in answers:
             metrics.search(one["timings_ms"])
         return {"answers": answers}
@@ -208,31 +227,44 @@ def create_app(
         }
 
     @app.post(
-        "/v1/models/{name:path}/samples", response_model=schemas.Drawn, response_class=Lines, tags=["models"], **told
-    )
-    async def draw(name: str, asked: schemas.Drawing) -> Any:
+        "/v1/models/{name:path}/samples", response_model=schemas.Drawn, response_class=Lines, tags=["models"],
+        openapi_extra=body_of(schemas.Drawing), **told,
+    )  # fmt: skip
+    async def draw(request: Request, name: str) -> Any:
         """Draw new pictures from the model's generator: a JSON object a line, each sent when its picture is drawn.
 
         Should drawing fail after the first picture, the last line is `{"problem": …}`.
         """
-        lines = await drawn_lines(engine, gate, limits, name, asked, trust=trust)
-        return Lines(lines)
+        asked = json_to(schemas.Drawing, await read_json(request), limits.values)
+        return await drawn_lines(engine, gate, limits, name, asked, request.receive, trust=trust)
 
     @app.get("/v1/models/{name:path}", response_model=schemas.Model, tags=["models"], **told)
     async def model(request: Request, name: str) -> Any:
         """A model's record; where its source lies and how its generator is run is told to admins alone."""
         return model_to_told(await gate.run(engine.get, name), granted(request.scope))
 
-    @app.put("/v1/models/{name:path}", response_model=schemas.Model, tags=["models"], **told)
-    async def put_model(request: Request, name: str, moments: schemas.Moments) -> Any:
+    @app.put(
+        "/v1/models/{name:path}", response_model=schemas.Model, tags=["models"],
+        openapi_extra=body_of(schemas.Moments), **told,
+    )  # fmt: skip
+    async def put_model(request: Request, name: str) -> Any:
         """Add a model by its moments, or replace it: also one that came from a folder, a file or a generator."""
-        return model_to_told(await gate.run(_put, engine, name, moments), granted(request.scope))
+        model = await gate.run(_put, engine, limits, name, await read_json(request))
+        return model_to_told(model, granted(request.scope))
 
-    @app.patch("/v1/models/{name:path}", response_model=schemas.Model, tags=["models"], **told)
-    async def patch_model(request: Request, name: str, details: schemas.Details) -> Any:
+    @app.patch(
+        "/v1/models/{name:path}", response_model=schemas.Model, tags=["models"],
+        openapi_extra=body_of(schemas.Details), **told,
+    )  # fmt: skip
+    async def patch_model(request: Request, name: str) -> Any:
         """Change a model's metadata."""
-        changes = details.model_dump(exclude_unset=True)
-        return model_to_told(await gate.run(lambda: engine.update(name, **changes)), granted(request.scope))
+        text = await read_json(request)
+
+        def update() -> Model:
+            details = json_to(schemas.Details, text, limits.values)
+            return engine.update(name, **details.model_dump(exclude_unset=True))
+
+        return model_to_told(await gate.run(update), granted(request.scope))
 
     @app.delete("/v1/models/{name:path}", status_code=204, tags=["models"], **told)
     async def delete_model(name: str) -> Response:
@@ -249,11 +281,13 @@ def create_app(
         It is ingested beside the searches; the answer is the job to ask for progress.
         """
         try:
-            async with request.form(max_files=1, max_fields=4) as form:
+            with held.upload(CALLER.get()):
+                await request.form(max_files=1, max_fields=4)
+            async with request.form() as form:  # what has come is kept with the request
                 details, file = form.get("details"), form.get("file")
                 if not isinstance(details, str) or not isinstance(file, UploadFile):
                     raise Refused(422, "InvalidRequest", "a form has details, as JSON text, and file, an upload")
-                said = text_to(schemas.Ingest, details)
+                said = json_to(schemas.Ingest, details, limits.values)
                 said.encoder = await gate.run(check_encoder, engine, said.encoder, may_be_new=True)
                 job = await gate.run(jobs.submit, said, file.filename or "", file.file)
         except OSError as error:  # the form's own files
@@ -308,7 +342,7 @@ def create_app(
     async def readyz() -> str:
         """Whether the database answers."""
         try:
-            await gate.run(engine.encoders)
+            await gate.aside(engine.encoders)
         except EngineError as error:
             raise Refused(503, type(error).__name__, "the database does not answer", retry_after=1) from error
         return "ready\n"
@@ -318,14 +352,25 @@ def create_app(
         """Counters, in Prometheus' text format."""
         return Response(metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
+    describe(app, [schemas.Query, schemas.Batch, schemas.Moments, schemas.Details, schemas.Drawing, schemas.Ingest])
     add_reference(app)
     if with_page:
-        add_page(app, engine, gate=gate, callers=callers, limits=limits, metrics=metrics, may_draw=trust)
+        add_page(app, engine, gate=gate, large=large, callers=callers, limits=limits, metrics=metrics, may_draw=trust)
     return app
 
 
-def _put(engine: Engine, name: str, moments: schemas.Moments) -> Any:
+MOMENTS = 2_200_000
+"""Values in the JSON of moments: a mean and a covariance of 2 096 numbers."""
+
+
+def _put(engine: Engine, limits: Limits, name: str, text: bytes) -> Model:
+    moments = json_to(schemas.Moments, text, MOMENTS)
     encoder = check_encoder(engine, moments.encoder, may_be_new=True) or engine.default_encoder
+    if len(moments.mean) > limits.dimension:
+        raise Refused(
+            422, "LimitExceeded", f"moments may have {limits.dimension} dimensions, got {len(moments.mean)}",
+            hint="import them on the server itself: engine ingest --statistics",
+        )  # fmt: skip
     with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and is refused as such
         mean = np.array([moments.mean]).astype(np.float32)
         covariances = None if moments.covariance is None else np.array([moments.covariance]).astype(np.float32)

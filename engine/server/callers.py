@@ -9,15 +9,13 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from engine.server.access import SESSION_SCOPES, Rule, rule_of
+from engine.server.access import SESSION_SCOPES, rule_of
 from engine.server.key_table import KeyTable
 from engine.server.limits import Limits
 from engine.server.problems import Refused, refusal
 from engine.server.sessions import COOKIE, SECURE_COOKIE, Sessions, signed_in
-from engine.storage.keys import READ, SCOPES, Key, Keys
+from engine.storage.keys import SCOPES, Key, Keys
 
-DRAINED = 64 * 2**10
-"""Bytes of a refused request's body that are still read, so that its connection can be kept."""
 Refusal = Callable[[Request, Refused], Response]
 
 
@@ -102,20 +100,9 @@ class Guard:
         try:
             caller, scopes = await self._callers.admit(request, rule.scope)
         except Refused as error:
-            await self._answer(rule, request, error)(scope, receive, send)
+            answer = self._on_page(request, error) if rule.page else refusal(error)
+            await answer(scope, receive, send)
             return
         scope["engine.caller"], scope["engine.scopes"] = caller, scopes
         scope["engine.body_bytes"] = getattr(self._limits, rule.body)
         await self._app(scope, receive, send)
-
-    def _answer(self, rule: Rule, request: Request, error: Refused) -> Response:
-        answer = self._on_page(request, error) if rule.page else refusal(error)
-        length = request.headers.get("content-length", "0")
-        if "transfer-encoding" in request.headers or not length.isdecimal() or int(length[:9]) > DRAINED:
-            answer.headers["Connection"] = "close"
-        return answer
-
-
-def may_read(request: Request) -> bool:
-    """Whether whoever sent a request may read what others wrote."""
-    return READ in request.scope["engine.scopes"]

@@ -1,41 +1,49 @@
-"""How much is done at once, and how large a request may be."""
+"""How much is done at once, and for whom."""
 
 from __future__ import annotations
 
+from collections import Counter, OrderedDict, deque
 from collections.abc import Callable
+from contextvars import ContextVar
 from functools import partial
 from typing import Any, TypeVar
 
 import anyio
 import anyio.to_thread
-from starlette.exceptions import HTTPException
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from engine.server.limits import Limits
-from engine.server.problems import Refused, answer
+from engine.server.problems import Refused
 
 Result = TypeVar("Result")
+CALLER: ContextVar[str] = ContextVar("caller", default="")
+"""Who sent the request that is worked on."""
 
 
 class Gate:
     """Runs work in threads, so many at a time; some more may wait. One that is cancelled while it waits has gone.
 
     A place is held while the engine works, not while a body is read or an answer is sent: a slow client holds none.
+    Callers share: one holds three quarters of the places at most and half of those that wait, and who waits is served
+    by turns, a caller at a time.
     """
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
-        self._places = anyio.CapacityLimiter(limits.searches)
+        self._threads = anyio.CapacityLimiter(limits.searches)
+        self._aside = anyio.CapacityLimiter(1)
+        self._share = max(1, limits.searches - limits.searches // 4)
+        self._working: Counter[str] = Counter()
+        self._queues: OrderedDict[str, deque[anyio.Event]] = OrderedDict()
 
     @property
     def working(self) -> int:
         """Requests that hold a place."""
-        return self._places.statistics().borrowed_tokens
+        return self._working.total()
 
     @property
     def waiting(self) -> int:
         """Requests that wait for one."""
-        return self._places.statistics().tasks_waiting
+        return sum(map(len, self._queues.values()))
 
     async def run(self, work: Callable[..., Result], *args: Any, **kwargs: Any) -> Result:
         """What ``work`` returns.
@@ -43,43 +51,53 @@ class Gate:
         Raises:
             Refused: too many wait already.
         """
-        if self.waiting >= self._limits.waiting:
-            detail = (
-                f"{self._limits.searches} requests are worked on and {self._limits.waiting} wait: that is the limit"
-            )
-            raise Refused(429, "TooManyRequests", detail, hint="try again in a second", retry_after=1)
-        return await anyio.to_thread.run_sync(partial(work, *args, **kwargs), limiter=self._places)
+        caller = CALLER.get()
+        await self._enter(caller)
+        try:
+            return await anyio.to_thread.run_sync(partial(work, *args, **kwargs), limiter=self._threads)
+        finally:
+            self._leave(caller)
 
+    async def aside(self, work: Callable[[], Result]) -> Result:
+        """What ``work`` returns, in a place of its own: whether the server is ready is told however busy it is."""
+        return await anyio.to_thread.run_sync(work, limiter=self._aside)
 
-class BodyLimit:
-    """Refuses a body that is longer than its route allows, by its announced length or as it comes."""
+    def _may(self, caller: str) -> bool:
+        return self.working < self._limits.searches and self._working[caller] < self._share
 
-    def __init__(self, app: ASGIApp, most: int) -> None:
-        self._app, self._most = app, most
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a request on, counting what it brings."""
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
+    async def _enter(self, caller: str) -> None:
+        queue = self._queues.get(caller)
+        if queue is None and self._may(caller):
+            self._working[caller] += 1
             return
-        most = scope.get("engine.body_bytes", self._most)
-        announced = dict(scope["headers"]).get(b"content-length", b"0")
-        if not announced.isdigit() or int(announced) > most:
-            refusal = answer(413, "HttpError", _too_large(most), hint="send less, or smaller pictures")
-            await refusal(scope, receive, send)
-            return
-        came = 0
+        most, mine = self._limits.waiting, max(1, self._limits.waiting // 2)
+        if self.waiting >= most or len(queue or ()) >= mine:
+            detail = f"{self._limits.searches} requests are worked on and {most} wait, {mine} of one caller"
+            raise Refused(
+                429, "TooManyRequests", f"{detail}: that is the limit", hint="try again in a second", retry_after=1
+            )  # fmt: skip
+        turn = anyio.Event()
+        self._queues.setdefault(caller, deque()).append(turn)
+        try:
+            await turn.wait()
+        except BaseException:
+            if turn.is_set():  # its turn came as it went
+                self._leave(caller)
+            else:
+                self._queues[caller].remove(turn)
+                self._forget_empty(caller)
+            raise
 
-        async def counted() -> Message:
-            nonlocal came
-            message = await receive()
-            came += len(message.get("body", b""))
-            if came > most:
-                raise HTTPException(413, _too_large(most))
-            return message
+    def _leave(self, caller: str) -> None:
+        self._working[caller] -= 1
+        if not self._working[caller]:
+            del self._working[caller]
+        while (following := next((one for one in self._queues if self._may(one)), None)) is not None:
+            self._working[following] += 1
+            self._queues[following].popleft().set()
+            self._queues.move_to_end(following)
+            self._forget_empty(following)
 
-        await self._app(scope, counted, send)
-
-
-def _too_large(most: int) -> str:
-    return f"a request may have {most:,} bytes"
+    def _forget_empty(self, caller: str) -> None:
+        if not self._queues[caller]:
+            del self._queues[caller]

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import logging
-import shutil
 import threading
-import uuid
+import time
 from collections import OrderedDict
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
@@ -15,17 +14,18 @@ from pathlib import Path
 from typing import IO, Any
 
 from engine import Engine
-from engine.errors import EngineError
-from engine.files import write_error
+from engine.errors import EngineError, IngestError
 from engine.samples.labels import name_to_label
 from engine.server.limits import Limits
 from engine.server.places import without_paths
 from engine.server.problems import Refused, error_to_problem, noted, problem
 from engine.server.schemas import Ingest
+from engine.server.uploads import Uploads
 
 log = logging.getLogger("engine.server")
 SUFFIXES = (".tar.gz", ".tgz", ".tar", ".zip", ".npz", ".npy")
 """What may be uploaded: pictures in an archive, or features or moments. Decoders and manifests name files and code."""
+XZ = b"\xfd7zXZ\x00"
 WAITING, RUNNING, DONE, FAILED, CANCELLED = "waiting", "running", "done", "failed", "cancelled"
 REMEMBERED = 200
 """Jobs that have ended and can still be asked for."""
@@ -61,21 +61,22 @@ class Job:
 
 
 class Jobs:
-    """The jobs of one server. Threads may share it. Uploads lie in a folder that is emptied when it begins."""
+    """The jobs of one server. Threads may share it."""
 
     def __init__(self, engine: Engine, limits: Limits) -> None:
         self._engine, self._limits = engine, limits
-        self._folder = engine.index_folder / "uploads"
+        self._uploads = Uploads(engine.index_folder / "uploads", limits.uploads_bytes)
+        self._bounds = limits.of_uploads()
         self._jobs: OrderedDict[str, Job] = OrderedDict()
         self._lock = threading.Lock()
         self._worker = ThreadPoolExecutor(1, "ingest")
-        shutil.rmtree(self._folder, ignore_errors=True)  # what a killed server left
 
     def submit(self, details: Ingest, file_name: str, stream: IO[bytes]) -> Job:
         """Take an upload in. Its name's ending says what it is; the name is recorded as the model's source.
 
         Raises:
             Refused: it is of no kind that is taken, or too many wait.
+            EngineError: as ``Engine.check_upload``, before it is kept.
             DiskFull, StorageError: it cannot be kept.
         """
         suffix = next((one for one in SUFFIXES if file_name.lower().endswith(one)), None)
@@ -84,21 +85,21 @@ class Jobs:
                 422, "InvalidInput", f"uploads end in {', '.join(SUFFIXES)}, got {file_name!r:.80}",
                 hint="decoders, manifests and code are ingested on the server itself: engine ingest",
             )  # fmt: skip
-        path = self._folder / f"{uuid.uuid4().hex}{suffix}"
-        try:
-            self._folder.mkdir(parents=True, exist_ok=True)
-            with path.open("xb") as kept:
-                shutil.copyfileobj(stream, kept, 2**20)
-        except OSError as error:
-            path.unlink(missing_ok=True)
-            raise write_error("the upload cannot be kept", error, hint="make room on the server") from error
+        self._engine.check_upload(f"upload{suffix}", **_to_arguments(details))
+        if stream.read(len(XZ)) == XZ:
+            raise Refused(
+                422, "InvalidInput", "an archive that is uploaded is .zip, .tar or .tar.gz, this one is an .xz",
+                hint="unpacking .xz takes as much memory as the file says: compress it with gzip",
+            )  # fmt: skip
+        stream.seek(0)
+        path = self._uploads.keep(stream, suffix)
         job = Job(path.name.partition(".")[0], details, path, _base_name(file_name), _now())
         with self._lock:
             waiting = sum(one.state == WAITING for one in self._jobs.values())
             if waiting < self._limits.jobs:
                 self._jobs[job.id] = job
         if job.id not in self._jobs:
-            path.unlink(missing_ok=True)
+            self._uploads.remove(path)
             raise Refused(
                 429, "TooManyRequests", f"{self._limits.jobs} uploads wait already: that is the limit",
                 hint="try again when one of them is done", retry_after=10,
@@ -151,22 +152,30 @@ class Jobs:
         for job in self.all():
             if job.ended_at is None:
                 self._end(job, CANCELLED)
+        self._uploads.close()
 
     def _run(self, job: Job) -> None:
         with self._lock:
             if job.ended_at is not None or job.stopped:
                 return
             job.state = RUNNING
+        most = self._limits.upload_seconds
+        until = time.monotonic() + most
 
         def told(done: int, total: int | None, quarantined: int) -> None:
             job.done, job.total, job.quarantined = done, total or 0, quarantined
             if job.stopped:
                 raise Stopped("it was cancelled")
+            if time.monotonic() > until:
+                raise IngestError(
+                    f"ingesting an upload may take {most} seconds; {done} of {total or 'its'} samples were done",
+                    hint="upload the same file again: it goes on from its last checkpoint",
+                )
 
         try:
-            given = job.details.model_dump(exclude_none=True)
-            free = given.pop("metadata", {})
-            model = self._engine.ingest(str(job.path), upload=job.file, on_progress=told, metadata=free, **given)
+            model = self._engine.ingest(
+                str(job.path), upload=job.file, bounds=self._bounds, on_progress=told, **_to_arguments(job.details)
+            )
         except Stopped:
             self._end(job, CANCELLED)
         except EngineError as error:
@@ -183,12 +192,18 @@ class Jobs:
             self._end(job, DONE)
 
     def _end(self, job: Job, state: str, said: dict[str, Any] | None = None) -> None:
-        job.path.unlink(missing_ok=True)
+        self._uploads.remove(job.path)
         with self._lock:
             job.state, job.problem, job.ended_at = state, said, _now()
             ended = [one.id for one in self._jobs.values() if one.ended_at is not None]
             for job_id in ended[:-REMEMBERED]:
                 del self._jobs[job_id]
+
+
+def _to_arguments(details: Ingest) -> dict[str, Any]:
+    """Of ``Engine.ingest``."""
+    given = details.model_dump(exclude_none=True)
+    return {**given, "metadata": given.get("metadata", {})}
 
 
 def _plain(message: str, job: Job, places: Sequence[str]) -> str:

@@ -10,6 +10,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from engine import errors
 from engine.errors import EngineError
@@ -123,6 +124,10 @@ def install(app: FastAPI, roots: Sequence[str] = ()) -> None:
         detail = f"{request.method} {request.url.path}: {error.detail}"
         headers = dict(error.headers) if error.headers else None
         return answer(error.status_code, "HttpError", detail, hint="see /docs for what there is", headers=headers)
+
+    @app.exception_handler(ClientDisconnect)
+    async def gone(_request: Request, _error: ClientDisconnect) -> JSONResponse:
+        return answer(400, "ClientDisconnected", "the client has gone")  # nobody reads it
 
     @app.exception_handler(Exception)
     async def unexpected(_request: Request, error: Exception) -> JSONResponse:

@@ -51,7 +51,9 @@ class Query(Strict):
     image: str | None = Field(None, description="An encoded picture in base64, also as a data: URL. Never a path.")
     sketch: str | None = Field(None, description="A drawing, likewise.")
     model: str | None = Field(None, description="A model's name: find others like it.")
-    vector: list[FiniteFloat] | None = Field(None, description="A ready feature of the encoder's dimension, alone.")
+    vector: list[FiniteFloat] | None = Field(
+        None, fail_fast=True, description="A ready feature of the encoder's dimension, alone."
+    )
     modality: Literal["text", "image", "sketch"] = Field("image", description="What the vector is the feature of.")
     k: int = Field(10, ge=1, description="How many answers.")
     offset: int = Field(0, ge=0, description="How many of the best to skip.")
@@ -145,9 +147,9 @@ class Moments(Strict):
         json_schema_extra={"examples": [{"encoder": "external:mine", "mean": [0.6, 0.8], "samples": 500}]},
     )
     encoder: str = Field(description="What made the features: one of the collection's, or external:NAME.")
-    mean: list[FiniteFloat] = Field(min_length=1, description="(d,)")
+    mean: list[FiniteFloat] = Field(min_length=1, fail_fast=True, description="(d,)")
     covariance: list[FiniteFloat] | None = Field(
-        None, description="The packed lower triangle, row by row, d(d+1)/2 numbers, without ε."
+        None, fail_fast=True, description="The packed lower triangle, row by row, d(d+1)/2 numbers, without ε."
     )
     samples: int = Field(ge=1)
     tags: list[str] | None = None

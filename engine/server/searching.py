@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import base64
 import binascii
-import json
 from time import perf_counter
 from typing import Any
 
 import numpy as np
 from fastapi import Request
-from fastapi.exceptions import RequestValidationError
-from pydantic import BaseModel, ValidationError
 from starlette.datastructures import FormData, UploadFile
 
 from engine import Engine
 from engine.errors import InvalidFeatures, InvalidImage
 from engine.server.encoders import check_encoder
+from engine.server.json_bodies import JSON
 from engine.server.limits import Limits
 from engine.server.problems import Refused
 from engine.server.schemas import Query
@@ -25,22 +23,24 @@ from engine.shapes import hit_to_json, hits_to_json
 FORM = "multipart/form-data"
 
 
-async def request_to_query(request: Request) -> tuple[Query, dict[str, bytes]]:
-    """A search of either kind: JSON, or a form with the member ``query`` (the same JSON) and uploaded pictures.
+async def request_to_parts(request: Request) -> tuple[str | bytes, dict[str, bytes]]:
+    """A search of either kind: its JSON, not parsed yet, and uploaded pictures.
+
+    A form's member ``query`` is what is the whole body otherwise.
 
     Raises:
-        RequestValidationError, Refused
+        Refused
     """
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind == FORM:
         async with request.form(max_files=2, max_fields=1) as form:
-            return await _form_to_query(form)
-    if kind not in ("application/json", ""):
-        raise Refused(415, "UnsupportedMediaType", f"a search is application/json or {FORM}, got {kind!r}")
-    return text_to(Query, await request.body()), {}
+            return await _form_to_parts(form)
+    if kind not in (JSON, ""):
+        raise Refused(415, "UnsupportedMediaType", f"a search is {JSON} or {FORM}, got {kind!r:.80}")
+    return await request.body(), {}
 
 
-async def _form_to_query(form: FormData) -> tuple[Query, dict[str, bytes]]:
+async def _form_to_parts(form: FormData) -> tuple[str, dict[str, bytes]]:
     unknown = set(form) - {"query", "image", "sketch"}
     if unknown:
         raise Refused(422, "InvalidRequest", f"a form has query, image and sketch, got {', '.join(sorted(unknown))}")
@@ -54,20 +54,7 @@ async def _form_to_query(form: FormData) -> tuple[Query, dict[str, bytes]]:
             pictures[modality] = await value.read()
         elif value is not None:
             raise Refused(422, "InvalidRequest", f"{modality} is an uploaded file", hint="paths are never opened")
-    return text_to(Query, text), pictures
-
-
-def text_to(kind: type[Any], text: str | bytes) -> Any:
-    """JSON to a model of ``schemas``.
-
-    Raises:
-        RequestValidationError: it is not JSON, or not of that shape.
-    """
-    assert issubclass(kind, BaseModel)
-    try:
-        return kind.model_validate_json(text)
-    except ValidationError as error:
-        raise RequestValidationError(json.loads(error.json(include_url=False, include_input=False))) from error
+    return text, pictures
 
 
 def answered(engine: Engine, limits: Limits, query: Query, pictures: dict[str, bytes]) -> dict[str, Any]:

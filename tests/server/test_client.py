@@ -179,7 +179,7 @@ def test_drawing_and_taking_in_over_http(tmp_path: Path) -> None:
 
 
 def test_a_key_that_only_writes(own: Engine, tmp_path: Path) -> None:
-    np.save(tmp_path / "rows.npy", np.eye(6, 4, dtype=np.float32))
+    np.save(tmp_path / "rows.npy", np.random.default_rng(0).normal(size=(6, 4)).astype(np.float32))
     _, token = own.keys.create("feeder", ["write"])
     with TestClient(create_app(own)) as inner, Client("http://t", key=token, transport=Through(inner)) as far:
         assert far.ingest(tmp_path / "rows.npy", name="rows", encoder="external:mine").name == "rows"

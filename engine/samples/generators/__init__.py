@@ -13,9 +13,10 @@ from engine.config import Settings
 from engine.errors import GeneratorError, InvalidManifest, NotTrusted
 from engine.numbers import checked_whole
 from engine.samples.generators.source import GeneratorSource, batch_seed
-from engine.samples.protocol import Generator, Options
+from engine.samples.generators.stop import Stop, drawing_under
+from engine.samples.protocol import Generator, Options, Sample
 
-__all__ = ["GENERATORS", "GeneratorSource", "batch_seed", "draw", "drawing", "options_to_generator"]
+__all__ = ["GENERATORS", "GeneratorSource", "Stop", "batch_seed", "draw", "drawing", "options_to_generator"]
 
 
 class Adapter(NamedTuple):
@@ -83,19 +84,36 @@ def draw(
 
 
 def drawing(
-    description: Mapping[str, Any], count: int, seed: int, trust: bool = False, *, settings: Settings | None = None
+    description: Mapping[str, Any],
+    count: int,
+    seed: int,
+    trust: bool = False,
+    *,
+    settings: Settings | None = None,
+    stop: Stop | None = None,
 ) -> Iterator[Image.Image]:
     """New pictures from a recorded generator: the first ``count`` that a ``GeneratorSource`` under this seed has.
 
-    They come as they are drawn, a batch at a time; nothing is drawn before the first is asked for.
+    They come as they are drawn, a batch at a time; nothing is drawn before the first is asked for. ``stop`` ends a
+    decoder's run and kills a program; Python code and pipelines end with their batch.
 
     Raises:
         InvalidInput: ``count`` or ``seed`` is out of range.
-        EngineError: as ``options_to_generator``, and when a picture is asked for as ``Generator.draw``.
+        EngineError: as ``options_to_generator``, and when a picture is asked for as ``Generator.draw`` and ``Stop``.
     """
     count = checked_whole(count, "the number of pictures to draw", 1)
     source = GeneratorSource(options_to_generator(description, trust=trust, settings=settings), count, seed)
-    return (sample.load() for sample in source.samples())
+    return (_drawn(sample, stop) for sample in source.samples())
+
+
+def _drawn(sample: Sample, stop: Stop | None) -> Image.Image:
+    if stop is None:
+        return sample.load()
+    stop.check()
+    with drawing_under(stop):
+        image = sample.load()
+    stop.count(image)
+    return image
 
 
 def _what_runs(options: Options) -> str:

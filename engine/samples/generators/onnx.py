@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,6 @@ from engine.errors import (
     GeneratorError,
     InvalidImage,
     InvalidManifest,
-    MissingDependency,
     SourceNotFound,
 )
 from engine.samples.folder import file_to_digest
@@ -36,15 +35,15 @@ from engine.samples.generators.onnx_inputs import (
     is_constant,
     way_to_values,
 )
+from engine.samples.generators.onnx_session import open_session, run_session
 from engine.samples.generators.onnx_weights import external_weights
 from engine.samples.generators.options import checked_keys, positive, required_text, resolved, text, whole
 from engine.samples.generators.pixels import Range, checked_range, output_to_images, pixels_to_range
+from engine.samples.generators.stop import Watch
 from engine.samples.labels import error_to_reason, name_to_label
 from engine.samples.protocol import Options
 
 BATCH = 32
-THREADS = 2
-"""ONNX Runtime's threads within an operator: the encoder and the decoding threads want cores too."""
 PROBE = 16
 """Pictures, drawn with seed 0, from which the range of the output is judged once."""
 RANGE_KEY = "engine.range"
@@ -67,6 +66,7 @@ class OnnxGenerator:
         classes: int | None = None,
         inputs: Mapping[str, Way] | None = None,
         batch: int = BATCH,
+        settings: Settings | None = None,
     ) -> None:
         """Name a decoder.
 
@@ -77,6 +77,7 @@ class OnnxGenerator:
             output_range: (lo, hi) of the output; default: what the graph says, else judged from what it draws.
             classes: class labels are drawn from 0 … classes − 1.
             inputs: how inputs are drawn that are neither the one latent nor labels; see ``onnx_inputs``.
+            settings: how long a batch may take, and how much memory and how many pixels.
 
         Raises:
             SourceNotFound: there is no such file.
@@ -90,6 +91,7 @@ class OnnxGenerator:
         self._classes = classes
         self._inputs = dict(inputs or {})
         self.batch = batch
+        self._settings = settings or Settings()
         self._session: Any = None
         self._judged: Range | None = None
         self._lock = threading.Lock()
@@ -114,6 +116,7 @@ class OnnxGenerator:
             classes=whole(options, "classes"),
             inputs=checked_ways(options),
             batch=whole(options, "batch") or BATCH,
+            settings=settings,
         )
 
     def describe(self) -> dict[str, Any]:
@@ -147,18 +150,21 @@ class OnnxGenerator:
         """Draw latents from PCG64(seed), and decode them.
 
         Raises:
-            GeneratorError: the file is no ONNX model that can be run here, or its output is not pictures.
+            GeneratorError: the file is no ONNX model that can be run here, its output is not pictures, or it takes
+                longer than ``generator_timeout`` or more memory than ``generator_bytes``.
             InvalidManifest: it is not known how an input is drawn, or how many classes there are.
             SourceNotFound: a file that it keeps weights in is not there.
             MissingDependency: ONNX Runtime is not installed.
         """
         with self._lock:
             if self._session is None:
-                self._session = _open_session(self._path)
+                self._session = open_session(self._path, self._settings.generator_bytes)
+            watch = Watch(self._settings.generator_timeout)
             try:
-                pixels = self._decode(count, seed)
+                pixels = self._decode(count, seed, watch)
                 if self._judged is None:
-                    self._judged = self._range or self._graph_range() or pixels_to_range(self._decode(PROBE, 0))
+                    probed = self._range or self._graph_range()
+                    self._judged = probed or pixels_to_range(self._decode(PROBE, 0, watch))
             except EngineError:
                 raise
             except Exception as exc:  # names that are not UTF-8, a batch of none, inputs beyond all memory
@@ -167,7 +173,7 @@ class OnnxGenerator:
                 ) from exc
         return output_to_images(pixels, self._judged, who=self._path.name)
 
-    def _decode(self, count: int, seed: int) -> NDArray[Any]:
+    def _decode(self, count: int, seed: int, watch: Watch) -> NDArray[Any]:
         """``(count, …)`` raw output."""
         inputs, who = self._session.get_inputs(), name_to_label(self._path.name)
         ways = inputs_to_ways(inputs, self._inputs, who)
@@ -189,17 +195,24 @@ class OnnxGenerator:
                 name: _padded(value[first : first + step], step) if name in batched else value
                 for name, value in values.items()
             }
-            try:
-                output = self._session.run(None, feed)[0]
-            except Exception as exc:  # ONNX Runtime's own exception types share no base
-                raise GeneratorError(f"{self._path.name} failed: {name_to_label(str(exc))[:500]}") from exc
+            output = run_session(self._session, feed, watch, who)
             if not isinstance(output, np.ndarray) or output.ndim != 4 or len(output) != step:
                 shape = getattr(output, "shape", type(output).__name__)
                 raise GeneratorError(
                     f"{self._path.name} gave {shape} for {step} latents, not (n, c, h, w) or (n, h, w, c)"
                 )
+            self._check_size(output.shape)
             outputs.append(output)
         return np.concatenate(outputs)[:count]
+
+    def _check_size(self, shape: tuple[int, ...]) -> None:
+        most = self._settings.max_pixels
+        pixels = shape[1] * shape[2] * shape[3] // min(shape[1], shape[3])
+        if pixels > most:
+            raise GeneratorError(
+                f"{self._path.name} gave shape {shape}: more than the {most} pixels that a picture may have",
+                hint="raise max_pixels (ENGINE_MAX_PIXELS)",
+            )
 
     def _latents(self, shape: tuple[int, ...], rng: np.random.Generator) -> NDArray[np.float32]:
         limit = self._truncation
@@ -238,28 +251,6 @@ class OnnxGenerator:
 
     def _metadata(self) -> dict[str, str]:
         return dict(self._session.get_modelmeta().custom_metadata_map)
-
-
-def _open_session(path: Path) -> Any:
-    try:
-        import onnxruntime
-    except ImportError as exc:
-        raise MissingDependency(
-            "drawing from an ONNX decoder needs ONNX Runtime", hint="pip install 'engine[onnx]'"
-        ) from exc
-    external_weights(path)  # ONNX Runtime would open whatever the model names, a pipe too
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = THREADS
-    options.inter_op_num_threads = 1
-    options.log_severity_level = 4  # what goes wrong is raised, not printed
-    make: Callable[..., Any] = onnxruntime.InferenceSession
-    try:
-        return make(str(path), options, providers=["CPUExecutionProvider"])
-    except Exception as exc:
-        raise GeneratorError(
-            f"{path.name} is not an ONNX model that can be run here: {name_to_label(str(exc))[:500]}",
-            hint="models with custom operators are not run",
-        ) from exc
 
 
 def _padded(rows: NDArray[Any], length: int) -> NDArray[Any]:

@@ -64,12 +64,17 @@ def output_to_images(pixels: NDArray[Any], limits: Range, *, who: str) -> list[I
         pixels = pixels.transpose(0, 2, 3, 1)
     elif pixels.shape[3] not in (1, 3):
         raise GeneratorError(f"{who} gave shape {pixels.shape}: no axis of 1 or 3 channels")
+    return [_to_image(picture, limits, who) for picture in pixels]
+
+
+def _to_image(pixels: NDArray[Any], limits: Range, who: str) -> Image.Image:
+    """``(h, w, c)``; one picture at a time, since what is made on the way takes several times its memory."""
     if not np.isfinite(pixels).all():
         raise GeneratorError(f"{who} gave a NaN or an infinity")
     low, high = limits
     if pixels.dtype != np.uint8 or limits != (0.0, 255.0):
         unit = (pixels.astype(np.float32) - low) / (high - low)
         pixels = np.rint(np.clip(unit, 0, 1) * 255).astype(np.uint8)
-    if pixels.shape[3] == 1:
-        pixels = np.repeat(pixels, 3, axis=3)
-    return [Image.fromarray(np.ascontiguousarray(picture)) for picture in pixels]
+    if pixels.shape[2] == 1:
+        pixels = np.repeat(pixels, 3, axis=2)
+    return Image.fromarray(np.ascontiguousarray(pixels))

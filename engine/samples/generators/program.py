@@ -25,6 +25,7 @@ from engine.errors import GeneratorError, InvalidImage, InvalidManifest, SourceN
 from engine.samples.decode import path_to_image
 from engine.samples.folder import file_to_digest, folder_to_names
 from engine.samples.generators.options import checked_keys, positive, resolved, text, texts, whole
+from engine.samples.generators.stop import Watch
 from engine.samples.labels import name_to_label
 from engine.samples.protocol import Options
 
@@ -33,6 +34,8 @@ BATCH = 100
 """Starting a process costs a second or so; this many small pictures share it."""
 TAIL = 2000
 """Characters of the program's last words that an error repeats."""
+STEP = 0.1
+"""Seconds after which it is noticed that nobody waits for the pictures any longer."""
 
 
 class ProgramGenerator:
@@ -108,8 +111,8 @@ def run(command: list[str], folder: Path, timeout: float) -> str:
     """Run a program to its end, and return the tail of its stderr.
 
     Raises:
-        GeneratorError: it cannot be started, exits with another code than 0, or takes longer than ``timeout``
-            seconds; then its whole process group is killed.
+        GeneratorError: it cannot be started, exits with another code than 0, takes longer than ``timeout``
+            seconds, or is no longer waited for; then its whole process group is killed.
     """
     try:
         process = subprocess.Popen(
@@ -123,10 +126,18 @@ def run(command: list[str], folder: Path, timeout: float) -> str:
         ) from exc
     assert process.stderr is not None
     tail = _Tail(process.stderr)
+    watch = Watch(timeout)
     try:
-        code = process.wait(timeout)
+        code = None
+        while code is None:
+            try:
+                code = process.wait(min(watch.left(), STEP))
+            except subprocess.TimeoutExpired:
+                if not watch.left():
+                    raise
     except subprocess.TimeoutExpired as exc:
         _kill(process)
+        watch.check_stop()
         raise GeneratorError(
             f"{command[0]} was stopped after {timeout:g} seconds{_said(tail.text())}",
             hint="give the generator a longer timeout, or a smaller batch",

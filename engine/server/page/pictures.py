@@ -17,6 +17,7 @@ from engine.errors import InvalidImage, InvalidQuery
 from engine.files import write_error
 from engine.samples.decode import bytes_to_image
 from engine.samples.labels import error_to_reason
+from engine.samples.room import one_picture
 
 SIDE = 512
 """Pixels of the longer side that are kept: encoders look at no more."""
@@ -44,17 +45,8 @@ class Pictures:
             InvalidImage: it is none, or cannot be made smaller.
             DiskFull, StorageError: it cannot be kept.
         """
-        image = bytes_to_image(data, label="the picture", max_pixels=self._max_pixels)
-        stream = io.BytesIO()
-        try:
-            image.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS)
-            if _has_few_colours(image):  # a drawing: exact, and smaller so
-                image.save(stream, "PNG", optimize=True)
-            else:
-                image.save(stream, "WEBP", quality=95)
-        except Exception as exc:
-            raise InvalidImage(f"the picture cannot be made smaller: {error_to_reason(exc)}") from exc
-        kept = stream.getvalue()
+        with one_picture():
+            kept = _made_small(bytes_to_image(data, label="the picture", max_pixels=self._max_pixels))
         name = hashlib.sha256(kept).hexdigest()[:DIGITS]
         with self._lock:
             path = self._folder / name
@@ -114,6 +106,19 @@ class Pictures:
                 break
             path.unlink()
             self._size -= size
+
+
+def _made_small(image: Image.Image) -> bytes:
+    stream = io.BytesIO()
+    try:
+        image.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS)
+        if _has_few_colours(image):  # a drawing: exact, and smaller so
+            image.save(stream, "PNG", optimize=True)
+        else:
+            image.save(stream, "WEBP", quality=95)
+    except Exception as exc:
+        raise InvalidImage(f"the picture cannot be made smaller: {error_to_reason(exc)}") from exc
+    return stream.getvalue()
 
 
 def _has_few_colours(image: Image.Image) -> bool:

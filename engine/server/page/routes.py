@@ -21,6 +21,7 @@ from engine.search import METHODS
 from engine.server.callers import Callers, session_token
 from engine.server.encoders import check_encoder, encoder_to_told
 from engine.server.gate import Gate
+from engine.server.large import HEAD, LargePictures
 from engine.server.limits import Limits
 from engine.server.metrics import Metrics
 from engine.server.page.asked import STEP, WEIGHTS, Asked, pairs_to_asked
@@ -47,7 +48,15 @@ View = Callable[..., Awaitable[Response]]
 
 
 def add_page(
-    app: FastAPI, engine: Engine, *, gate: Gate, callers: Callers, limits: Limits, metrics: Metrics, may_draw: bool
+    app: FastAPI,
+    engine: Engine,
+    *,
+    gate: Gate,
+    large: LargePictures,
+    callers: Callers,
+    limits: Limits,
+    metrics: Metrics,
+    may_draw: bool,
 ) -> None:
     """Add the page's routes, which the API's document leaves out.
 
@@ -110,11 +119,11 @@ def add_page(
             raise Refused(422, "InvalidRequest", f"a picture is kept as image or sketch, not as {as_what!r:.40}")
         if request.headers.get("accept", "").startswith("application/json"):
             try:
-                return JSONResponse({"name": await gate.run(pictures.keep, data)})
+                return JSONResponse({"name": await large.run([data[:HEAD]], pictures.keep, data)})
             except EngineError as error:
                 said = error_to_problem(error, roots=engine.places)
                 return JSONResponse(said, noted(error), media_type=MEDIA_TYPE)
-        name = await gate.run(pictures.keep, data)
+        name = await large.run([data[:HEAD]], pictures.keep, data)
         asked = pairs_to_asked([*said.items(), (as_what, name)])
         return RedirectResponse(asked.url(), 303)
 
