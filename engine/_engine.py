@@ -268,6 +268,14 @@ class Engine(Exchanging, Evaluating, Exploring, Learning):
         return self._views.root
 
     @property
+    def places(self) -> tuple[str, ...]:
+        """Where the collection lies, as messages may name it: files and folders, also absolute, the longest first."""
+        path = self._database.path
+        files = [self._views.root, self._views.root.parent, *([] if path is None else [path, path.parent])]
+        forms = {str(form) for one in files for form in (one, one.absolute(), one.resolve())}
+        return tuple(sorted(forms, key=len, reverse=True))
+
+    @property
     def keys(self) -> Keys:
         """The API keys that callers of ``engine serve`` show."""
         return Keys(self._database)

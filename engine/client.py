@@ -230,6 +230,9 @@ class Client(_Requests):
         Raises:
             SourceNotFound: it cannot be read.
             EngineError: what the server says of it; interrupting this cancels the job.
+
+        Returns:
+            The model's record; its name alone where the key may not read.
         """
         path = Path(source)
         said = json.dumps({"name": name, **details})
@@ -252,7 +255,12 @@ class Client(_Requests):
             raise problem_to_error(job["problem"], job["problem"]["status"])
         if job["model"] is None:
             raise ServerError(f"taking in {name!r} was cancelled", hint="send it again: it goes on where it was")
-        return self.get(job["model"])
+        try:
+            return self.get(job["model"])
+        except ServerError as error:
+            if error.status != 403:
+                raise
+            return Model(0, job["model"], "")
 
 
 class AsyncClient(_Requests):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import ipaddress
+import re
 import signal
 import threading
 from contextlib import suppress
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from engine import Engine
     from engine.storage.keys import Key
 
+HOST = re.compile(r"(\*\.)?[a-z0-9]([a-z0-9_.-]{0,251}[a-z0-9])?|\[[0-9a-f:.]+\]")
+"""A name, all names below one, or an address."""
 LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
 
 
@@ -72,6 +75,11 @@ def serve(url: str, host: str, port: int, auth: str, allowed: tuple[str, ...], w
             f"serving needs the package {error.name}", hint="pip install 'engine[server]'"
         ) from error
     near = is_loopback(host)
+    wrong = next((name for name in allowed if not HOST.fullmatch(name.lower())), None)
+    if wrong is not None:
+        raise InvalidInput(
+            f"{wrong!r:.100} is not a host name", hint="without scheme and port: zoo.example.org, *.example.org, [::1]"
+        )
     with_keys = auth == "keys" or (auth == "auto" and not near)
     if not near and not with_keys:
         raise InvalidInput(

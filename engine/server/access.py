@@ -73,7 +73,8 @@ def rule_of(routes: Sequence[BaseRoute], scope: Scope) -> Rule:
     for route in routes:
         match, _ = route.matches(scope)
         if match == Match.FULL:
-            return RULES.get((scope["method"], getattr(route, "path", UNKNOWN)), ADMIN_ONLY)
+            method = "GET" if scope["method"] == "HEAD" else scope["method"]
+            return RULES.get((method, getattr(route, "path", UNKNOWN)), ADMIN_ONLY)
     return NOWHERE
 
 

@@ -25,7 +25,7 @@ from engine.server.addresses import Addresses, Name
 from engine.server.bodies import Bodies, Held
 from engine.server.callers import Callers, Guard
 from engine.server.drawing import Lines, drawn_lines
-from engine.server.encoders import check_encoder
+from engine.server.encoders import check_encoder, encoder_to_told
 from engine.server.gate import CALLER, Gate
 from engine.server.headers import SecurityHeaders
 from engine.server.jobs import Jobs
@@ -43,6 +43,7 @@ from engine.server.reference import add_reference
 from engine.server.searching import FORM, answered, check_batch, request_to_parts
 from engine.server.told import model_to_told
 from engine.shapes import hits_to_json
+from engine.storage.keys import ADMIN
 
 PROBLEMS: dict[int | str, dict[str, Any]] = {
     status: {
@@ -138,7 +139,7 @@ def create_app(
         dependencies=[Depends(known_parameters)],
         description="Search generative models by what they draw.",
     )  # fmt: skip
-    problems.install(app, [str(engine.index_folder), str(engine.index_folder.parent)])
+    problems.install(app, engine.places)
 
     app.add_middleware(Patience, seconds=limits.statement_seconds)
     app.add_middleware(Bodies, limits=limits, held=held, returning=returning)
@@ -214,7 +215,7 @@ def create_app(
         """Models whose samples are distributed like this one's."""
         if k > limits.k:
             raise Refused(422, "LimitExceeded", f"k may be {limits.k}, got {k}")
-        await gate.run(check_encoder, engine, encoder)
+        encoder = await gate.run(check_encoder, engine, encoder)
         return hits_to_json(await gate.run(engine.similar, name, k, distance=distance, encoder=encoder))
 
     @app.get("/v1/models/{name:path}/samples", response_model=schemas.Samples, tags=["models"], **told)
@@ -290,7 +291,7 @@ def create_app(
                 if not isinstance(details, str) or not isinstance(file, UploadFile):
                     raise Refused(422, "InvalidRequest", "a form has details, as JSON text, and file, an upload")
                 said = json_to(schemas.Ingest, details, limits.values)
-                await gate.run(check_encoder, engine, said.encoder, may_be_new=True)
+                said.encoder = await gate.run(check_encoder, engine, said.encoder, may_be_new=True)
                 job = await gate.run(jobs.submit, said, file.filename or "", file.file)
         except OSError as error:  # the form's own files
             raise write_error("the upload cannot be kept", error, hint="make room on the server") from error
@@ -320,13 +321,15 @@ def create_app(
     # --- the collection and the server
 
     @app.get("/v1/encoders", response_model=schemas.Encoders, tags=["collection"], **told)
-    async def encoders() -> Any:
+    async def encoders(request: Request) -> Any:
         """Encoders whose statistics the collection holds."""
         found = await gate.run(engine.encoders)
+        whole = ADMIN in granted(request.scope)
         return {
             "encoders": [
                 {
-                    "name": one.name, "fingerprint": one.fingerprint, "dimension": one.dimension,
+                    "name": one.name if whole else encoder_to_told(one.name),
+                    "fingerprint": one.fingerprint, "dimension": one.dimension,
                     "modalities": sorted(one.modalities), "default": one.name == engine.default_encoder,
                 }
                 for one in found
@@ -365,7 +368,7 @@ MOMENTS = 2_200_000
 
 def _put(engine: Engine, limits: Limits, name: str, text: bytes) -> Model:
     moments = json_to(schemas.Moments, text, MOMENTS)
-    check_encoder(engine, moments.encoder, may_be_new=True)
+    encoder = check_encoder(engine, moments.encoder, may_be_new=True) or engine.default_encoder
     if len(moments.mean) > limits.dimension:
         raise Refused(
             422, "LimitExceeded", f"moments may have {limits.dimension} dimensions, got {len(moments.mean)}",
@@ -375,7 +378,7 @@ def _put(engine: Engine, limits: Limits, name: str, text: bytes) -> Model:
         mean = np.array([moments.mean]).astype(np.float32)
         covariances = None if moments.covariance is None else np.array([moments.covariance]).astype(np.float32)
     engine.ingest_statistics(
-        [name], mean, covariances, encoder=moments.encoder, samples=moments.samples, tags=moments.tags, replace=True
+        [name], mean, covariances, encoder=encoder, samples=moments.samples, tags=moments.tags, replace=True
     )
     try:
         return engine.get(name)

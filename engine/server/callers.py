@@ -75,8 +75,8 @@ class Callers:
 
 
 def session_token(request: Request) -> str | None:
-    """The token of a browser's session."""
-    return request.cookies.get(SECURE_COOKIE if request.url.scheme == "https" else COOKIE)
+    """The token of a browser's session; whether a proxy before us spoke https, only the cookie's name tells."""
+    return request.cookies.get(SECURE_COOKIE, request.cookies.get(COOKIE))
 
 
 class Guard:

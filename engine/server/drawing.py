@@ -70,7 +70,7 @@ async def drawn_lines(
                 line = await gate.run(_next_line, images, position, asked.seed, stop)
             except EngineError as error:
                 noted(error)
-                yield _to_line({"problem": error_to_problem(error)})
+                yield _to_line({"problem": error_to_problem(error, roots=engine.places)})
                 return
             except Refused as error:
                 yield _to_line({"problem": problem(error.status, error.name, error.detail, hint=error.hint)})

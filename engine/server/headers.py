@@ -17,6 +17,14 @@ SANDBOX = "default-src 'none'; style-src 'unsafe-inline'; sandbox"
 """Of pictures: one that is opened by itself runs nothing."""
 
 
+def completed(headers: MutableHeaders) -> None:
+    """Add to a response's headers what they do not say."""
+    for name, value in EVERYWHERE.items():
+        headers.setdefault(name, value)
+    picture = headers.get("content-type", "").startswith("image/")
+    headers.setdefault("Content-Security-Policy", SANDBOX if picture else NOTHING)
+
+
 class SecurityHeaders:
     """Adds to each response what it does not say itself."""
 
@@ -28,11 +36,7 @@ class SecurityHeaders:
 
         async def told(message: Message) -> None:
             if message["type"] == "http.response.start":
-                headers = MutableHeaders(scope=message)
-                for name, value in EVERYWHERE.items():
-                    headers.setdefault(name, value)
-                picture = headers.get("content-type", "").startswith("image/")
-                headers.setdefault("Content-Security-Policy", SANDBOX if picture else NOTHING)
+                completed(MutableHeaders(scope=message))
             await send(message)
 
         await self._app(scope, receive, told if scope["type"] == "http" else send)

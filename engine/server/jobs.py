@@ -6,6 +6,7 @@ import logging
 import threading
 import time
 from collections import OrderedDict
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -16,7 +17,8 @@ from engine import Engine
 from engine.errors import EngineError, IngestError
 from engine.samples.labels import name_to_label
 from engine.server.limits import Limits
-from engine.server.problems import Refused, error_to_problem, problem, without_paths
+from engine.server.places import without_paths
+from engine.server.problems import Refused, error_to_problem, noted, problem
 from engine.server.schemas import Ingest
 from engine.server.uploads import Uploads
 
@@ -177,8 +179,9 @@ class Jobs:
         except Stopped:
             self._end(job, CANCELLED)
         except EngineError as error:
-            said = error_to_problem(error, whole=True)
-            plain: dict[str, Any] = {key: _plain(said[key], job) for key in ("detail", "hint") if key in said}
+            noted(error)
+            said, places = error_to_problem(error, whole=True), self._engine.places
+            plain: dict[str, Any] = {key: _plain(said[key], job, places) for key in ("detail", "hint") if key in said}
             self._end(job, FAILED, {**said, **plain})
         except Exception as error:
             log.exception("unexpected %s", type(error).__name__, exc_info=error)
@@ -203,11 +206,11 @@ def _to_arguments(details: Ingest) -> dict[str, Any]:
     return {**given, "metadata": given.get("metadata", {})}
 
 
-def _plain(message: str, job: Job) -> str:
-    """A message without where the upload lies on the server."""
+def _plain(message: str, job: Job, places: Sequence[str]) -> str:
+    """A message without where the upload, or anything else, lies on the server."""
     for name in (f"the archive {job.path}", str(job.path), job.path.name):
         message = message.replace(name, "the upload")
-    return without_paths(message)
+    return without_paths(message, places)
 
 
 def _base_name(file_name: str) -> str:

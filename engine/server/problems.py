@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Sequence
-from functools import partial
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -17,6 +15,8 @@ from starlette.requests import ClientDisconnect
 from engine import errors
 from engine.errors import EngineError, printable
 from engine.server.access import granted
+from engine.server.headers import completed
+from engine.server.places import told
 from engine.storage.keys import ADMIN
 from engine.texts import quoted
 
@@ -58,33 +58,17 @@ def error_to_status(error: EngineError) -> int:
 
 
 def noted(error: EngineError) -> int:
-    """The HTTP status of an error, which is logged if it is the server's."""
+    """The HTTP status of an error, which is logged if it is the server's, or if its caller is not told all of it."""
     status = error_to_status(error)
-    if status >= 500:
+    if status >= 500 or told(error)[0] != error.message:
         log.error("%s: %s", type(error).__name__, error.message)
     return status
 
 
-ADDRESS = re.compile(r"\b(?:sqlite|postgres(?:ql)?)(?:\+\w+)?:/\S+")
-PATH = re.compile(r"(?<![\w/.])/(?:[^\s/'\":,;()]+/)+[^\s'\":,;()]*")
-"""Absolute paths of two parts or more; names of models with a slash in them do not begin with one."""
-
-
-def without_paths(text: str, roots: Sequence[str] = ()) -> str:
-    """A message without the server's paths and addresses: callers need not know where anything lies.
-
-    ``roots`` are folders whose names may have blanks in them.
-    """
-    for root in roots:
-        text = text.replace(root, "/server/path")
-    return PATH.sub("a file of the server", ADDRESS.sub("the database", text))
-
-
 def error_to_problem(error: EngineError, *, whole: bool = False, roots: Sequence[str] = ()) -> dict[str, Any]:
-    """An error as a problem's members, without the server's paths unless ``whole``."""
-    told = (lambda text: text) if whole else partial(without_paths, roots=roots)
-    hint = None if error.hint is None else told(error.hint)
-    return problem(error_to_status(error), type(error).__name__, told(error.message), hint=hint)
+    """An error as a problem's members, without the server's paths unless ``whole``; ``roots`` as of ``places``."""
+    message, hint = (error.message, error.hint) if whole else told(error, roots)
+    return problem(error_to_status(error), type(error).__name__, message, hint=hint)
 
 
 def problem(
@@ -117,7 +101,7 @@ def _place(part: object) -> str:
 
 
 def install(app: FastAPI, roots: Sequence[str] = ()) -> None:
-    """Turn whatever a route raises into a problem; ``roots`` as of ``without_paths``."""
+    """Turn whatever a route raises into a problem; ``roots`` as of ``places``."""
 
     @app.exception_handler(EngineError)
     async def of_engine(request: Request, error: EngineError) -> JSONResponse:
@@ -152,4 +136,6 @@ def install(app: FastAPI, roots: Sequence[str] = ()) -> None:
     @app.exception_handler(Exception)
     async def unexpected(_request: Request, error: Exception) -> JSONResponse:
         log.exception("unexpected %s", type(error).__name__, exc_info=error)
-        return answer(500, "Unexpected", f"unexpected {type(error).__name__}", hint="the server's log says more")
+        found = answer(500, "Unexpected", f"unexpected {type(error).__name__}", hint="the server's log says more")
+        completed(found.headers)  # it is sent past the middleware
+        return found

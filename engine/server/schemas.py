@@ -146,7 +146,7 @@ class Moments(Strict):
         extra="forbid",
         json_schema_extra={"examples": [{"encoder": "external:mine", "mean": [0.6, 0.8], "samples": 500}]},
     )
-    encoder: str = Field(description="What made the features; a name that is not known is registered as external.")
+    encoder: str = Field(description="What made the features: one of the collection's, or external:NAME.")
     mean: list[FiniteFloat] = Field(min_length=1, fail_fast=True, description="(d,)")
     covariance: list[FiniteFloat] | None = Field(
         None, fail_fast=True, description="The packed lower triangle, row by row, d(d+1)/2 numbers, without ε."
@@ -183,7 +183,9 @@ class Ingest(Described):
     name: str = Field(
         description="The model's name; a model of that name that was uploaded as the same file is replaced."
     )
-    encoder: str | None = Field(None, description="What makes or made the features; default: the collection's.")
+    encoder: str | None = Field(
+        None, description="What makes or made the features: one of the collection's (its default), or external:NAME."
+    )
     samples: int | None = Field(None, ge=1, description="Of moments: how many went into them, if the file is silent.")
     as_one: bool = Field(False, description="Take an archive as one model although it looks like several.")
     replace: bool = Field(False, description="Replace a model of that name from another source, with all it has.")
@@ -211,7 +213,7 @@ class JobList(BaseModel):
 
 
 class Model(BaseModel):
-    """Everything that the catalogue knows of a model."""
+    """What the catalogue knows of a model; what a caller may not read is empty."""
 
     name: str
     kind: str
@@ -226,8 +228,8 @@ class Model(BaseModel):
     encoders: list[str]
     metadata: dict[str, Any]
     quarantined: int
-    source: dict[str, Any]
-    generator: dict[str, Any] | None
+    source: dict[str, Any] = Field(description="Its type and its counts; an admin is told where it lies, too.")
+    generator: dict[str, Any] | None = Field(description="Its type; an admin is told how it is run, too.")
     id: int
     created_at: datetime | None
     updated_at: datetime | None

@@ -96,7 +96,7 @@ def answered(engine: Engine, limits: Limits, query: Query, pictures: dict[str, b
         raise Refused(
             422, "LimitExceeded", f"a text may have {limits.text_characters} characters, got {len(query.text)}"
         )  # fmt: skip
-    check_encoder(engine, query.encoder)
+    query.encoder = check_encoder(engine, query.encoder)
     if query.vector is not None:
         found = _by_vector(engine, query, count, pictures)
     else:

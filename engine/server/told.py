@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from engine.records import Model
+from engine.server.encoders import encoder_to_told
 from engine.shapes import model_to_json
 from engine.storage.keys import ADMIN, READ
 
@@ -22,6 +23,7 @@ def model_to_told(model: Model, scopes: Collection[str]) -> dict[str, Any]:
     if ADMIN in scopes:
         return said
     said["source"] = {key: value for key, value in said["source"].items() if key in ALLOWED}
+    said["encoders"] = list(map(encoder_to_told, said["encoders"]))
     said["generator"] = None if said["generator"] is None else {"type": said["generator"].get("type")}
     if READ not in scopes:
         return {key: value if key in WRITERS else EMPTY[key] for key, value in said.items()}

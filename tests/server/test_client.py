@@ -176,3 +176,18 @@ def test_drawing_and_taking_in_over_http(tmp_path: Path) -> None:
                 far.ingest(archive, name="bad\nname")
             with pytest.raises(errors.SourceNotFound, match=r"gone\.zip"):
                 far.ingest(tmp_path / "gone.zip", name="x")
+
+
+def test_a_key_that_only_writes(own: Engine, tmp_path: Path) -> None:
+    np.save(tmp_path / "rows.npy", np.random.default_rng(0).normal(size=(6, 4)).astype(np.float32))
+    _, token = own.keys.create("feeder", ["write"])
+    with TestClient(create_app(own)) as inner, Client("http://t", key=token, transport=Through(inner)) as far:
+        assert far.ingest(tmp_path / "rows.npy", name="rows", encoder="external:mine").name == "rows"
+        assert far.update("rows", author="Ada").name == "rows"
+        assert own.get("rows").author == "Ada"
+        with pytest.raises(ServerError):
+            far.get("rows")
+        with pytest.raises(ServerError):
+            far.draw("rows")
+        far.remove("rows")
+    assert own.models() == []

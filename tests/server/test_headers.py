@@ -39,6 +39,25 @@ def test_refusals_of_every_layer_say_it(own: Engine) -> None:
         assert answer.headers["x-content-type-options"] == "nosniff"
 
 
+def test_faults_and_heads_say_it(own: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> None:
+        raise RuntimeError("a fault")
+
+    monkeypatch.setattr(Engine, "get", broken)
+    client = TestClient(create_app(own, limits=LIMITS, with_keys=False), raise_server_exceptions=False)
+    fault = client.get("/v1/models/x")
+    assert fault.status_code == 500
+    for answer in (fault, client.get("/v1/encoders"), client.head("/openapi.json"), client.request("BREW", "/")):
+        assert answer.headers["x-content-type-options"] == "nosniff"
+        assert answer.headers["cache-control"] == "no-store"
+        assert "default-src 'none'" in answer.headers["content-security-policy"]
+
+
+def test_the_document_may_be_asked_for_by_its_head(own: Engine) -> None:
+    client = TestClient(create_app(own, limits=LIMITS), raise_server_exceptions=False)
+    assert client.head("/openapi.json").status_code == 200
+
+
 def test_the_reference_fetches_nothing(client: TestClient) -> None:
     text = client.get("/docs").text
     assert "http://" not in text.replace("http://www.w3.org", "")

@@ -15,6 +15,7 @@ from fastapi.testclient import TestClient
 
 from engine import Engine
 from engine.errors import CorruptData, DatabaseNotFound, DiskFull, EngineError, InvalidInput, StorageError
+from engine.records import EncoderIdentity
 from engine.server import create_app
 from engine.server.problems import error_to_problem
 from tests.samples.test_generator_onnx import linear
@@ -89,6 +90,34 @@ def test_faults_do_not_say_where(readers: Any, home: Path) -> None:
     assert str(home) not in str(said)
 
 
+@pytest.mark.parametrize("folder", ["", "demo/", "two words/", "zoo/"])
+def test_a_collection_at_a_relative_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, folder: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / folder).mkdir(exist_ok=True)
+    with Engine.open(f"sqlite:///{folder}zoo.db", create=True, encoder="external:mine") as engine:
+        engine.ingest_statistics(["sd-1.5", "demo-x"], np.eye(2), encoder="external:mine", samples=5)
+        headers = {"Authorization": f"Bearer {engine.keys.create('x', ['read'])[1]}"}
+        client = TestClient(create_app(engine, limits=LIMITS), raise_server_exceptions=False)
+        for name in ("sd-1.6", "demo-y", "zoo", "/a/model/of/ours", "demo/x"):
+            said = client.get(f"/v1/models/{name}", headers=headers).json()
+            assert said["detail"] == f"there is no model named {name!r}"
+        with engine._database.write() as session:
+            session.connection().exec_driver_sql("ALTER TABLE models RENAME TO away")
+        for place in engine.places:
+            message = f"{place} cannot be read, nor can {place}/x.npy: sqlite:///{place}"
+            said = error_to_problem(StorageError(message), roots=engine.places)
+            if len(place) > 5:  # not "." or "demo"
+                assert "zoo.db" not in str(said), (place, said)
+                assert str(tmp_path) not in str(said)
+        for path in ("/v1/models", "/models", "/", "/explore.json", "/compare?model=x", "/models/x", "/v1/models/x"):
+            answer = client.get(path, headers=headers)
+            assert answer.status_code >= 500, path
+            assert "zoo.db" not in answer.text, (path, answer.text)
+    assert "no such table" in caplog.text  # the log has all of it
+
+
 @pytest.mark.parametrize("kind", [CorruptData, DatabaseNotFound, DiskFull, StorageError, InvalidInput])
 def test_no_message_has_a_path(kind: type[EngineError]) -> None:
     messages = (
@@ -102,6 +131,29 @@ def test_no_message_has_a_path(kind: type[EngineError]) -> None:
         assert "internal" not in said, said
         assert "srv" in error_to_problem(kind(message), whole=True)["detail"] or "internal" in message
     assert error_to_problem(kind("there is no model named 'hf/sd-1'"))["detail"] == "there is no model named 'hf/sd-1'"
+
+
+def test_encoders_are_named_without_their_folder(own: Engine) -> None:
+    name = "timm:resnet18@/srv/weights/w.pt"
+    own._catalog.register_encoder(EncoderIdentity(name, "f" * 64, 3, 100.0, frozenset({"image"})))
+    own.ingest_statistics(["a", "b"], np.eye(3)[:2], encoder=name, samples=5)
+    headers = [{"Authorization": f"Bearer {own.keys.create('x', [scope])[1]}"} for scope in ("read", "admin")]
+    shown = "timm:resnet18@w.pt"
+    with TestClient(create_app(own, limits=LIMITS), raise_server_exceptions=False) as client:
+        naming = ("/v1/encoders", "/v1/models", "/v1/models/a", "/models/a")
+        for path in (*naming, "/v1/models/a/similar", "/explore.json"):
+            said = client.get(path, headers=headers[0]).text
+            assert "/srv" not in said, (path, said)
+            assert (shown in said) == (path in naming), (path, said)
+        for path in naming[:3]:
+            assert name in client.get(path, headers=headers[1]).text
+        for given in (shown, name):
+            query = {"vector": [1.0, 0.0, 0.0], "encoder": given, "k": 1}
+            found = client.post("/v1/search", json=query, headers=headers[0])
+            assert [hit["name"] for hit in found.json()["hits"]] == ["a"]
+        text = client.post("/v1/search", json={"text": "x", "encoder": shown}, headers=headers[0])
+        assert text.status_code >= 400
+        assert "/srv" not in text.text
 
 
 def test_no_encoder_of_a_request_is_opened(readers: Any) -> None:

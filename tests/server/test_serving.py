@@ -74,6 +74,9 @@ def test_it_serves_until_it_is_told_to_stop(url: str, number: signal.Signals) ->
 def test_keys_are_asked_for_where_others_can_reach_it(url: str) -> None:
     code, _, error = invoke("serve", "--host", "0.0.0.0", "--database", url)
     assert (code, "--allow-host" in error) == (1, True)
+    for name in ("https://zoo.example.org", "zoo.example.org:8000", "*", "zoo/", ""):
+        code, _, error = invoke("serve", "--host", "0.0.0.0", "--allow-host", name, "--database", url)
+        assert (code, "not a host name" in error) == (1, True), name
     code, _, error = invoke("serve", "--host", "0.0.0.0", "--auth", "off", "--database", url)
     assert (code, "loopback alone" in error) == (1, True)
     code, _, error = invoke("serve", "--host", "0.0.0.0", "--allow-host", "zoo.example.org", "--database", url)

@@ -42,6 +42,23 @@ def test_a_session_is_a_token_of_its_own(own: Engine, browser: TestClient) -> No
     assert token not in shown.text
 
 
+@pytest.mark.parametrize("origin", ["https://testserver", "http://testserver"])
+def test_behind_a_proxy_that_speaks_https_the_cookie_is_for_https_alone(
+    own: Engine, browser: TestClient, origin: str
+) -> None:
+    _, token = own.keys.create("reader", ["read"])
+    answer = browser.post("/login", data={"key": token, "after": "/"}, headers={"origin": origin})
+    assert answer.status_code == 303
+    cookie = answer.headers["set-cookie"]
+    assert (cookie.startswith("__Host-"), "Secure" in cookie) == ((True, True) if origin[4] == "s" else (False, False))
+    name, _, value = cookie.partition(";")[0].partition("=")
+    browser.cookies.clear()
+    headers = {"cookie": f"{name}={value}"}
+    assert browser.get("/models", headers=headers).status_code == 200
+    assert browser.post("/logout", headers=headers).status_code == 303
+    assert browser.get("/models", headers=headers).status_code == 303
+
+
 def test_signing_out_ends_it(own: Engine, browser: TestClient) -> None:
     sign_in(browser, own.keys.create("reader", ["read"])[1])
     held = browser.cookies[COOKIE]

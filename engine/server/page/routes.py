@@ -21,7 +21,7 @@ from engine.samples.media import media_type
 from engine.search import METHODS
 from engine.server.addresses import Name
 from engine.server.callers import Callers, session_token
-from engine.server.encoders import check_encoder
+from engine.server.encoders import check_encoder, encoder_to_told
 from engine.server.gate import Gate
 from engine.server.large import HEAD, LargePictures
 from engine.server.limits import Limits
@@ -32,7 +32,8 @@ from engine.server.page.examples import collection_to_examples
 from engine.server.page.mosaics import Mosaics
 from engine.server.page.pictures import Pictures
 from engine.server.page.render import STATIC, kind_to_colour, page
-from engine.server.problems import MEDIA_TYPE, Refused, error_to_problem, noted, without_paths
+from engine.server.places import told
+from engine.server.problems import MEDIA_TYPE, Refused, error_to_problem, noted
 from engine.server.sessions import COOKIE, LONGEST, SECURE_COOKIE
 from engine.shapes import hits_to_json
 from engine.storage.keys import READ
@@ -78,7 +79,7 @@ def add_page(
                 except Refused as error:
                     return page_refusal(request, error)
                 except EngineError as error:
-                    said = error_to_problem(error)
+                    said = error_to_problem(error, roots=engine.places)
                     return failed(noted(error), said["title"], said["detail"], said.get("hint"))
 
             app.add_api_route(path, guarded, methods=[method], include_in_schema=False)
@@ -102,7 +103,7 @@ def add_page(
                 return filled(asked, examples=(examples, [model_to_card(model) for model in newest]))
             answer = await gate.run(_answer, engine, limits, pictures, asked)
         except EngineError as error:
-            return filled(asked, status=noted(error), error=error_to_problem(error))
+            return filled(asked, status=noted(error), error=error_to_problem(error, roots=engine.places))
         metrics.search(answer["timings"])
         return filled(asked, answer=answer)
 
@@ -122,7 +123,8 @@ def add_page(
             try:
                 return JSONResponse({"name": await large.run([data[:HEAD]], pictures.keep, data)})
             except EngineError as error:
-                return JSONResponse(error_to_problem(error), noted(error), media_type=MEDIA_TYPE)
+                said = error_to_problem(error, roots=engine.places)
+                return JSONResponse(said, noted(error), media_type=MEDIA_TYPE)
         name = await large.run([data[:HEAD]], pictures.keep, data)
         asked = pairs_to_asked([*said.items(), (as_what, name)])
         return RedirectResponse(asked.url(), 303)
@@ -175,7 +177,7 @@ def add_page(
     ) -> Response:
         """Up to three models side by side."""
         names = list(dict.fromkeys(model or []))[:COMPARED]
-        await gate.run(check_encoder, engine, encoder)
+        encoder = await gate.run(check_encoder, engine, encoder)
         context = await gate.run(_compared, engine, names, encoder)
         return page("compare.html", **context, most=COMPARED)
 
@@ -204,7 +206,7 @@ def add_page(
             return page("login.html", status=401, after=after, wrong=True)
         answer = RedirectResponse(after, 303)
         if key is not None:
-            secure = request.url.scheme == "https"
+            secure = "https" in (request.url.scheme, request.headers.get("origin", "").partition(":")[0])
             answer.set_cookie(
                 SECURE_COOKIE if secure else COOKIE, callers.sessions.begin(key.id), httponly=True, samesite="strict",
                 secure=secure, max_age=int(LONGEST),
@@ -306,10 +308,11 @@ def _model(engine: Engine, name: str, distance: str, code: bool) -> dict[str, An
         similar: Hits | None = engine.similar(name, SIMILAR, distance=distance)
         why = None
     except EngineError as error:  # the model has no covariance, say: the rest of it is there
-        similar, why = None, without_paths(error.message)
+        similar, why = None, told(error, engine.places)[0]
     cards = [] if similar is None else hits_to_cards(similar)
     return {
-        "model": found, "card": model_to_card(found), "previews": len(engine.thumbnails(found.id)), "similar": cards,
+        "model": found, "encoders": list(map(encoder_to_told, found.encoders)),
+        "card": model_to_card(found), "previews": len(engine.thumbnails(found.id)), "similar": cards,
         "distance": distance, "why": why, "draws": engine.may_draw(found, code=code),
     }  # fmt: skip
 
@@ -322,7 +325,7 @@ def _compared(engine: Engine, names: list[str], encoder: str | None) -> dict[str
         try:
             distances = engine.distances(names, encoder=encoder)
         except EngineError as error:
-            why = without_paths(error.message)
+            why = told(error, engine.places)[0]
     pairs = [
         {
             "a": models[i].name, "b": models[j].name,
