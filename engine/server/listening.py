@@ -48,7 +48,9 @@ def _bound(host: str, port: int, opened: ExitStack) -> list[socket.socket]:
             if error.errno == errno.EADDRINUSE:
                 break
             continue  # localhost may have an IPv6 address that this machine lacks
-        found.append(opened.enter_context(made))
+        # asyncio sends without delay only where it reads this protocol off the socket: else answers take 40 ms
+        named = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP, made.detach())
+        found.append(opened.enter_context(named))
     if found and (failed is None or failed.errno != errno.EADDRINUSE):
         return found
     if failed is None:

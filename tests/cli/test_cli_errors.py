@@ -11,7 +11,7 @@ from click.testing import CliRunner
 
 from engine import Engine, errors
 from engine.cli import app
-from engine.cli.failures import ERROR, INTERRUPTED, USAGE, exception_to_failure
+from engine.cli.failures import ERROR, INTERRUPTED, UNAVAILABLE, USAGE, exception_to_failure
 
 ERRORS = [getattr(errors, name) for name in errors.__all__]
 
@@ -25,9 +25,10 @@ def error_of(result: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("kind", ERRORS)
-def test_every_error_of_the_tree_has_exit_code_one(kind: type[errors.EngineError]) -> None:
+def test_every_error_of_the_tree_has_its_exit_code(kind: type[errors.EngineError]) -> None:
     failure = exception_to_failure(kind("what", hint="how"))
-    assert (failure.type, failure.message, failure.hint, failure.code) == (kind.__name__, "what", "how", ERROR)
+    code = UNAVAILABLE if kind is errors.AddressUnavailable else ERROR
+    assert (failure.type, failure.message, failure.hint, failure.code) == (kind.__name__, "what", "how", code)
     assert failure.trace is None
 
 

@@ -19,6 +19,7 @@ import uvicorn
 from engine import Engine
 from engine.server import Limits, connections
 from engine.server.connections import RESERVE, limited
+from engine.server.listening import listening
 from tests.server.child import Child, answer, child
 
 BODY = b"x" * 8_000_000
@@ -197,6 +198,19 @@ def test_garbage_in_a_body_ends_the_connection_alone(connect: Any, caplog: pytes
 
 
 # --- where it listens
+
+
+def test_answers_are_sent_without_delay(served: Child) -> None:
+    """Else each waits 40 ms for the client's word that it has the answer's head."""
+    with listening("127.0.0.1", 0) as sockets:
+        assert [one.proto for one in sockets] == [socket.IPPROTO_TCP]
+    took = []
+    with httpx.Client(base_url=served.url) as client:
+        for _ in range(15):
+            began = time.monotonic()
+            assert client.get("/healthz").status_code == 200
+            took.append(time.monotonic() - began)
+    assert min(took) < 0.03
 
 
 @pytest.mark.parametrize(

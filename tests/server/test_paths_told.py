@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sqlite3
 import sys
 from collections.abc import Iterator
@@ -88,6 +89,27 @@ def test_faults_do_not_say_where(readers: Any, home: Path) -> None:
         assert str(home) not in answer.text
     said = ended(client, send(client, zipped({"a.png": b"no picture"}), name="broken"))
     assert str(home) not in str(said)
+
+
+@pytest.mark.parametrize("folder", ["pictures", "uploads"])
+def test_folders_that_cannot_be_written(tmp_path: Path, folder: str) -> None:
+    home = tmp_path / "two words"
+    home.mkdir()
+    with Engine.open(f"sqlite:///{home / 'zoo.db'}", create=True, encoder="external:mine") as engine:
+        headers = {"Authorization": f"Bearer {engine.keys.create('x', ['read', 'write'])[1]}"}
+        client = TestClient(create_app(engine, limits=LIMITS), raise_server_exceptions=False)
+        shutil.rmtree(engine.index_folder / folder, ignore_errors=True)
+        engine.index_folder.mkdir(exist_ok=True)
+        (engine.index_folder / folder).write_text("in the way")
+        file = {"picture": ("a.png", to_bytes(picture(COLOURS["reds"], 1)))}
+        for accepted in ("application/json", "text/html"):
+            kept = client.post("/pictures", files=file, headers={**headers, "accept": accepted})
+            assert "words" not in kept.text, kept.text
+            assert (kept.status_code >= 500) == (folder == "pictures")
+        sent = {"details": json.dumps({"name": "u"})}
+        taken = client.post("/v1/ingest", data=sent, files={"file": ("a.npy", b"x")}, headers=headers)
+        assert "words" not in taken.text, taken.text
+        assert (taken.status_code >= 500) == (folder == "uploads")
 
 
 @pytest.mark.parametrize("folder", ["", "demo/", "two words/", "zoo/"])
