@@ -136,7 +136,7 @@ def slow_reader(client: Abuser) -> None:
 
 def gone(client: Abuser) -> None:
     """Asks for what takes long, and is gone."""
-    body = json.dumps({"model": "m-1", "where": _many_parts(900), "k": 1000}).encode()
+    body = json.dumps({"model": "m-1", "where": _many_parts(200), "k": 1000}).encode()
     held = [client.begin("POST", "/v1/search", len(body), body, client.read) for _ in range(4)]
     client.hold(held, 0.2)
     client.answered["gone"] += 4
@@ -180,8 +180,10 @@ def _many_parts(values: int) -> dict[str, list[str]]:
 
 
 def filters(client: Abuser) -> None:
-    """As many values as a filter may have, none of which any name contains."""
-    client.ask("POST", "/v1/search", _json(model="m-1", where=_many_parts(1000)), client.read)
+    """As many parts and as many values as a filter may have, none of which any name contains or is."""
+    client.ask("POST", "/v1/search", _json(model="m-1", where=_many_parts(200)), client.read)
+    values = [f"value {random.random()}" for _ in range(1000)]
+    client.ask("POST", "/v1/search", _json(model="m-1", where={"name!": values}), client.read)
 
 
 def too_many_filters(client: Abuser) -> None:
@@ -191,7 +193,7 @@ def too_many_filters(client: Abuser) -> None:
 
 def batches(client: Abuser) -> None:
     """As many searches as one request may have, with as many answers each."""
-    queries = [{"model": f"m-{random.randrange(1000)}", "k": 1000} for _ in range(64)]
+    queries = [{"model": f"m-{random.randrange(1000)}", "k": 64} for _ in range(64)]
     client.ask("POST", "/v1/search/batch", _json(queries=queries), client.read)
 
 
