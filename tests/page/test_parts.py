@@ -247,3 +247,10 @@ def test_other_sites_pages_change_nothing(client: TestClient, headers: dict[str,
     answer = client.delete("/v1/models/x", headers={"host": "localhost:8000", **headers})
     assert answer.status_code == (404 if allowed else 403)
     assert answer.headers["content-type"] == "application/problem+json"
+
+
+def test_a_long_query_is_not_repeated(client: TestClient) -> None:
+    for query in ("q={}", "model={}", "method={}", "w.text={}", "n={}", "image={}"):
+        answer = client.get(f"/?{query.format('9' * 20_000)}", headers={"host": "localhost"})
+        assert answer.status_code == 422
+        assert len(answer.content) < 10_000

@@ -13,11 +13,14 @@ from engine.filters import values_to_text
 from engine.search.queries import HEAVIEST, LIGHTEST
 from engine.search.rules import MODALITIES
 from engine.server.page.pictures import NAME
+from engine.texts import quoted
 
 STEP = 12
 """Cards at first, and more at each step."""
 WEIGHTS = (0.25, 0.5, 1.0, 2.0, 4.0)
 """What a chip offers; an address may hold any other."""
+LONGEST = 4096
+"""Characters of a value in an address: the page repeats it several times."""
 WORD = re.compile(r"""(?<!\S)("[^"]*")|(?<!\S)([-!]?[a-z][\w.~-]+!?):("(?:\\.|[^"\\])*"|(?!//)\S+)\s*""", re.IGNORECASE)
 """Words in quotes, which no filter is looked for in, or a filter: a key, a colon, and a text, perhaps in quotes."""
 
@@ -128,9 +131,12 @@ def pairs_to_asked(pairs: Sequence[tuple[str, str]]) -> Asked:
     """The query of an address; what it does not know is left aside.
 
     Raises:
-        InvalidQuery: a count or a weight that is none, or a picture's name that is none.
+        InvalidQuery: a count or a weight that is none, a picture's name that is none, or what is too long.
     """
     given = {key: value.strip() for key, value in pairs if value.strip()}
+    for key, value in given.items():
+        if len(value) > LONGEST:
+            raise InvalidQuery(f"{quoted(key, 40)} may have up to {LONGEST} characters, got {len(value)}")
     words, chips = typed_to_words(given.get("q", ""))
     for part in ("image", "sketch"):
         if part in given and not NAME.fullmatch(given[part]):

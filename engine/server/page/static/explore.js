@@ -166,7 +166,7 @@
     canvas.style.cursor = i < 0 ? "" : "pointer";
     soon();
   }
-  const open = (i) => { if (i >= 0) location.assign(`/model?name=${encodeURIComponent(data.names[i])}`); };
+  const open = (i) => { if (i >= 0) location.assign(addressOf(data.names[i])); };
 
   const fingers = new Map();
   let moved = 0;

@@ -8,6 +8,12 @@ const kept = {
   set: (key, value) => { try { sessionStorage.setItem(key, JSON.stringify(value)); } catch { /* private windows */ } },
 };
 
+// As engine/server/addresses.py: what clients and proxies would resolve or decode in a path stands in the query.
+const addressOf = (name, start = "", rest = "") => {
+  const encoded = encodeURIComponent(name);
+  return /^\.*$|[/\\]/.test(name) ? `${start}/model${rest}?name=${encoded}` : `${start}/models/${encoded}${rest}`;
+};
+
 // --- searching: the address holds the query, answers are swapped in
 
 const form = $("ask");
@@ -251,7 +257,7 @@ if (more) {
     told.textContent = "Drawing …";
     let come = 0;
     try {
-      const answer = await fetch(`/v1/model/samples?name=${encodeURIComponent(more.dataset.name)}`, {
+      const answer = await fetch(addressOf(more.dataset.name, "/v1", "/samples"), {
         method: "POST", signal: mine.signal, headers: { "Content-Type": "application/json" }, body: JSON.stringify({ count, seed }),
       });
       if (!answer.ok) throw new Error((await answer.json()).detail);
