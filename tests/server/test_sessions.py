@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from urllib.parse import unquote
 
 import pytest
 from fastapi.testclient import TestClient
@@ -57,6 +58,12 @@ def test_behind_a_proxy_that_speaks_https_the_cookie_is_for_https_alone(
     assert browser.get("/models", headers=headers).status_code == 200
     assert browser.post("/logout", headers=headers).status_code == 303
     assert browser.get("/models", headers=headers).status_code == 303
+
+
+@pytest.mark.parametrize("asked", ["/models/a", "/model?name=..", "/models?sort=name", "/model?name=x%2Fy"])
+def test_one_comes_back_to_where_one_was(browser: TestClient, asked: str) -> None:
+    location = browser.get(asked).headers["location"]
+    assert unquote(location.removeprefix("/login?after=")) == asked
 
 
 def test_signing_out_ends_it(own: Engine, browser: TestClient) -> None:

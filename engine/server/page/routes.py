@@ -7,7 +7,7 @@ from functools import wraps
 from math import isnan
 from time import perf_counter
 from typing import Annotated, Any
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 from fastapi import FastAPI, Query, Request
 from starlette.datastructures import UploadFile
@@ -19,7 +19,8 @@ from engine.errors import EngineError, InvalidQuery, ModelNotFound, printable
 from engine.records import Hits
 from engine.samples.media import media_type
 from engine.search import METHODS
-from engine.server.addresses import Name
+from engine.server.access import granted
+from engine.server.addresses import Name, name_to_address
 from engine.server.callers import Callers, session_token
 from engine.server.encoders import check_encoder, encoder_to_told
 from engine.server.gate import Gate
@@ -36,7 +37,7 @@ from engine.server.places import told
 from engine.server.problems import MEDIA_TYPE, Refused, error_to_problem, noted
 from engine.server.sessions import COOKIE, LONGEST, SECURE_COOKIE
 from engine.shapes import hits_to_json
-from engine.storage.keys import READ
+from engine.storage.keys import DRAW, READ
 
 FOREVER = "private, max-age=31536000, immutable"
 PLACEHOLDER = (
@@ -167,6 +168,7 @@ def add_page(
     async def model(request: Request, name: Name, distance: str = "frechet") -> Response:
         """All of one model."""
         context = await gate.run(_model, engine, name, distance if distance in DISTANCES else "frechet", may_draw)
+        context["draws"] &= DRAW in granted(request.scope)
         return page(
             "model.html", **context, drawn=limits.drawn, asked=Asked(), distances=DISTANCES
         )  # fmt: skip
@@ -263,7 +265,12 @@ def page_refusal(request: Request, error: Refused) -> Response:
 def _to_login(request: Request) -> Response:
     if request.method != "GET":
         return failed(401, "Unauthorized", "this needs an API key", "sign in first")
-    after = f"{request.url.path}?{request.url.query}" if request.url.query else request.url.path
+    path: str = request.scope["path"]
+    name = path.removeprefix("/models/")
+    if name != path:  # which is encoded here, and may be one that browsers would resolve
+        path = name_to_address(unquote(name), start="")
+    query = request.url.query
+    after = f"{path}{'&' if '?' in path else '?'}{query}" if query else path
     return RedirectResponse(f"/login?after={quote(after, safe='')}", 303)
 
 
