@@ -104,6 +104,7 @@ def serve(url: str, host: str, port: int, auth: str, allowed: tuple[str, ...], w
         )
         logs = copy.deepcopy(uvicorn.config.LOGGING_CONFIG)
         logs["handlers"]["access"]["stream"] = "ext://sys.stderr"
+        logs["loggers"]["python_multipart"] = {"level": "ERROR"}  # each form that is none would leave a line
         config = uvicorn.Config(
             app, log_config=logs, timeout_graceful_shutdown=limits.grace, server_header=False, proxy_headers=False,
             http=limited(limits), ws="none", timeout_keep_alive=IDLE_SECONDS,
