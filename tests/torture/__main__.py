@@ -106,10 +106,13 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the sections, print a line for each and what was found after them; 1 if anything was."""
     options = parsed(arguments)
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    state = tempfile.TemporaryDirectory(prefix="torture-state-")  # what is trusted here is trusted for this run alone
-    os.environ.setdefault("XDG_STATE_HOME", state.name)
-    if options.jobs > 1:
-        return beside(options)
+    with tempfile.TemporaryDirectory(prefix="torture-state-") as state:  # what is trusted is trusted for this run alone
+        os.environ.setdefault("XDG_STATE_HOME", state)
+        return beside(options) if options.jobs > 1 else one_by_one(options)
+
+
+def one_by_one(options: argparse.Namespace) -> int:
+    """Run the sections in this process; 1 if any found something."""
     tallies = []
     for name, section in wanted(options):
         folder, started = Path(tempfile.mkdtemp(prefix=f"torture-{name}-")), time.monotonic()
