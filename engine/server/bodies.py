@@ -117,7 +117,6 @@ class _Body:
     def __init__(self, limits: Limits, held: Held, caller: str, most: int, announced: int, receive: Receive) -> None:
         self._held, self._caller, self._most, self._receive = held, caller, most, receive
         self._in_memory = most <= limits.body_bytes  # uploads go to the disk as they come
-        self._small = 0 < announced <= SMALL
         self._pause = limits.body_pause
         self._until = time.monotonic() + limits.body_seconds + (announced or most) / SLOWEST
         self.came = self.counted = 0
@@ -140,7 +139,7 @@ class _Body:
         if self.came > self._most:
             raise Refused(413, "HttpError", _too_large(self._most), hint="send less, or smaller pictures")
         if self._in_memory and count:
-            self._held.take(self._caller, count, small=self._small or self.came <= SMALL)
+            self._held.take(self._caller, count, small=self.came <= SMALL)
             self.counted += count
         self._is_whole = not message.get("more_body", False)
         return message

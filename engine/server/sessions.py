@@ -11,6 +11,8 @@ from dataclasses import dataclass
 
 MOST = 10_000
 """Sessions at once; beyond that the one that was used least lately ends."""
+OF_ONE_KEY = 100
+"""Sessions of one key at once; beyond that its own end, so that nobody signs others out."""
 IDLE = 7 * 86400.0
 LONGEST = 30 * 86400.0
 """Seconds that a session lasts unused, and at all."""
@@ -40,6 +42,9 @@ class Sessions:
         token = secrets.token_urlsafe(32)
         now = time.monotonic()
         self._open[_digest(token)] = _Session(key_id, now, now)
+        of_key = [digest for digest, session in self._open.items() if session.key_id == key_id]
+        for digest in of_key[:-OF_ONE_KEY]:
+            del self._open[digest]
         while len(self._open) > MOST:
             self._open.popitem(last=False)
         return token

@@ -92,6 +92,16 @@ def test_half_sent_bodies_take_a_share_and_others_are_served(served: Child, keys
     assert served.settles(before + 150 * MB, 20) < before + 150 * MB
 
 
+def test_a_small_announced_length_does_not_hide_a_body_in_chunks(served: Child, keys: dict[str, str]) -> None:
+    before = served.resident()
+    head = "POST /v1/search/batch HTTP/1.1\r\nContent-Length: 5\r\nTransfer-Encoding: chunked"
+    part = b"%x\r\n%b\r\n" % (10 * MB, b" " * (10 * MB))
+    with ExitStack() as opened:
+        held = [opened.enter_context(begun(served, head, keys["read"], part)) for _ in range(12)]
+        assert served.settles(before + 100 * MB, 3) < before + 100 * MB
+        del held
+
+
 @pytest.mark.parametrize(
     ("path", "length"),
     [("/v1/search", 16 * MB + 1), ("/login", 4097), ("/v1/models/a/samples", 5000), ("/v1/search/batch", 33 * MB)],

@@ -114,3 +114,13 @@ def test_they_are_few_and_end(monkeypatch: pytest.MonkeyPatch) -> None:
         now += sessions.IDLE - 1
         held.key_id(tokens[1])
     assert held.key_id(tokens[1]) is None
+
+
+def test_one_key_ends_no_sessions_of_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sessions, "MOST", 5)
+    monkeypatch.setattr(sessions, "OF_ONE_KEY", 2)
+    held = Sessions()
+    other = held.begin("other")
+    tokens = [held.begin("key") for _ in range(20)]
+    assert held.key_id(other) == "other"
+    assert [held.key_id(token) for token in tokens] == [None] * 18 + ["key"] * 2
