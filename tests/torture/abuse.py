@@ -131,7 +131,7 @@ def abusers(port: int, seconds: float, keys: Keys) -> list[subprocess.Popen[str]
 
 
 def abuse(folder: Path, backend: str, seconds: float, slowest: float, say: Say) -> Tally:
-    """Both sides for so many seconds on one database; honest clients wait ``slowest`` seconds at the 99th percentile."""
+    """Both sides for so many seconds on one database; honest clients may wait ``slowest`` seconds at p99."""
     tally = Tally(f"abuse, {backend}")
     url = shared_server().create() if backend == "postgres" else f"sqlite:///{folder / 'zoo.db'}"
     keys = prepare(url, folder)
