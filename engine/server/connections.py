@@ -14,6 +14,8 @@ from engine.server.problems import answer
 
 HEAD_SECONDS = 20.0
 """For the head of a request, from the connection or from its first byte; also for the rest of a refused body."""
+HEAD_BYTES = 64 * 1024
+"""Of the head of a request, and of what chunks have besides their data."""
 IDLE_SECONDS = 15
 """Between two requests."""
 STALL_SECONDS = 60.0
@@ -23,6 +25,9 @@ RESERVE = 16
 """Connections beyond the limit, for health checks alone."""
 HEALTH = frozenset({"/healthz", "/readyz"})
 SWEEP_SECONDS = 0.5
+CHUNKS = 1000
+"""Chunks of one body, of any size; of more the average must have ``CHUNK_BYTES``."""
+CHUNK_BYTES = 64
 FULL = "all connections of this server are in use"
 CLOSED = (
     b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: text/plain\r\ncontent-length: 0\r\n"
@@ -30,11 +35,33 @@ CLOSED = (
 )
 
 
+class Messages(h11.Connection):
+    """HTTP whose bodies do not come in tiny chunks: thousands of them in one packet would keep the loop from others."""
+
+    _chunks = _bytes = 0
+
+    def next_event(self) -> h11.Event | type[h11.NEED_DATA] | type[h11.PAUSED]:
+        """The next part of a request, or that it is none."""
+        event = super().next_event()
+        if isinstance(event, h11.Request):
+            self._chunks = self._bytes = 0
+        elif isinstance(event, h11.Data):
+            self._chunks += event.chunk_start
+            self._bytes += len(event.data)
+            if self._chunks > CHUNKS and self._bytes < CHUNK_BYTES * self._chunks:
+                raise h11.RemoteProtocolError(f"chunks have {CHUNK_BYTES} bytes or more on average")
+        return event
+
+
 class Connection(H11Protocol):
     """One connection of a server that has at most so many; made by ``limited``."""
 
     others: Connections
     """All that the server has, this one included."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.conn: h11.Connection = Messages(h11.SERVER, HEAD_BYTES)
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Take a connection, in place of one that waits if there are too many."""

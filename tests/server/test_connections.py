@@ -46,6 +46,16 @@ def test_silent_connections_do_not_keep_others_out(served: Child) -> None:
             assert time.monotonic() - started < 3
 
 
+@pytest.mark.parametrize(("size", "status"), [(1, 400), (100, 422)])
+def test_bodies_do_not_come_in_tiny_chunks(served: Child, size: int, status: int) -> None:
+    with served.connect() as connection:
+        connection.sendall(
+            b"POST /v1/search HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n"
+        )
+        connection.sendall(b"%x\r\n%b\r\n" % (size, b" " * size) * 2000 + b"0\r\n\r\n")
+        assert answer(connection)[0] == status
+
+
 # --- deadlines and the reserve, on a server of this process with small numbers
 
 
