@@ -16,6 +16,8 @@ from engine.server.problems import Refused, refusal
 from engine.server.sessions import COOKIE, SECURE_COOKIE, Sessions, signed_in
 from engine.storage.keys import SCOPES, Key, Keys
 
+LONGEST_TOKEN = 100
+"""Characters: ours have 43."""
 Refusal = Callable[[Request, Refused], Response]
 
 
@@ -76,7 +78,13 @@ class Callers:
 
 def session_token(request: Request) -> str | None:
     """The token of a browser's session; whether a proxy before us spoke https, only the cookie's name tells."""
-    return request.cookies.get(SECURE_COOKIE, request.cookies.get(COOKIE))
+    found = dict.fromkeys((SECURE_COOKIE, COOKIE), "")
+    for header in request.headers.getlist("cookie"):
+        for part in header.split(";"):  # tokens are never quoted, and undoing quotes takes time with their square
+            name, _, value = part.strip().partition("=")
+            if name in found and len(value) <= LONGEST_TOKEN:
+                found[name] = value
+    return found[SECURE_COOKIE] or found[COOKIE] or None
 
 
 class Guard:

@@ -56,23 +56,6 @@ def test_bodies_do_not_come_in_tiny_chunks(served: Child, size: int, status: int
         assert answer(connection)[0] == status
 
 
-def test_tiny_chunks_without_end_leave_the_loop_to_others(served: Child) -> None:
-    def send() -> None:
-        with served.connect() as connection, suppress(OSError):
-            connection.sendall(b"POST /healthz HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n")
-            connection.sendall(b"1\r\n \r\n" * 400_000)
-
-    senders = [threading.Thread(target=send) for _ in range(5)]
-    for one in senders:
-        one.start()
-    time.sleep(0.3)
-    started = time.monotonic()
-    assert httpx.get(f"{served.url}/healthz", timeout=60).status_code == 200
-    assert time.monotonic() - started < 2
-    for one in senders:
-        one.join()
-
-
 # --- deadlines and the reserve, on a server of this process with small numbers
 
 

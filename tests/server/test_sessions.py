@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from urllib.parse import unquote
 
 import pytest
 from fastapi.testclient import TestClient
+from starlette.requests import Request
 
 from engine import Engine
 from engine.server import create_app, sessions
+from engine.server.callers import session_token
 from engine.server.sessions import COOKIE, Sessions
 from tests.server.conftest import LIMITS
 
@@ -58,6 +61,22 @@ def test_behind_a_proxy_that_speaks_https_the_cookie_is_for_https_alone(
     assert browser.get("/models", headers=headers).status_code == 200
     assert browser.post("/logout", headers=headers).status_code == 303
     assert browser.get("/models", headers=headers).status_code == 303
+
+
+def test_a_quoted_cookie_takes_no_time(browser: TestClient) -> None:
+    """Python's own reading of cookies takes half a minute for such a one, and no key is asked for before."""
+    started = time.monotonic()
+    header = f'{COOKIE}="' + "\\1" * 30_000 + '"'
+    assert browser.get("/v1/models", headers={"cookie": header}).status_code == 401
+    assert time.monotonic() - started < 2
+
+
+def test_cookies_of_others_stand_beside_ours() -> None:
+    scope = {"type": "http", "headers": [(b"cookie", b"a=1; x; engine_session=t1"), (b"cookie", b"b=2;c")]}
+    assert session_token(Request(scope)) == "t1"
+    scope["headers"].append((b"cookie", b"__Host-engine_session=t2; engine_session=" + b"x" * 200))
+    assert session_token(Request(scope)) == "t2"
+    assert session_token(Request({"type": "http", "headers": []})) is None
 
 
 @pytest.mark.parametrize("asked", ["/models/a", "/model?name=..", "/models?sort=name", "/model?name=x%2Fy"])
