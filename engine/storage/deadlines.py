@@ -27,6 +27,8 @@ ROWS = 256
 """That Python goes through between two looks at the clock."""
 TO_CANCEL = 5.0
 """Seconds at most to tell a Postgres server to stop."""
+AGAIN = 0.05
+"""Seconds until it is told again, doubled each time: it ignores what comes between two statements."""
 _TIMEOUT = text("SELECT set_config('statement_timeout', :milliseconds, true)")
 
 
@@ -35,7 +37,7 @@ class Deadline:
 
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
-        self._lock = threading.Lock()
+        self._transaction = threading.Condition()
         self._cancelled = False
         self._running: Any = None  # the psycopg connection of the transaction that is open
         self._until = time.monotonic() + seconds
@@ -53,16 +55,25 @@ class Deadline:
 
     def cancel(self) -> None:
         """Stop what runs now and whatever would run next; callable from any thread, and blocking for a moment."""
-        with self._lock:
+        with self._transaction:
             self._cancelled = True
-            if self._running is not None:
+            until, again = time.monotonic() + TO_CANCEL, AGAIN
+            while self._running is not None and time.monotonic() < until:
                 try:
                     self._running.cancel_safe(timeout=TO_CANCEL)
                 except Exception as error:  # the server is gone or busy: the statement's own timeout ends it
                     log.info("a statement could not be cancelled: %s", error)
+                self._transaction.wait(again)
+                again *= 2
 
     def began(self) -> None:
-        """A statement begins."""
+        """A statement begins.
+
+        Raises:
+            Cancelled
+        """
+        if self._cancelled:
+            raise self.error()
         if not self._shared:
             self._until = time.monotonic() + self.seconds
 
@@ -99,13 +110,14 @@ class Deadline:
                 driver.set_progress_handler(None, 0)  # what rolls back must not be stopped
             return
         session.execute(_TIMEOUT, {"milliseconds": str(max(1, int(1000 * self.seconds)))})
-        with self._lock:
+        with self._transaction:
             self._running = driver
         try:
             yield
         finally:
-            with self._lock:
+            with self._transaction:
                 self._running = None
+                self._transaction.notify_all()
             if self._cancelled:  # the server may act on it late: not on the next transaction of this connection
                 session.invalidate()
 

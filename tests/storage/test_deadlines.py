@@ -11,7 +11,7 @@ from sqlalchemy import text
 
 from engine.errors import Cancelled, StatementTimeout
 from engine.storage import Catalog, Database
-from engine.storage.deadlines import deadline, heeding, together, unhurried
+from engine.storage.deadlines import Deadline, deadline, heeding, together, unhurried
 
 SLOW = text("WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n WHERE x < 300000000) SELECT max(x) FROM n")
 """Takes a minute or more on either database."""
@@ -74,6 +74,31 @@ def test_a_statement_is_cancelled_by_another_thread(database: Database, write: b
     assert time.monotonic() - started < SOON
     with database.write() as session:
         assert session.scalar(text("SELECT 1")) == 1
+
+
+def cancelled_before(database: Database, bound: Deadline, *, pause: float) -> None:
+    """Run a statement that is slow, though it is cancelled before it begins."""
+    with database.read() as session:
+        threading.Thread(target=bound.cancel).start()
+        while not bound.is_cancelled:
+            time.sleep(0.01)
+        time.sleep(pause)
+        session.execute(SLOW).all()
+
+
+def test_a_cancellation_between_two_statements_is_repeated(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Deadline, "began", lambda _: None)  # as if the next statement had begun just before
+    started = time.monotonic()
+    with deadline(600) as bound, pytest.raises(Cancelled):
+        cancelled_before(database, bound, pause=0.2)  # the server is told, runs nothing, and ignores it
+    assert time.monotonic() - started < SOON
+
+
+def test_no_statement_begins_once_it_is_cancelled(database: Database) -> None:
+    started = time.monotonic()
+    with deadline(600) as bound, pytest.raises(Cancelled):
+        cancelled_before(database, bound, pause=0)
+    assert time.monotonic() - started < SOON
 
 
 def test_a_thread_without_the_context_has_none(database: Database) -> None:
