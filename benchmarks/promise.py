@@ -14,7 +14,7 @@ import numpy as np
 from benchmarks.accuracy.tables import Table
 from engine.bench.data import draw, read
 from engine.index import QuantizedIndex
-from engine.index.quantized_tuning import tuned
+from engine.index.quantized.calibrate import tuned
 
 ROOT = Path(__file__).resolve().parent
 ASKED, K = (0.9, 0.95, 0.98, 0.99), 10

@@ -38,11 +38,19 @@ from scipy.linalg import cholesky, solve_triangular
 from benchmarks.clustered import draw
 from benchmarks.encoder_speed import machine
 from engine.compiled import FREE, LINE, pointer, prefetch
-from engine.index import ByteCache, FactorKey, FactorStore
-from engine.scores import PackedFactor, Shrinkage, feature_to_rotated, packed_densities, statistics_to_packed
-from engine.scores import packed_density as rule
+from engine.rerank import (
+    ByteCache,
+    PackedFactor,
+    RecordKey,
+    RecordStore,
+    feature_to_rotated,
+    packed_densities,
+    statistics_to_packed,
+)
+from engine.rerank import density_records as rule
+from engine.rerank.density_kernel import AHEAD
+from engine.scores import Shrinkage
 from engine.scores.gaussian_density import LOG_2PI, shrunk_covariance
-from engine.scores.packed_kernel import AHEAD
 
 RESULTS = Path(__file__).resolve().parent / "results"
 DIMENSION, MODELS, CANDIDATES, K, WEIGHT = 512, 600, 100, 10, 0.6
@@ -108,8 +116,8 @@ def main(turns: int, models: int) -> None:
     nearest = [np.argsort(-(means @ query))[:CANDIDATES].tolist() for query in asked]
     with tempfile.TemporaryDirectory() as folder:
         size = rule.record_bytes(DIMENSION)
-        key = FactorKey("benchmark", "synthetic", DIMENSION, "", shrinkage.version, "")
-        store = FactorStore(Path(folder), key, budget=models * size, memory=ByteCache(0))
+        key = RecordKey("benchmark", "synthetic", DIMENSION, "", shrinkage.version, "")
+        store = RecordStore(Path(folder), key, budget=models * size, memory=ByteCache(0))
         store.start(rotation)
         versions = dict.fromkeys(range(models), 1)
         packed = {i: statistics_to_packed(item, rotation, shrinkage).record for i, item in enumerate(drawn.statistics)}

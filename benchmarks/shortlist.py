@@ -27,17 +27,11 @@ from engine import Engine
 from engine.blas import one_thread
 from engine.config import Settings
 from engine.records import Statistics
-from engine.scores import (
-    Shrinkage,
-    feature_to_rotated,
-    fit_whitening,
-    statistics_to_packed,
-    statistics_to_rotation,
-    unit,
-)
+from engine.rerank import feature_to_rotated, statistics_to_packed, statistics_to_rotation
+from engine.rerank.density_records import distances_at
+from engine.scores import Shrinkage, fit_whitening, unit
 from engine.scores.gaussian_density import covariance_to_cholesky, shrunk_covariance
 from engine.scores.linear_density import LinearDensity
-from engine.scores.packed_density import distances_at
 from engine.search.spaces import FIRST_MOMENT, LEAST_WEIGHT, LINEAR, WHITENED
 
 RESULTS = Path(__file__).resolve().parent / "results"

@@ -10,15 +10,16 @@ from typing import TYPE_CHECKING
 from engine.config import Settings, cache_folder
 from engine.errors import DatabaseNotFound, EncoderMismatch, EncoderNotFound
 from engine.records import EncoderIdentity
-from engine.search import Card, Evidence, Files, IndexViews, Maps, Plan, query_to_plan
-from engine.search.follow import Follower
+from engine.rerank import Card, Files, StatisticsCache
+from engine.search import IndexViews, Plan, TransformCache, query_to_plan
+from engine.search.change_watcher import Follower
 from engine.search.similar import complete_neighbours
 from engine.search.spaces import GAUSSIAN
 from engine.storage import Catalog, Database, Neighbours, Transforms
 
 if TYPE_CHECKING:
+    from engine.encoders.async_batcher import BatchingEncoder
     from engine.encoders.protocol import Encoder
-    from engine.encoders.together import TogetherEncoder
 
 FastKey = tuple[str | None, str, str, str | None, str | None]
 """Encoder, modality, method, transform and shortlist space of ``search_vectors``."""
@@ -42,13 +43,13 @@ class Collection:
         self._neighbours = Neighbours(database)
         self._views = IndexViews(self._catalog, _index_root(database, settings, facts["id"]), settings.index_kind)
         self._transforms = Transforms(database)
-        self._maps = Maps(self._catalog, self._transforms)
+        self._maps = TransformCache(self._catalog, self._transforms)
         files = Files(self._views.beside, settings.factor_file_bytes, settings.sample_file_bytes)
         on_card = settings.rerank_device != "cpu"
         card = Card(settings.rerank_device, settings.card_factor_bytes) if on_card else None
-        self._evidence = Evidence(self._catalog, settings.factor_cache_bytes, files, card)
+        self._evidence = StatisticsCache(self._catalog, settings.factor_cache_bytes, files, card)
         self._encoders: dict[str, Encoder] = {}
-        self._together: dict[str, TogetherEncoder] = {}
+        self._together: dict[str, BatchingEncoder] = {}
         self._fast: dict[FastKey, Plan] = {}
         self._loading = threading.Lock()
         self._refreshing = threading.Lock()
@@ -137,11 +138,11 @@ class Collection:
             )
         if not self.settings.encode_together:
             return encoder
-        from engine.encoders.together import TogetherEncoder
+        from engine.encoders.async_batcher import BatchingEncoder
 
         with self._loading:
             if identity.name not in self._together:
-                self._together[identity.name] = TogetherEncoder(encoder)
+                self._together[identity.name] = BatchingEncoder(encoder)
             return self._together[identity.name]
 
 

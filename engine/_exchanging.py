@@ -15,8 +15,8 @@ from engine.ingest import ingest_source
 from engine.ingest.names import source_to_name
 from engine.records import Model
 from engine.samples import MomentsSource, open_source
+from engine.storage.archive_rows import CONFLICTS, REFUSE, ImportCounts, write_records
 from engine.storage.details import checked_name
-from engine.storage.exchange import CONFLICTS, REFUSE, ImportCounts, write_records
 
 if TYPE_CHECKING:
     from engine.exchange import ArchiveFile, Exported

@@ -15,7 +15,7 @@ from engine.errors import CorruptData, InvalidQuery, MissingStatistics, StorageE
 from engine.filters import Where
 from engine.records import EncoderIdentity, Hit, Hits, QueryPart
 from engine.search import Plan, Ranking, query_to_plan, rank
-from engine.search.follow import Follower
+from engine.search.change_watcher import Follower
 from engine.search.queries import (
     checked_k,
     checked_recall,

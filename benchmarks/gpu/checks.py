@@ -15,12 +15,12 @@ import numpy as np
 
 from benchmarks.gpu.plain import PlainIndex, best_rows
 from engine.index import torch_device
-from engine.index.card import CardFactors
 from engine.index.dispatcher import Dispatcher
 from engine.index.faiss_device import FaissDevice, faiss_sees_gpu
 from engine.index.gpu import GpuIndex
 from engine.index.proof import rounding
 from engine.index.torch_device import TorchDevice
+from engine.rerank.gpu_factors import GpuFactors
 
 D = 40
 
@@ -167,7 +167,7 @@ def densities_are_those_of_float64(device: str) -> None:
     triangles = np.tril(random.standard_normal((9, D, D))).astype(np.float32)
     log_dets, z = random.standard_normal(9), random.standard_normal((9, D)).astype(np.float32)
     wanted = np.square(np.einsum("nij,nj->ni", triangles.astype(np.float64), z)).sum(axis=1) + log_dets
-    card = CardFactors(D, 4 * (4 * D * D + 8), device)
+    card = GpuFactors(D, 4 * (4 * D * D + 8), device)
     for start in (0, 3, 6, 1):
         ids = np.arange(start, start + 3)
         changes = np.ones(3, np.int64)

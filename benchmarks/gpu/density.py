@@ -2,7 +2,7 @@
 
 Factors come to the card when they are first asked for: ``first_ms`` is the time of a shortlist that is not there yet,
 with whatever the library sets up; the others are there. The compiled kernel has a row where SciPy and Numba can be
-imported, and ``OnCard``, which a search asks, where the whole package can. Truth is float64.
+imported, and ``GpuDensities``, which a search asks, where the whole package can. Truth is float64.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import numpy as np
 from benchmarks.clustered import draw
 from benchmarks.gpu.options import Options
 from benchmarks.gpu.timing import bandwidth, beside_floor, timed
-from engine.index.card import CardFactors
+from engine.rerank.gpu_factors import GpuFactors
 
 K, QUERIES, SAMPLES = 10, 32, 600
 SHARE = 0.6
@@ -83,8 +83,8 @@ def rows(options: Options) -> Iterator[dict[str, Any]]:
 
 
 def by_card(means: Any, inverses: Any, log_dets: Any, options: Options) -> Scorer:
-    """``CardFactors``, filled when it is asked."""
-    card = CardFactors(options.dimension, len(means) * (4 * options.dimension**2 + 8), options.device)
+    """``GpuFactors``, filled when it is asked."""
+    card = GpuFactors(options.dimension, len(means) * (4 * options.dimension**2 + 8), options.device)
 
     def score(ids: np.ndarray, query: np.ndarray) -> np.ndarray:
         changes = np.ones(len(ids), np.int64)
@@ -105,9 +105,9 @@ def by_numpy(means: Any, inverses: Any, log_dets: Any, ids: np.ndarray, query: n
 def by_package(
     statistics: Any, queries: Any, figures: Callable[..., dict[str, Any]], options: Options
 ) -> Iterator[dict[str, Any]]:
-    """Through packed records: the compiled kernel, and ``OnCard`` where the package's room ``search`` imports."""
+    """Through packed records: the compiled kernel, and ``GpuDensities`` where the package's room ``search`` imports."""
     try:
-        from engine.scores.packed_density import (
+        from engine.rerank.density_records import (
             distances_at,
             feature_to_rotated,
             statistics_to_packed,
@@ -133,14 +133,14 @@ def by_package(
     yield figures(f"{kernel}, 10 best", by_kernel(K))
     yield figures(f"{kernel}, all", by_kernel(options.shortlist))
     if not options.full:
-        yield {"by": "OnCard", "not_run": "TORCH_ONLY"}
+        yield {"by": "GpuDensities", "not_run": "TORCH_ONLY"}
         return
-    from engine.search.on_card import Card, OnCard
+    from engine.rerank.gpu_densities import Card, GpuDensities
 
     class Store:
         """Stands for one: only who it is matters."""
 
-    card, store = OnCard(Card(options.device, 2**30 * 4)), Store()
+    card, store = GpuDensities(Card(options.device, 2**30 * 4)), Store()
 
     def on_card(ids: np.ndarray, query: np.ndarray) -> np.ndarray:
         turned = feature_to_rotated(rotation, query)
@@ -150,6 +150,6 @@ def by_package(
         return found
 
     try:
-        yield figures("OnCard", on_card, on_card=True)
+        yield figures("GpuDensities", on_card, on_card=True)
     except Exception as error:
-        yield {"by": "OnCard", "not_run": f"{type(error).__name__}: {error}"}
+        yield {"by": "GpuDensities", "not_run": f"{type(error).__name__}: {error}"}

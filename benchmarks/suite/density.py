@@ -28,13 +28,14 @@ from engine.bench.machine import bandwidth, gpu, resident_bytes, trim
 from engine.bench.measure import recall
 from engine.bench.timing import Entrant, in_turns, percentiles
 from engine.config import Settings
-from engine.index import ByteCache, FactorKey, FactorStore, FlatIndex
+from engine.index import FlatIndex
 from engine.index.choose import suited
 from engine.records import Statistics
-from engine.scores import Shrinkage, feature_to_rotated, statistics_to_packed
-from engine.scores import packed_density as rule
+from engine.rerank import ByteCache, RecordKey, RecordStore, feature_to_rotated, statistics_to_packed
+from engine.rerank import density_records as rule
+from engine.rerank.density_records import distances_at
+from engine.scores import Shrinkage
 from engine.scores.gaussian_density import LOG_2PI
-from engine.scores.packed_density import distances_at
 
 IN_SQL, TRUE_UP_TO = 10_000, 10_000
 POOL, CANDIDATES, K, FEW, RECALL = 40, 100, 10, 10, 0.95
@@ -251,9 +252,9 @@ class Factors:
         statistics: Callable[[list[int]], Iterable[tuple[int, Statistics]]],
         shrinkage: Shrinkage | None,
     ) -> None:
-        key = FactorKey("bench", data, dimension, "", shrinkage.version if shrinkage else "", "")
+        key = RecordKey("bench", data, dimension, "", shrinkage.version if shrinkage else "", "")
         budget = len(wanted) * rule.record_bytes(dimension)
-        self.store = FactorStore(folder, key, budget=budget, memory=ByteCache(0))
+        self.store = RecordStore(folder, key, budget=budget, memory=ByteCache(0))
         self.store.start(rule.statistics_to_rotation(item for _, item in statistics(wanted[: 2 * CANDIDATES])))
         self.factor_ms = self._fill(wanted, statistics, shrinkage)
         """A model, without writing and without making its covariance."""

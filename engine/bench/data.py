@@ -30,7 +30,7 @@ import numpy as np
 from numpy.lib.format import open_memmap
 from numpy.typing import NDArray
 
-from engine.index.tuning import exact_rows
+from engine.index.quantized.tuning import exact_rows
 
 Float32 = NDArray[np.float32]
 Int64 = NDArray[np.int64]

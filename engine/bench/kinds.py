@@ -107,7 +107,7 @@ class Approximate(EngineKind):
         if setting is None or self.setting["recall"] >= 1:
             rows = self.index.rows
             return rows.long.nbytes + rows.errors.nbytes, "at least"
-        from engine.index import quantized_kernel
+        from engine.index.quantized import kernel as quantized_kernel
 
         partition = self.index.partition
         near = int(quantized_kernel.worth_ranking(setting.probes))

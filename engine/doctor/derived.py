@@ -12,8 +12,8 @@ from engine.doctor.findings import DAMAGE, STALE, Commands, Finding, Mend
 from engine.errors import CorruptData
 from engine.index import FirstMomentIndex
 from engine.index import snapshot as snapshots
-from engine.index.factor_file import DIRECTORY, Directory, damaged_records, read_any_directory
 from engine.records import EncoderIdentity
+from engine.rerank.record_file import DIRECTORY, Directory, damaged_records, read_any_directory
 from engine.search import IndexViews
 from engine.search.agreement import read_agreement
 from engine.search.map import MAP, read_map

@@ -12,10 +12,11 @@ from engine.doctor.findings import DAMAGE, NOTE, STALE, Commands, Finding, Mend
 from engine.errors import CorruptData, EngineError, InvalidImage
 from engine.ingest.state import bytes_to_state
 from engine.records import EncoderIdentity
+from engine.rerank import StatisticsCache
 from engine.samples import bytes_to_image
 from engine.samples.media import media_type
 from engine.scores import Whitening
-from engine.search import Evidence, IndexViews, Maps
+from engine.search import IndexViews, TransformCache
 from engine.search.spaces import IDENTITY, WHITENED, Space, arrays_to_space, whitening_to_linear
 from engine.storage import Catalog, Database, Neighbours
 from engine.storage.checks import Checks, Fault
@@ -34,9 +35,9 @@ class Parts:
     database: Database
     catalog: Catalog
     views: IndexViews
-    evidence: Evidence
+    evidence: StatisticsCache
     neighbours: Neighbours
-    maps: Maps
+    maps: TransformCache
     settings: Settings
 
     @property

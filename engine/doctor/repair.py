@@ -16,9 +16,9 @@ from dataclasses import dataclass, replace
 from engine.doctor.examine import OnProgress, Parts, examine
 from engine.doctor.findings import Finding, Mend
 from engine.errors import EngineError, MissingStatistics
+from engine.rerank.scorer import SAMPLES, factors_name
 from engine.search.map import MAP, index_to_map, save_map
 from engine.search.spaces import FIRST_MOMENT, LINEAR, WHITENED, transform_to_key
-from engine.search.stores import SAMPLES, factors_name
 from engine.search.whitening import collection_to_whitening
 
 log = logging.getLogger("engine.doctor")

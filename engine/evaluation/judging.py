@@ -17,7 +17,8 @@ from engine.evaluation.progress import OnProgress, silent
 from engine.evaluation.queries import PARTS
 from engine.evaluation.wanted import Wanted
 from engine.records import QueryPart
-from engine.search import Evidence, Plan, Ranking, rank
+from engine.rerank import StatisticsCache
+from engine.search import Plan, Ranking, rank
 from engine.search.rules import method_to_rule
 
 Float64 = NDArray[np.float64]
@@ -30,7 +31,7 @@ NOBODY = -1
 """Stands for a model where there is no answer."""
 
 
-def ask(plan: Plan, evidence: Evidence, parts: Sequence[QueryPart], k: int, shortlist: int) -> Ranking:
+def ask(plan: Plan, evidence: StatisticsCache, parts: Sequence[QueryPart], k: int, shortlist: int) -> Ranking:
     """What ``Engine.search`` does with encoded parts: the one place where evaluation asks search anything."""
     return rank(
         plan.view, evidence, plan.rule, parts, k, shortlist=plan.shortlist or shortlist,
@@ -96,7 +97,7 @@ def judge(
     wanted: Wanted,
     groups: Mapping[str, Int64],
     plans: Mapping[tuple[str, str], Plan],
-    evidence: Evidence,
+    evidence: StatisticsCache,
     *,
     shortlist: int,
     full_ranking: bool = True,
@@ -126,7 +127,7 @@ def _judge_one(
     parts: Sequence[Sequence[QueryPart]],
     wanted: Wanted,
     places: Int64,
-    evidence: Evidence,
+    evidence: StatisticsCache,
     shortlist: int,
     full_ranking: bool,
     on_progress: OnProgress,

@@ -23,7 +23,7 @@ from engine.errors import Conflict, CorruptData
 from engine.exchange.write import unwritten
 from engine.files import move_into_place, open_private, sync
 from engine.storage import Catalog, Database, migrate
-from engine.storage.exchange import reading, write_records
+from engine.storage.archive_rows import reading, write_records
 
 PAGES = 2048
 """Copied at a time, between which Ctrl-C is heard: 8 MB."""

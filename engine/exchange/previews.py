@@ -13,7 +13,7 @@ from engine.errors import InvalidImage
 from engine.ingest.stream import image_to_thumbnail
 from engine.records import Thumbnail
 from engine.samples.decode import bytes_to_image
-from engine.storage.exchange import ModelRecord
+from engine.storage.archive_rows import ModelRecord
 
 MOST = 256
 """Previews of one model."""

@@ -17,8 +17,8 @@ from engine.exchange.archive_file import ENCODERS, TRANSFORMS, ArchiveFile, bloc
 from engine.numbers import checked_whole
 from engine.records import EncoderIdentity, Thumbnail
 from engine.storage import blobs
+from engine.storage.archive_rows import ModelRecord, StatisticsRecord, TransformRecord
 from engine.storage.details import DETAILS, checked_details, checked_json, checked_name
-from engine.storage.exchange import ModelRecord, StatisticsRecord, TransformRecord
 from engine.storage.transforms import AXES
 from engine.texts import is_storable
 

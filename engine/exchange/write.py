@@ -30,7 +30,7 @@ from engine.exchange.archive_file import (
 from engine.files import move_into_place, open_private, write_error
 from engine.filters import Where
 from engine.storage import Database
-from engine.storage.exchange import ModelRecord, Reading, StatisticsRecord, reading
+from engine.storage.archive_rows import ModelRecord, Reading, StatisticsRecord, reading
 from engine.storage.model_rows import now
 
 BLOCK_BYTES = 32 * 2**20

@@ -12,8 +12,8 @@ from engine.index.flat import FlatIndex
 from engine.index.gpu import GpuIndex
 from engine.index.graph import GraphIndex
 from engine.index.panorama import PanoramaIndex, gathers
-from engine.index.quantized import QuantizedIndex
-from engine.index.query_families import RealQueries
+from engine.index.quantized.index import QuantizedIndex
+from engine.index.quantized.query_families import RealQueries
 
 AUTO = "auto"
 ASKED = "the setting index_kind says so"

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from engine.index.base import MISSING, Float32, Int64
 from engine.index.flat import IDS, VECTORS, FlatIndex, read_rows
-from engine.index.query_families import QueryFamily, query_families
-from engine.index.tuning import (
+from engine.index.quantized.query_families import QueryFamily, query_families
+from engine.index.quantized.tuning import (
     DEPTHS,
     JUDGES,
     QUERIES,

@@ -17,7 +17,7 @@ from engine.index.base import MISSING, FirstMomentIndex, Float32, Int64
 from engine.index.choose import AUTO, no_models, suited
 from engine.index.flat import FlatIndex
 from engine.index.gpu import GpuIndex
-from engine.index.query_families import RealQueries
+from engine.index.quantized.query_families import RealQueries
 
 LEAST = 1024
 """Writes that are never worth folding in before there are so many."""

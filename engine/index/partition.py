@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.index.base import Float32, Int64
-from engine.index.codes import LANES, Bytes, Layout, interleaved, packed, variances_to_layout
+from engine.index.quantized.codes import LANES, Bytes, Layout, interleaved, packed, variances_to_layout
 
 AROUND = 0.4
 """A cell's best vector is better than its centroid, the more so the wider the cell: by so many spreads. Between 0.3 and

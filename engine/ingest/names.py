@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.errors import InvalidInput
-from engine.samples.braces import RANGE
+from engine.samples.brace_expansion import RANGE
 
 
 def source_to_name(source: Any) -> str:

@@ -15,7 +15,7 @@ from PIL import Image
 
 from engine.errors import InvalidImage, InvalidInput, NotEnoughSamples, SourceNotFound
 from engine.samples.bounds import GENEROUS, Bounds
-from engine.samples.braces import pattern_to_names
+from engine.samples.brace_expansion import pattern_to_names
 from engine.samples.decode import MAX_PIXELS, SUFFIXES, bytes_to_image, max_bytes
 from engine.samples.folder import file_to_digest
 from engine.samples.labels import name_to_label

@@ -21,7 +21,7 @@ from PIL import Image
 from engine.errors import InvalidImage
 from engine.samples.colour import array_to_image, image_to_rgb
 from engine.samples.labels import error_to_reason, name_to_label
-from engine.samples.quiet import quiet_pillow
+from engine.samples.library_output import quiet_pillow
 from engine.samples.room import SMALL, room_for
 from engine.samples.salvage import without_metadata
 

@@ -15,7 +15,7 @@ from engine.errors import InvalidInput, SourceNotFound
 from engine.samples.archive import ArchiveSource, is_archive
 from engine.samples.arrays import FeatureSource, array_to_features, npy_to_features, npz_to_source
 from engine.samples.bounds import GENEROUS, Bounds
-from engine.samples.braces import has_range
+from engine.samples.brace_expansion import has_range
 from engine.samples.decode import SUFFIXES
 from engine.samples.folder import FolderSource
 from engine.samples.generators import GeneratorSource, options_to_generator

@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 
 from engine.errors import CorruptData
 from engine.files import make_folder, open_private
+from engine.rerank.statistics_cache import StatisticsCache
 from engine.scores import Shrinkage, unit
-from engine.search.evidence import Evidence
 from engine.search.real_queries import statistics_to_draw
 from engine.search.views import IndexView
 
@@ -56,7 +56,7 @@ class Agreement:
 
 
 def measure_agreement(
-    view: IndexView, evidence: Evidence, shrinkage: Shrinkage | None, sizes: tuple[int, ...] = SIZES
+    view: IndexView, evidence: StatisticsCache, shrinkage: Shrinkage | None, sizes: tuple[int, ...] = SIZES
 ) -> Agreement | None:
     """Measure it among the models whose factors are in the file, or, where there is no file, among ``UNKEPT`` at most.
 
@@ -84,7 +84,7 @@ def measure_agreement(
 
 
 def exhaustive_best(
-    view: IndexView, evidence: Evidence, ids: NDArray[np.int64], query: Float32, shrinkage: Shrinkage | None
+    view: IndexView, evidence: StatisticsCache, ids: NDArray[np.int64], query: Float32, shrinkage: Shrinkage | None
 ) -> NDArray[np.int64]:
     """The ids of the k best by density among all."""
     scores = evidence.stores.densities(view, ids, query[None], shrinkage, k=BEST)[0]
@@ -92,7 +92,7 @@ def exhaustive_best(
     return np.asarray(ids[finite[np.argsort(-scores[finite], kind="stable")[:BEST]]])
 
 
-def near_models(view: IndexView, evidence: Evidence, ids: NDArray[np.int64], count: int) -> Float32:
+def near_models(view: IndexView, evidence: StatisticsCache, ids: NDArray[np.int64], count: int) -> Float32:
     """Queries ``(m, d)`` of unit norm, drawn from m ≤ ``count`` models that have a covariance."""
     step = max(-(-len(ids) // count), 1)
     stored, _ = evidence.catalog.statistics(view.encoder_id, ids[::step].tolist())

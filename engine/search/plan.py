@@ -11,7 +11,7 @@ from engine.records import EncoderIdentity
 from engine.scores import CovarianceMap, Shrinkage
 from engine.search.rules import Rule, rule_for
 from engine.search.spaces import BLEND, FIRST_MOMENT, GAUSSIAN, IDENTITY, LINEAR, WHITENED, Space
-from engine.search.transforms import AUTO, Maps, preferred_method
+from engine.search.transforms import AUTO, TransformCache, preferred_method
 from engine.search.views import IndexView, IndexViews
 
 
@@ -32,7 +32,7 @@ class Plan:
 
 def query_to_plan(
     views: IndexViews,
-    maps: Maps,
+    maps: TransformCache,
     encoder_id: int,
     identity: EncoderIdentity,
     modalities: Sequence[str],
@@ -91,7 +91,9 @@ def query_to_plan(
     )
 
 
-def _candidates_from(maps: Maps, encoder_id: int, identity: EncoderIdentity, wanted: str, shrinkage: float) -> Space:
+def _candidates_from(
+    maps: TransformCache, encoder_id: int, identity: EncoderIdentity, wanted: str, shrinkage: float
+) -> Space:
     """The space of the shortlist. Where there can be no whitening (one model), candidates still can be had."""
     if wanted == FIRST_MOMENT:
         return IDENTITY

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from engine.errors import InvalidQuery, MissingStatistics
 from engine.index import MISSING
 from engine.records import QueryPart
+from engine.rerank.statistics_cache import StatisticsCache
 from engine.scores import (
     CovarianceMap,
     Shrinkage,
@@ -28,7 +29,6 @@ from engine.scores import (
 )
 from engine.scores.blend import NEAREST
 from engine.scores.product_of_experts import SMALLEST_SPREAD, cosine_spread
-from engine.search.evidence import Evidence
 from engine.search.rules import Rule
 from engine.search.spaces import BLEND, GAUSSIAN
 from engine.search.views import IndexView
@@ -54,7 +54,7 @@ class Ranking:
 
 def rank(
     view: IndexView,
-    evidence: Evidence,
+    evidence: StatisticsCache,
     rule: Rule,
     parts: Sequence[QueryPart],
     k: int,
@@ -190,7 +190,7 @@ def _cosines(view: IndexView, ids: Int64, queries: NDArray[np.float32], scales: 
 
 def _scorer(
     view: IndexView,
-    evidence: Evidence,
+    evidence: StatisticsCache,
     rule: Rule,
     covariance_map: CovarianceMap | None,
     shrinkage: Shrinkage | None,

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from engine.blas import one_thread
 from engine.config import Settings
 from engine.index import MISSING
+from engine.rerank.statistics_cache import StatisticsCache
 from engine.scores import frechet_distance, unit
-from engine.search.evidence import Evidence
 from engine.search.views import IndexView
 from engine.storage import Neighbours
 
@@ -28,7 +28,7 @@ DISTANCES = ("frechet", "cosine")
 
 def complete_neighbours(
     view: IndexView,
-    evidence: Evidence,
+    evidence: StatisticsCache,
     neighbours: Neighbours,
     settings: Settings,
     *,
@@ -52,14 +52,14 @@ def complete_neighbours(
 
 
 def nearest_now(
-    view: IndexView, evidence: Evidence, settings: Settings, model_id: int
+    view: IndexView, evidence: StatisticsCache, settings: Settings, model_id: int
 ) -> list[tuple[int, float]] | None:  # fmt: skip
     """What a model's list would hold, ``(id, distance)``, nearest first; None where it can have none."""
     found = _distances(view, evidence, settings, model_id, {})
     return None if found is None else sorted(found, key=lambda pair: (pair[1], pair[0]))[: settings.neighbours]
 
 
-def models_to_distances(evidence: Evidence, encoder_id: int, ids: list[int]) -> dict[str, NDArray[np.float64]]:
+def models_to_distances(evidence: StatisticsCache, encoder_id: int, ids: list[int]) -> dict[str, NDArray[np.float64]]:
     """Each distance ``(n, n)`` float64 of models from one another; NaN where what it needs is missing."""
     moments = evidence.moments(encoder_id, ids)
     stored, _ = evidence.catalog.statistics(encoder_id, [i for i in ids if i not in moments])
@@ -77,7 +77,7 @@ def models_to_distances(evidence: Evidence, encoder_id: int, ids: list[int]) -> 
 
 def _complete(
     view: IndexView,
-    evidence: Evidence,
+    evidence: StatisticsCache,
     neighbours: Neighbours,
     settings: Settings,
     model_id: int,
@@ -90,7 +90,7 @@ def _complete(
 
 
 def _distances(
-    view: IndexView, evidence: Evidence, settings: Settings, model_id: int, known: dict[frozenset[int], float]
+    view: IndexView, evidence: StatisticsCache, settings: Settings, model_id: int, known: dict[frozenset[int], float]
 ) -> list[tuple[int, float]] | None:
     """A model's distances to those near it, in no order; None where it has no mean or no covariance."""
     candidates = _candidates(view, settings, model_id)

@@ -9,12 +9,12 @@ from typing import Any
 from engine.errors import CorruptData
 from engine.index import GraphIndex, QuantizedIndex
 from engine.index import snapshot as snapshots
-from engine.index.factor_file import read_counts, read_summary
-from engine.index.tuning import Tuning
+from engine.index.quantized.tuning import Tuning
 from engine.records import EncoderIdentity
+from engine.rerank.record_file import read_counts, read_summary
+from engine.rerank.scorer import SAMPLES, factors_name
 from engine.search.agreement import load_agreement
 from engine.search.spaces import FIRST_MOMENT
-from engine.search.stores import SAMPLES, factors_name
 from engine.search.views import IndexViews
 from engine.storage import Catalog
 

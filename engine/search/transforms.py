@@ -43,7 +43,7 @@ def preferred_method(active: Sequence[Transform], modality: str) -> str:
     return default if modality == "model" or default in learned or not learned else learned[0]
 
 
-class Maps:
+class TransformCache:
     """The transforms of one collection, ready to be searched by. Threads may share it."""
 
     def __init__(self, catalog: Catalog, transforms: Transforms) -> None:

@@ -23,8 +23,8 @@ from engine.errors import CorruptData, DamagedIndex, StorageError
 from engine.index import LiveIndex
 from engine.index import snapshot as snapshots
 from engine.index.choose import AUTO, built, reopened
-from engine.index.query_families import RealQueries
-from engine.index.tuning import JUDGES, QUERIES
+from engine.index.quantized.query_families import RealQueries
+from engine.index.quantized.tuning import JUDGES, QUERIES
 from engine.records import EncoderIdentity
 from engine.scores import unit
 from engine.search.healing import HealingIndex

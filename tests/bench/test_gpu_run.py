@@ -73,7 +73,7 @@ def test_one_json_says_what_was_found(monkeypatch: pytest.MonkeyPatch, capsys) -
     assert (report["device"], report["gpu"], report["torch_only"]) == ("cpu", None, False)
     assert "tests" not in report
     assert {row["by"] for row in report["density"]["rows"][1:]} == {
-        "card", "NumPy, float32", "processor's kernel, 10 best", "processor's kernel, all", "OnCard",
+        "card", "NumPy, float32", "processor's kernel, 10 best", "processor's kernel, all", "GpuDensities",
     }  # fmt: skip
     assert not [row for name in ("search", "density") for row in report[name]["rows"] if "not_run" in row]
     assert "none of this is about a GPU" in said.err

@@ -9,10 +9,11 @@ from hypothesis import strategies as st
 from scipy.stats import multivariate_normal
 
 from engine.records import Statistics
-from engine.scores import Shrinkage, shrinkage_to_common, statistics_to_low_rank
+from engine.rerank import shrinkage_to_common, statistics_to_low_rank
+from engine.rerank.density_records import distances_to_densities, record_bytes
+from engine.rerank.low_rank_records import is_smaller, low_rank_bytes, low_rank_distances_at, low_rank_epsilons
+from engine.scores import Shrinkage
 from engine.scores.gaussian_density import shrunk_covariance
-from engine.scores.low_rank_density import is_smaller, low_rank_bytes, low_rank_distances_at, low_rank_epsilons
-from engine.scores.packed_density import distances_to_densities, record_bytes
 
 
 def model(samples: int, dimension: int, seed: int, epsilon: float = 1e-3) -> Statistics:
@@ -48,7 +49,7 @@ def distances(models: list[Statistics], shrinkage: Shrinkage | None, query: np.n
 @pytest.fixture(params=["numba", "numpy"])
 def path(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     if request.param == "numpy":
-        monkeypatch.setattr("engine.scores.low_rank_density.kernel", lambda: None)
+        monkeypatch.setattr("engine.rerank.low_rank_records.kernel", lambda: None)
     else:
         pytest.importorskip("numba")
     return str(request.param)

@@ -14,9 +14,8 @@ from scipy.stats import multivariate_normal
 
 from engine.errors import InvalidStatistics
 from engine.records import Statistics
-from engine.scores import packed_density
-from engine.scores.gaussian_density import Shrinkage, gaussian_density, shrunk_covariance, statistics_to_factor
-from engine.scores.packed_density import (
+from engine.rerank import density_records as packed_density
+from engine.rerank.density_records import (
     PackedFactor,
     distances_to_densities,
     feature_to_rotated,
@@ -27,6 +26,7 @@ from engine.scores.packed_density import (
     statistics_to_packed,
     statistics_to_rotation,
 )
+from engine.scores.gaussian_density import Shrinkage, gaussian_density, shrunk_covariance, statistics_to_factor
 
 
 def collection(models: int, dimension: int, seed: int, samples: int = 40, epsilon: float = 1e-3) -> list[Statistics]:
@@ -307,7 +307,7 @@ def test_what_fewer_bits_leave_out_is_bounded(weight: float) -> None:
 @pytest.mark.parametrize("pairs", [True, False])
 def test_products_are_the_same_with_and_without_the_instruction(pairs: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     numba = pytest.importorskip("numba")
-    from engine.scores import packed_products
+    from engine.rerank import integer_products as packed_products
 
     monkeypatch.setattr(packed_products, "HAS_PAIRS", packed_products.HAS_PAIRS and pairs)
     upper_squares, middle_squares, last_squares = (

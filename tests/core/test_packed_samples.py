@@ -10,8 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.scores import best_k, best_k_at, features_to_packed, packed_samples
-from engine.scores.packed_samples import PackedSamples, samples_bytes
+from engine.rerank import best_k_at, features_to_packed
+from engine.rerank import sample_records as packed_samples
+from engine.rerank.sample_records import PackedSamples, samples_bytes
+from engine.scores import best_k
 
 
 def samples(count: int, dimension: int, seed: int, spread: float = 0.5) -> np.ndarray:

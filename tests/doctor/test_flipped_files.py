@@ -12,7 +12,7 @@ import pytest
 from engine import Engine
 from engine.config import Settings
 from engine.errors import EngineError
-from engine.index.factor_file import LOCK
+from engine.rerank.record_file import LOCK
 
 D, MODELS, FEW = 16, 30, 4
 KINDS = ("flat", "panorama", "quantized", "graph")

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from engine.doctor import derived
-from engine.index import factor_file as files
+from engine.rerank import record_file as files
 from tests.index.test_factors import append, opened
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from engine.encoders.together import TogetherEncoder
+from engine.encoders.async_batcher import BatchingEncoder
 from engine.errors import InvalidQuery
 from tests.engine.small_encoder import ProjectionEncoder
 
@@ -42,7 +42,7 @@ def pictures(count: int, seed: int = 0) -> NDArray[np.float32]:
     return np.random.default_rng(seed).normal(size=(count, 3, 8, 8)).astype(np.float32)
 
 
-def wait_for(together: TogetherEncoder, waiting: int) -> None:
+def wait_for(together: BatchingEncoder, waiting: int) -> None:
     """Until so many calls wait behind the one that is being encoded."""
     deadline = time.monotonic() + 10
     while together._waiting.qsize() < waiting and time.monotonic() < deadline:
@@ -56,7 +56,7 @@ def inner() -> Counting:
 
 
 def test_what_waits_is_encoded_together_and_is_the_same(inner: Counting) -> None:
-    together = TogetherEncoder(inner)
+    together = BatchingEncoder(inner)
     with ThreadPoolExecutor(12) as pool:
         asked = [pool.submit(together.prepared_to_features, pictures(1, 0))]
         assert inner.entered.wait(10)
@@ -72,7 +72,7 @@ def test_what_waits_is_encoded_together_and_is_the_same(inner: Counting) -> None
 
 
 def test_a_batch_has_its_bounds(inner: Counting) -> None:
-    together = TogetherEncoder(inner, most=4)
+    together = BatchingEncoder(inner, most=4)
     with ThreadPoolExecutor(12) as pool:
         asked = [pool.submit(together.prepared_to_features, pictures(3, 0))]
         assert inner.entered.wait(10)
@@ -85,7 +85,7 @@ def test_a_batch_has_its_bounds(inner: Counting) -> None:
 
 
 def test_one_bad_row_is_its_callers_error_alone(inner: Counting) -> None:
-    together = TogetherEncoder(inner)
+    together = BatchingEncoder(inner)
     bad = np.full((1, 3, 8, 8), np.nan, np.float32)
     with ThreadPoolExecutor(4) as pool:
         first = pool.submit(together.prepared_to_features, pictures(1))
@@ -102,7 +102,7 @@ def test_one_bad_row_is_its_callers_error_alone(inner: Counting) -> None:
 
 def test_texts_are_remembered_up_to_a_number(inner: Counting) -> None:
     inner.go.set()
-    together = TogetherEncoder(inner, remembered=2)
+    together = BatchingEncoder(inner, remembered=2)
     assert together.texts_to_features(["a", "bb", "a"])[:, 0].tolist() == [1, 2, 1]
     assert inner.sizes == [2]
     together.texts_to_features(["bb", "a"])
@@ -117,7 +117,7 @@ def test_texts_are_remembered_up_to_a_number(inner: Counting) -> None:
 
 def test_it_answers_after_it_was_closed(inner: Counting) -> None:
     inner.go.set()
-    together = TogetherEncoder(inner)
+    together = BatchingEncoder(inner)
     together.close()
     together.close()
     assert together.prepared_to_features(pictures(2)).shape == (2, 24)
@@ -125,7 +125,7 @@ def test_it_answers_after_it_was_closed(inner: Counting) -> None:
 
 
 def test_what_was_asked_is_answered_before_it_closes(inner: Counting) -> None:
-    together = TogetherEncoder(inner)
+    together = BatchingEncoder(inner)
     with ThreadPoolExecutor(4) as pool:
         asked = [pool.submit(together.prepared_to_features, pictures(1, 0))]
         assert inner.entered.wait(10)

@@ -27,7 +27,8 @@ from engine.exchange.archive_file import MANIFEST, manifest_digest
 from engine.ingest.stream import image_to_thumbnail
 from engine.records import EncoderIdentity, Ingested, Quarantined, Thumbnail
 from engine.statistics import Moments
-from engine.storage import Catalog, exchange
+from engine.storage import Catalog
+from engine.storage import archive_rows as exchange
 from tests.postgres import copy_collection
 
 DERIVED = {"neighbours", "checkpoints", "changes", "alembic_version", "collection", "model_tags"}

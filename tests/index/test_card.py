@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from engine.index.card import CardFactors
+from engine.rerank.gpu_factors import GpuFactors
 
 D = 12
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)]
@@ -19,7 +19,7 @@ def factors(count: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
 @pytest.mark.parametrize("device", DEVICES)
 def test_distances_are_those_of_float64(device: str) -> None:
     triangles, log_dets = factors(9)
-    card = CardFactors(D, 10**6, device)
+    card = GpuFactors(D, 10**6, device)
     ids, changes = np.arange(100, 109), np.full(9, 3)
     assert card.lacks(ids, changes).all()
     card.put(ids, changes, triangles, log_dets)
@@ -34,7 +34,7 @@ def test_distances_are_those_of_float64(device: str) -> None:
 
 @pytest.mark.parametrize("device", DEVICES)
 def test_the_budget_holds_and_what_was_used_least_recently_goes(device: str) -> None:
-    card = CardFactors(D, 4 * (4 * D * D + 8), device)
+    card = GpuFactors(D, 4 * (4 * D * D + 8), device)
     assert card.slots == 4
     triangles, log_dets = factors(6)
     one = np.ones(6, np.int64)

@@ -19,12 +19,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.errors import CorruptData, DiskFull, StorageError
-from engine.index import ByteCache, FactorKey, FactorStore
-from engine.index import factor_file as files
-from engine.index import factors as store_module
+from engine.rerank import ByteCache, RecordKey, RecordStore
+from engine.rerank import record_file as files
+from engine.rerank import record_store as store_module
 
 SIZE = 128
-KEY = FactorKey("collection", "encoder", 4, "", "0.6 v1", "")
+KEY = RecordKey("collection", "encoder", 4, "", "0.6 v1", "")
 ROTATION = np.eye(4, dtype=np.float32)
 
 
@@ -32,18 +32,18 @@ def record(model_id: int, change: int) -> files.Records:
     return np.random.default_rng([model_id, change]).integers(0, 256, SIZE, np.uint8)
 
 
-def opened(root: Path, *, key: FactorKey = KEY, budget: int = 10**6, memory: int = 10**6) -> FactorStore:
-    store = FactorStore(root, key, budget=budget, memory=ByteCache(memory))
+def opened(root: Path, *, key: RecordKey = KEY, budget: int = 10**6, memory: int = 10**6) -> RecordStore:
+    store = RecordStore(root, key, budget=budget, memory=ByteCache(memory))
     if store.rotation is None:
         store.start(ROTATION)
     return store
 
 
-def append(store: FactorStore, versions: dict[int, int], living: dict[int, int] | None = None) -> int:
+def append(store: RecordStore, versions: dict[int, int], living: dict[int, int] | None = None) -> int:
     return store.append({i: record(i, c) for i, c in versions.items()}, living or versions)
 
 
-def ask(store: FactorStore, versions: dict[int, int]) -> list[int]:
+def ask(store: RecordStore, versions: dict[int, int]) -> list[int]:
     """Asks for models, checks every byte of the answers, and tells which had to be made."""
     made: list[int] = []
 
@@ -56,7 +56,7 @@ def ask(store: FactorStore, versions: dict[int, int]) -> list[int]:
     return made
 
 
-def find(store: FactorStore, versions: dict[int, int], make: Any) -> dict[int, bytes]:
+def find(store: RecordStore, versions: dict[int, int], make: Any) -> dict[int, bytes]:
     """The bytes at the addresses that were found, by model."""
     ids = np.array(list(versions), np.int64)
     found = store.find(ids, np.array(list(versions.values()), np.int64), make)
@@ -187,7 +187,7 @@ def test_a_factor_that_is_held_outlives_its_segment(tmp_path: Path) -> None:
 def test_another_key_is_another_file(tmp_path: Path, other: dict[str, Any]) -> None:
     append(opened(tmp_path), {1: 1})
     key = replace(KEY, **other)
-    store = FactorStore(tmp_path, key, budget=10**6, memory=ByteCache(0))
+    store = RecordStore(tmp_path, key, budget=10**6, memory=ByteCache(0))
     assert store.rotation is None
     store.start(ROTATION)
     assert ask(store, {1: 1}) == [1]

@@ -15,13 +15,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.errors import CorruptData
-from engine.index import MISSING, FlatIndex, GraphIndex, LiveIndex, QuantizedIndex, quantized_kernel
+from engine.index import MISSING, FlatIndex, GraphIndex, LiveIndex, QuantizedIndex
 from engine.index import snapshot as snapshots
-from engine.index.block_products import products_by, ways_here
 from engine.index.checked import Checked, checksums
 from engine.index.choose import MANY, reason, suited
-from engine.index.codes import WIDTHS, interleaved, packed, separated, variances_to_layout, variances_to_long
-from engine.index.tuning import DEPTHS, RECALLS, Setting, Tuning
+from engine.index.quantized import kernel as quantized_kernel
+from engine.index.quantized.block_products import products_by, ways_here
+from engine.index.quantized.codes import WIDTHS, interleaved, packed, separated, variances_to_layout, variances_to_long
+from engine.index.quantized.tuning import DEPTHS, RECALLS, Setting, Tuning
 from engine.scores import unit
 
 D = 48
@@ -73,7 +74,7 @@ def test_exact_means_exact(rng: np.random.Generator, tmp_path: Path, d: int, str
 def test_a_large_filter_is_exact_when_that_is_asked_for(collection, monkeypatch) -> None:
     """More models than are scored one by one."""
     rows, index = collection
-    monkeypatch.setattr("engine.index.quantized.FEW", 100)
+    monkeypatch.setattr("engine.index.quantized.index.FEW", 100)
     flat = FlatIndex.build(np.arange(20_000) * 3, rows, dimension=D)
     asked = near(np.random.default_rng(3), rows, 20)
     allowed = np.arange(0, 60_000, 9)

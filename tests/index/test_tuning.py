@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from engine.index import FlatIndex, GraphIndex, QuantizedIndex
-from engine.index.quantized_tuning import cells_tried, estimates_kept
-from engine.index.query_families import FEWEST, query_families, vectors_to_shape
-from engine.index.tuning import DEPTHS, JUDGES, QUERIES, SURE, Tuning, assured, exact_rows, without_own
+from engine.index.quantized.calibrate import cells_tried, estimates_kept
+from engine.index.quantized.query_families import FEWEST, query_families, vectors_to_shape
+from engine.index.quantized.tuning import DEPTHS, JUDGES, QUERIES, SURE, Tuning, assured, exact_rows, without_own
 from engine.scores import unit
 
 D, MODELS, HELD = 48, 20_000, 400
@@ -113,7 +113,7 @@ def test_the_promise_has_a_margin_for_chance() -> None:
 
 
 def test_exact_rows_are_those_of_a_sort(rng: np.random.Generator, monkeypatch) -> None:
-    monkeypatch.setattr("engine.index.tuning.BLOCK", 64)
+    monkeypatch.setattr("engine.index.quantized.tuning.BLOCK", 64)
     rows = -np.abs(rng.normal(size=(300, 5))).astype(np.float32)  # a filling of zeros would be best
     there = rng.random(300) < 0.7
     rows[~there] = 0

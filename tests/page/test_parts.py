@@ -20,10 +20,10 @@ from engine.errors import DiskFull, InvalidImage, InvalidQuery
 from engine.filters import Filter, where_to_filters
 from engine.records import Thumbnail
 from engine.server import create_app
-from engine.server.page.asked import Asked, pairs_to_asked, to_chip, typed_to_words
 from engine.server.page.cards import scores_to_widths
 from engine.server.page.mosaics import MARK, SIDE, Mosaics, thumbnails_to_mosaic
 from engine.server.page.pictures import Pictures
+from engine.server.page.query_url import Asked, pairs_to_asked, to_chip, typed_to_words
 from engine.server.page.render import web_address
 from engine.texts import is_storable
 from tests.server.conftest import COLOURS, picture, to_bytes

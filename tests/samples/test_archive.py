@@ -21,7 +21,7 @@ from PIL import Image
 
 from engine.errors import InvalidImage, InvalidInput, NotEnoughSamples, SourceNotFound
 from engine.samples import ArchiveSource, ImageSource
-from engine.samples.braces import pattern_to_names
+from engine.samples.brace_expansion import pattern_to_names
 
 MODES = {"a.tar": "w", "a.tar.gz": "w:gz", "a.tgz": "w:gz", "a.tar.bz2": "w:bz2", "a.tar.xz": "w:xz"}
 KINDS = ("a.zip", *MODES)

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from engine.records import EncoderIdentity, QueryPart
+from engine.rerank import StatisticsCache
 from engine.scores import unit
-from engine.search import Evidence, IndexViews, Ranking, rank, rule_for
+from engine.search import IndexViews, Ranking, rank, rule_for
 from engine.storage import Catalog
 
 
@@ -24,7 +25,7 @@ def views(catalog: Catalog, tmp_path: Path) -> IndexViews:
 @pytest.fixture
 def ask(views: IndexViews, catalog: Catalog, encoder_id: int, identity: EncoderIdentity) -> Callable[..., Ranking]:
     """``ask("gaussian_density", [part], 5)``."""
-    evidence = Evidence(catalog, 10**8)
+    evidence = StatisticsCache(catalog, 10**8)
 
     def run(method: str, parts: Sequence[QueryPart], k: int = 100, **more: Any) -> Ranking:
         view = views.current(encoder_id, identity)

@@ -14,8 +14,9 @@ from sqlalchemy import text
 from engine.config import Settings
 from engine.errors import InvalidQuery
 from engine.records import EncoderIdentity, Ingested, QueryPart
+from engine.rerank import StatisticsCache
 from engine.scores import unit
-from engine.search import Evidence, IndexView, IndexViews, Ranking, rank, rule_for
+from engine.search import IndexView, IndexViews, Ranking, rank, rule_for
 from engine.statistics import Moments
 from engine.storage import Catalog, Database, blobs
 from tests.postgres import copy_collection
@@ -271,7 +272,7 @@ def test_a_cache_too_small_changes_no_answer(views: IndexViews, catalog, encoder
     for method in RULES:
         rule = rule_for(method, ["image"])
         answers = [
-            rank(view, Evidence(catalog, budget), rule, [part(1)], 9, shortlist=20).ids.tolist()
+            rank(view, StatisticsCache(catalog, budget), rule, [part(1)], 9, shortlist=20).ids.tolist()
             for budget in (0, 3000, 10**8)
         ]
         assert answers[0] == answers[1] == answers[2]

@@ -16,7 +16,7 @@ from engine.cli import app
 from engine.config import Settings
 from engine.errors import InvalidInput, InvalidQuery
 from engine.index import LiveIndex
-from engine.index.query_families import VARYING
+from engine.index.quantized.query_families import VARYING
 from engine.scores import unit
 from engine.search.real_queries import real_queries
 

@@ -22,7 +22,7 @@ from engine.errors import CorruptData, InvalidInput, InvalidQuery, MissingStatis
 from engine.records import EncoderIdentity, QueryPart, Transform
 from engine.samples import MomentsSource
 from engine.scores import fit_whitening, learned_first_moment, unit
-from engine.search import IndexViews, Maps, rank, rule_for
+from engine.search import IndexViews, TransformCache, rank, rule_for
 from engine.storage import Catalog, Database, Transforms
 from tests.postgres import copy_collection
 
@@ -355,7 +355,7 @@ def test_any_history_ends_with_the_whitened_database(
 ) -> None:
     root = tmp_path / "history"
     shutil.rmtree(root, ignore_errors=True)
-    maps = Maps(catalog, Transforms(catalog.database))
+    maps = TransformCache(catalog, Transforms(catalog.database))
     views = IndexViews(catalog, root)
     for what, number in steps:
         if what == "put":

@@ -13,7 +13,8 @@ import pytest
 from engine import Engine
 from engine.config import Settings
 from engine.errors import InvalidInput, StorageError
-from engine.index import factors as factor_store
+from engine.rerank import record_store as factor_store
+from engine.rerank import scorer as packed
 from engine.scores import (
     best_k,
     blend,
@@ -22,7 +23,6 @@ from engine.scores import (
     matrix_to_covariance_map,
     statistics_to_factor,
 )
-from engine.search import stores as packed
 from engine.storage import Database
 
 D, MODELS = 16, 40
@@ -141,7 +141,7 @@ def test_the_next_process_finds_what_searches_made(opened: Opened, monkeypatch: 
     def forbidden(*_: Any) -> None:
         raise AssertionError("it was made again")
 
-    monkeypatch.setattr(packed, "all_made", forbidden)
+    monkeypatch.setattr(packed, "make_records", forbidden)
     second.search_vectors(query(3), method="blend")
     check(second)
 
@@ -239,8 +239,8 @@ def test_models_without_what_is_needed_cost_one_question(opened: Opened, monkeyp
     scores, ids = eng.search_vectors(query(70), k=MODELS + 2, method="blend")
     assert (ids[-2:] == -1).all()
     asked: list[Any] = []
-    real = packed.all_made
-    monkeypatch.setattr(packed, "all_made", lambda *given: asked.append(given) or real(*given))
+    real = packed.make_records
+    monkeypatch.setattr(packed, "make_records", lambda *given: asked.append(given) or real(*given))
     eng.search_vectors(query(70), k=MODELS + 2, method="blend")
     assert asked == []
     assert np.isfinite(scores[:-2]).all()
@@ -317,10 +317,10 @@ def test_models_with_few_samples_rank_among_the_others(tmp_path: Path, weight: f
 @pytest.mark.parametrize("room", [4 * 2**30, 20_000, 0])
 def test_a_card_answers_as_the_processor_does(opened: Opened, room: int) -> None:
     """By the card's own code, on torch's CPU device."""
-    from engine.search.on_card import Card, OnCard
+    from engine.rerank.gpu_densities import Card, GpuDensities
 
     eng = opened()
-    eng._evidence.stores.card = OnCard(Card("cpu", room))
+    eng._evidence.stores.card = GpuDensities(Card("cpu", room))
     check(eng)
     check(eng)
 
@@ -329,12 +329,12 @@ def test_a_card_answers_as_the_processor_does(opened: Opened, room: int) -> None
 @pytest.mark.parametrize("late", [False, True])
 def test_a_card_that_fails_is_left(opened: Opened, monkeypatch, caplog, fault: str, late: bool) -> None:
     """At its first shortlist or later: the processor answers, and it is said once."""
-    from engine.index.card import CardFactors
-    from engine.search.on_card import Card, OnCard
+    from engine.rerank.gpu_densities import Card, GpuDensities
+    from engine.rerank.gpu_factors import GpuFactors
 
-    honest = CardFactors.distances
+    honest = GpuFactors.distances
 
-    def broken(self: CardFactors, ids, changes, differences):
+    def broken(self: GpuFactors, ids, changes, differences):
         if fault == "error":
             raise RuntimeError("CUDA error: unspecified launch failure\nand more")
         if fault == "memory":
@@ -342,12 +342,12 @@ def test_a_card_that_fails_is_left(opened: Opened, monkeypatch, caplog, fault: s
         return honest(self, ids, changes, differences) + (1.0 if fault == "off" else np.nan)
 
     eng = opened()
-    eng._evidence.stores.card = card = OnCard(Card("cpu", 4 * 2**30))
+    eng._evidence.stores.card = card = GpuDensities(Card("cpu", 4 * 2**30))
     if late:
         check(eng)
         if fault == "off":  # it is compared once a store
             return
-    monkeypatch.setattr(CardFactors, "distances", broken)
+    monkeypatch.setattr(GpuFactors, "distances", broken)
     with caplog.at_level("WARNING", "engine.search"):
         check(eng)
         check(eng)

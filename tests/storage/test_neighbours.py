@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 
 from engine.config import Settings
 from engine.records import EncoderIdentity
+from engine.rerank import StatisticsCache
 from engine.scores import frechet_distance
 from engine.scores.frechet import statistics_to_cholesky
-from engine.search import Evidence, IndexViews
+from engine.search import IndexViews
 from engine.search.similar import FRECHET, complete_neighbours
 from engine.storage import Catalog, Database, Neighbours
 
@@ -24,7 +25,7 @@ KEEP = 3
 def complete(catalog: Catalog, database: Database, encoder_id: int, identity: EncoderIdentity, tmp_path: Path):
     """Compute what is missing; ``complete(only=id)`` for one model."""
     views = IndexViews(catalog, tmp_path / "index")
-    evidence = Evidence(catalog, 10**8)
+    evidence = StatisticsCache(catalog, 10**8)
     few = Settings(neighbours=KEEP, neighbour_candidates=100)
 
     def run(only: int | None = None) -> int:

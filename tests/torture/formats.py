@@ -374,11 +374,11 @@ def records(name: str, signed: bool, folder: Path) -> Reader:
     """One file of a factor store: what is found in it is what was put there, and the rest is made again."""
     import ctypes
 
-    from engine.index import ByteCache, FactorKey, FactorStore
+    from engine.rerank import ByteCache, RecordKey, RecordStore
 
-    key, versions = FactorKey("c", "e", D, "", "0.6", ""), {i: 100 + i for i in range(6)}
+    key, versions = RecordKey("c", "e", D, "", "0.6", ""), {i: 100 + i for i in range(6)}
     made = {i: np.random.default_rng(i).integers(0, 256, 128, np.uint8) for i in versions}
-    store = FactorStore(folder, key, budget=10**6, memory=ByteCache(10**6))
+    store = RecordStore(folder, key, budget=10**6, memory=ByteCache(10**6))
     store.start(np.eye(D, dtype=np.float32))
     store.append({i: made[i] for i in range(3)}, versions)
     store.append(made, versions, settle=False)
@@ -391,7 +391,7 @@ def records(name: str, signed: bool, folder: Path) -> Reader:
         body = data[:-32] if signed else b""
         written(place, body + hashlib.sha256(body).digest() if signed else data)
         try:
-            opened = FactorStore(folder, key, budget=10**6, memory=ByteCache(10**6))
+            opened = RecordStore(folder, key, budget=10**6, memory=ByteCache(10**6))
             if opened.rotation is None:
                 opened.start(np.eye(D, dtype=np.float32))
             require(np.array_equal(opened.rotation, np.eye(D)), "another rotation")
@@ -406,7 +406,7 @@ def records(name: str, signed: bool, folder: Path) -> Reader:
 
 def counts(folder: Path) -> Reader:
     """What a factor store has counted; nothing depends on it, so that nonsense is nothing."""
-    from engine.index.factor_file import add_counts, read_counts
+    from engine.rerank.record_file import add_counts, read_counts
 
     add_counts(folder, {"mapped": 5, "held": 7, "missed": 1, "damaged": 0})
     place = folder / "COUNTS"

@@ -218,7 +218,7 @@ def compact_soon() -> None:
     """Let an index of some dozen models fold, and files of some dozen factors grow, as large ones do."""
     from engine.index.live import LiveIndex
     from engine.ingest import bulk
-    from engine.search import stores
+    from engine.rerank import scorer as stores
 
     over: Any = LiveIndex.over
     over.__func__.__kwdefaults__["least"] = 4

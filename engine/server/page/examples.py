@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from engine import Engine
 from engine.records import Model
-from engine.server.page.asked import Asked, to_chip
+from engine.server.page.query_url import Asked, to_chip
 
 TEXTS, NEWEST = 4, 8
 

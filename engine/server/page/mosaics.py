@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 from PIL import Image, ImageOps
 
 from engine.errors import InvalidImage
-from engine.index import ByteCache
 from engine.records import Thumbnail
+from engine.rerank import ByteCache
 from engine.samples.decode import bytes_to_image
 
 SIDE = 384

@@ -12,7 +12,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoes
 from starlette.responses import HTMLResponse
 
 from engine.server.addresses import name_to_address
-from engine.server.page.asked import Asked, to_chip
+from engine.server.page.query_url import Asked, to_chip
 from engine.server.sessions import signed_in
 
 HERE = Path(__file__).parent

@@ -27,11 +27,11 @@ from engine.server.gate import Gate
 from engine.server.large import HEAD, LargePictures
 from engine.server.limits import Limits
 from engine.server.metrics import Metrics
-from engine.server.page.asked import STEP, WEIGHTS, Asked, pairs_to_asked
 from engine.server.page.cards import hits_to_cards, model_to_card
 from engine.server.page.examples import collection_to_examples
 from engine.server.page.mosaics import Mosaics
 from engine.server.page.pictures import Pictures
+from engine.server.page.query_url import STEP, WEIGHTS, Asked, pairs_to_asked
 from engine.server.page.render import STATIC, kind_to_colour, page
 from engine.server.places import told
 from engine.server.problems import MEDIA_TYPE, Refused, error_to_problem, noted

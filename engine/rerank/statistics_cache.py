@@ -10,19 +10,19 @@ from numpy.typing import NDArray
 
 from engine.blas import one_thread
 from engine.errors import InvalidStatistics
-from engine.index import ByteCache
 from engine.records import Statistics
+from engine.rerank import ByteCache
+from engine.rerank.gpu_densities import Card
+from engine.rerank.record_factory import log_damaged
+from engine.rerank.scorer import Files, Stores
 from engine.scores import GaussianFactor, Shrinkage, statistics_to_factor
 from engine.scores.frechet import statistics_to_cholesky
-from engine.search.making import report_damaged
-from engine.search.on_card import Card
-from engine.search.stores import Files, Stores
 from engine.storage import Catalog
 
 Kind = TypeVar("Kind")
 
 
-class Evidence:
+class StatisticsCache:
     """Factors, moments and sample features of models, by id, for one collection.
 
     A model that lacks what is asked for, or whose stored bytes are damaged, is absent from the answer. What densities
@@ -59,7 +59,7 @@ class Evidence:
         found, missing, versions = self._cached("features", np.ndarray, encoder_id, ids)
         if missing:
             good, damaged = self.catalog.sample_features(encoder_id, missing)
-            report_damaged(damaged)
+            log_damaged(damaged)
             for model_id, value in good.items():
                 self.cache.put(("features", encoder_id, model_id), versions[model_id], value, value.nbytes)
                 found[model_id] = value
@@ -89,7 +89,7 @@ class Evidence:
                     continue
                 self.cache.put((what, encoder_id, model_id), item.change, value, size(value))
                 found[model_id] = value
-        report_damaged(damaged)
+        log_damaged(damaged)
         return found
 
     def _cached(

@@ -369,7 +369,7 @@ _missing: list[str] = []
 def kernel() -> ModuleType | None:
     """The compiled loops, or None without Numba."""
     try:
-        from engine.scores import packed_kernel
+        from engine.rerank import density_kernel as packed_kernel
     except ImportError as error:
         _missing[:] = [str(error)]
         return None

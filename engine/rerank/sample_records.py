@@ -22,7 +22,7 @@ from types import ModuleType
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.scores.packed_density import ALIGNED
+from engine.rerank.density_records import ALIGNED
 
 Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
@@ -130,7 +130,7 @@ def best_k_at(addresses: Addresses, sizes: NDArray[np.int64], query: Float64, k:
 @lru_cache(maxsize=1)
 def _kernel() -> ModuleType | None:
     try:
-        from engine.scores import samples_kernel
+        from engine.rerank import sample_kernel as samples_kernel
     except ImportError:
         return None
     return samples_kernel

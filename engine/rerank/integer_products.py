@@ -16,8 +16,8 @@ from numba.core import cgutils, types
 from numba.extending import intrinsic
 
 from engine.compiled import called, processor_has
-from engine.scores.packed_density import MIDDLE, UPPER
-from engine.scores.packed_density import WIDTH as LANES
+from engine.rerank.density_records import MIDDLE, UPPER
+from engine.rerank.density_records import WIDTH as LANES
 
 Numbers = Callable[[Any, list[Any], Any], list[Any]]
 LONG, WORD, SHORT, BYTE = (ir.IntType(bits) for bits in (64, 32, 16, 8))

@@ -33,7 +33,7 @@ class _Asked:
         return "text" if isinstance(self.rows, list) else self.rows.shape[1:]
 
 
-class TogetherEncoder:
+class BatchingEncoder:
     """Another encoder, asked by one thread of its own: the calls that wait while it works make up its next batch.
 
     Nobody waits for a batch to fill, so a single caller loses nothing but the hand-over. Not for ingesting: how

@@ -3,7 +3,7 @@
 The file is a cache of the database: what it lacks, or holds of another change, or damaged, is *missing*, and whoever
 asks makes it from SQL; it is kept here by recency, and put into the file with others when there are enough of them. A
 record is hashed when it is first read, and never used before it has been. Records are found by array work alone, a
-shortlist at a time, and handed over by address. ``engine.index.factor_file`` says how the file is laid out and
+shortlist at a time, and handed over by address. ``engine.rerank.record_file`` says how the file is laid out and
 published.
 """
 
@@ -24,13 +24,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.errors import CorruptData
-from engine.index.cache import ByteCache
-from engine.index.factor_file import (
+from engine.rerank.byte_cache import ByteCache
+from engine.rerank.record_file import (
     DIRECTORY,
     ENTRY,
     LINE,
     Directory,
-    FactorKey,
+    RecordKey,
     Records,
     add_counts,
     is_there,
@@ -132,20 +132,20 @@ def _locate(
 def _compiled() -> ModuleType | None:
     """The compiled loop, or None without Numba."""
     try:
-        from engine.index import factor_lookup
+        from engine.rerank import lookup as factor_lookup
     except ImportError:
         return None
     return factor_lookup
 
 
-class FactorStore:
+class RecordStore:
     """Records of one key. Threads may share it; processes may share its folder.
 
     ``budget`` bounds the bytes of living records in the file; ``memory`` holds, by recency, those that are not in it,
     and may be shared with other stores. Without a ``root`` there is no file.
     """
 
-    def __init__(self, root: Path | None, key: FactorKey, *, budget: int, memory: ByteCache[Any]) -> None:
+    def __init__(self, root: Path | None, key: RecordKey, *, budget: int, memory: ByteCache[Any]) -> None:
         self.root = root
         self.key = key
         self.budget = 0 if root is None else budget

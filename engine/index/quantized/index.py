@@ -21,16 +21,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.index.base import MISSING, FirstMomentIndex, Float32, Int64, RowsById
-from engine.index.cells import SAMPLE, SEED, blocks, nearest, vectors_to_cells
 from engine.index.checked import BLOCK as ROWS_VERIFIED
 from engine.index.checked import Checked, checksums, map_array
-from engine.index.codes import variances_to_layout, variances_to_long
 from engine.index.flat import BLOCK, array_to_file, file_to_array
 from engine.index.partition import Partition, arrays_to_partition
-from engine.index.quantized_tuning import tuned
-from engine.index.query_families import RealQueries
-from engine.index.rows import LARGEST, Filling, Rows, check_rows
-from engine.index.tuning import Setting, Tuning
+from engine.index.quantized.calibrate import tuned
+from engine.index.quantized.codes import variances_to_layout, variances_to_long
+from engine.index.quantized.kmeans_cells import SAMPLE, SEED, blocks, nearest, vectors_to_cells
+from engine.index.quantized.query_families import RealQueries
+from engine.index.quantized.rows import LARGEST, Filling, Rows, check_rows
+from engine.index.quantized.tuning import Setting, Tuning
 
 MAPPED = {"long": "u1", "fine": "<i2", "vectors": "<f4"}
 """Arrays that are mapped, and their dtypes."""
@@ -58,7 +58,7 @@ class QuantizedIndex(FirstMomentIndex):
     def __init__(
         self, partition: Partition, rows: Rows, tuning: Tuning | None = None, real: Float32 | None = None
     ) -> None:
-        from engine.index import quantized_kernel
+        from engine.index.quantized import kernel as quantized_kernel
 
         self.partition = partition
         self.rows = rows

@@ -23,8 +23,8 @@ from numpy.typing import NDArray
 from scipy.linalg import lapack
 
 from engine.records import Statistics
+from engine.rerank.density_records import ALIGNED, Addresses, kernel, record_bytes
 from engine.scores.gaussian_density import Shrinkage, cholesky_to_inverse, covariance_to_cholesky
-from engine.scores.packed_density import ALIGNED, Addresses, kernel, record_bytes
 
 Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]

@@ -22,7 +22,7 @@ BLOCK = 32
 """Models that are made at a time, from statistics read at once."""
 
 
-def all_made(
+def make_records(
     ids: list[int],
     read: Callable[[list[int]], tuple[Mapping[int, Item], dict[int, str]]],
     make: Callable[[Item], NDArray[np.uint8] | None],
@@ -44,11 +44,11 @@ def all_made(
                     records[model_id] = record
                 elif reason:
                     damaged[model_id] = reason
-            report_damaged(damaged)
+            log_damaged(damaged)
     return records
 
 
-def report_damaged(damaged: Mapping[int, str]) -> None:
+def log_damaged(damaged: Mapping[int, str]) -> None:
     """Say which models are left out, and why."""
     for model_id, reason in damaged.items():
         log.warning("model id %d is left out: %s (see: engine doctor)", model_id, reason)

@@ -23,7 +23,7 @@ Float64 = NDArray[np.float64]
 Int64 = NDArray[np.int64]
 
 
-class CardFactors:
+class GpuFactors:
     """Unpacked factors of one store on one torch device, within ``budget`` bytes. Threads may share it."""
 
     def __init__(self, dimension: int, budget: int, device: str) -> None:

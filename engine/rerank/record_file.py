@@ -48,7 +48,7 @@ ENTRY = np.dtype([
 
 
 @dataclass(frozen=True)
-class FactorKey:
+class RecordKey:
     """What factors depend on beside the statistics: another key is another file. All but the dimension are names.
 
     ``shrinkage`` is the version and weight of what covariances are drawn toward, ``transform`` a learned map's, each
@@ -68,7 +68,7 @@ class FactorKey:
 class Directory:
     """What was published: ``rotation`` ``(d, d)`` float32, ``segments`` by name, and ``entries`` ``(n,)``."""
 
-    key: FactorKey
+    key: RecordKey
     rotation: NDArray[np.float32]
     segments: tuple[str, ...]
     entries: NDArray[Any]
@@ -79,13 +79,13 @@ def rotation_digest(rotation: NDArray[np.float32]) -> str:
     return hashlib.sha256(np.ascontiguousarray(rotation, "<f4").tobytes()).hexdigest()
 
 
-def record_digest(key: FactorKey, basis: str, model_id: int, change: int, record: Records) -> bytes:
+def record_digest(key: RecordKey, basis: str, model_id: int, change: int, record: Records) -> bytes:
     """SHA-256 of a record and of everything that says what it is; ``basis`` is the rotation's digest."""
     said = json.dumps([asdict(key), basis, model_id, change], sort_keys=True)
     return hashlib.sha256(said.encode() + record.tobytes()).digest()
 
 
-def read_directory(root: Path, key: FactorKey) -> Directory | None:
+def read_directory(root: Path, key: RecordKey) -> Directory | None:
     """The published directory, or None where there is none, or one of another key.
 
     Raises:
@@ -122,7 +122,7 @@ def damaged_records(root: Path, directory: Directory) -> Iterator[int]:
 
 
 def _directory(root: Path, said: dict[str, Any], entries: NDArray[Any]) -> Directory:
-    key = FactorKey(**said["key"])
+    key = RecordKey(**said["key"])
     try:
         basis = (root / said["rotation"]).read_bytes()
     except OSError as error:
@@ -168,7 +168,7 @@ def _read(root: Path) -> tuple[dict[str, Any], NDArray[Any]] | None:
 
 def _check_names(said: dict[str, Any], entries: NDArray[Any]) -> None:
     """Raises: TypeError, ValueError: a name points elsewhere, an entry is in no segment, or the key is none."""
-    FactorKey(**said["key"])
+    RecordKey(**said["key"])
     dimension, segments = said["key"]["dimension"], said["segments"]
     if not isinstance(dimension, int) or not isinstance(segments, list):
         raise ValueError("its key or its list of segments is none")

@@ -21,11 +21,11 @@ from numpy.typing import NDArray
 
 from engine.blas import one_thread
 from engine.errors import StorageError
-from engine.index import ByteCache, FactorKey, FactorStore
 from engine.records import EncoderIdentity, StoredStatistics
-from engine.scores import (
-    CovarianceMap,
-    Shrinkage,
+from engine.rerank import (
+    ByteCache,
+    RecordKey,
+    RecordStore,
     best_k_at,
     feature_to_rotated,
     features_to_packed,
@@ -34,16 +34,17 @@ from engine.scores import (
     statistics_to_packed,
     statistics_to_rotation,
 )
-from engine.scores.low_rank_density import Common, is_smaller, low_rank_distances_at, low_rank_epsilons
-from engine.scores.packed_density import (
+from engine.rerank.density_records import (
     distances_at,
     distances_to_densities,
     record_bytes,
 )
-from engine.search.making import BLOCK, Records, all_made, is_finite
-from engine.search.on_card import Card, OnCard
-from engine.search.versions import UNKNOWN, Versions
-from engine.search.views import IndexView
+from engine.rerank.gpu_densities import Card, GpuDensities
+from engine.rerank.low_rank_records import Common, is_smaller, low_rank_distances_at, low_rank_epsilons
+from engine.rerank.protocol import View
+from engine.rerank.record_factory import BLOCK, Records, is_finite, make_records
+from engine.rerank.versions import UNKNOWN, Versions
+from engine.scores import CovarianceMap, Shrinkage
 from engine.storage import Catalog
 
 log = logging.getLogger("engine.search")
@@ -77,10 +78,10 @@ class Stores:
     ) -> None:
         self.catalog = catalog
         self.files = files
-        self.card = None if card is None else OnCard(card)
+        self.card = None if card is None else GpuDensities(card)
         self.versions = Versions(catalog)
         self._memory = memory
-        self._stores: dict[tuple[int, str], FactorStore] = {}
+        self._stores: dict[tuple[int, str], RecordStore] = {}
         self._bases: dict[int, tuple[int, Float32]] = {}
         self._turns: dict[tuple[CovarianceMap, str], Float64] = {}
         self._collection = catalog.facts().get("id", "")
@@ -92,7 +93,7 @@ class Stores:
 
     def densities(
         self,
-        view: IndexView,
+        view: View,
         ids: Int64,
         features: Float32,
         shrinkage: Shrinkage | None,
@@ -131,7 +132,7 @@ class Stores:
 
     def _low_rank(
         self,
-        view: IndexView,
+        view: View,
         shrinkage: Shrinkage | None,
         addresses: NDArray[np.uint64],
         feature: Float32,
@@ -149,7 +150,7 @@ class Stores:
             distances[one] = low_rank_distances_at(addresses[one], query, best, turn=turn)
         return distances
 
-    def _common(self, view: IndexView, shrinkage: Shrinkage | None, epsilon: float) -> Common:
+    def _common(self, view: View, shrinkage: Shrinkage | None, epsilon: float) -> Common:
         """What the covariances of all models with that ε share."""
         weight, version = (0.0, "") if shrinkage is None else (shrinkage.weight, shrinkage.version)
         key = view.encoder_id, weight, version, epsilon
@@ -161,7 +162,7 @@ class Stores:
         return found
 
     def similarities(
-        self, view: IndexView, ids: Int64, features: Float32, k: int, turned: dict[str, list[Float64]] | None = None
+        self, view: View, ids: Int64, features: Float32, k: int, turned: dict[str, list[Float64]] | None = None
     ) -> Float64:
         """Best-k of each model for each feature ``(parts, n)``: NaN for a model without samples."""
         store = self.samples(view)
@@ -175,34 +176,34 @@ class Stores:
 
     # --- stores
 
-    def factors(self, view: IndexView, shrinkage: Shrinkage | None) -> FactorStore:
+    def factors(self, view: View, shrinkage: Shrinkage | None) -> RecordStore:
         """The factors of covariances that are shrunk in that way."""
         weight, version = (0.0, "") if shrinkage is None else (shrinkage.weight, shrinkage.version)
         budget = 0 if self.files is None else self.files.factor_bytes
         return self._store(view, factors_name(weight), f"{weight!r} {version}", FACTORS, budget)
 
-    def samples(self, view: IndexView) -> FactorStore:
+    def samples(self, view: View) -> RecordStore:
         """The kept sample features."""
         return self._store(view, SAMPLES, "", SAMPLES, 0 if self.files is None else self.files.sample_bytes)
 
     def _store(
-        self, view: IndexView, name: str, shrinkage: str, kind: str, budget: int, anew: Float32 | None = None
-    ) -> FactorStore:
+        self, view: View, name: str, shrinkage: str, kind: str, budget: int, anew: Float32 | None = None
+    ) -> RecordStore:
         """The store of that name; ``anew`` empties it, for another basis."""
         store = self._stores.get((view.encoder_id, name))
         if store is not None and store.key.shrinkage == shrinkage and anew is None:
             return store
         with self._lock:
             identity = view.identity
-            key = FactorKey(self._collection, identity.fingerprint, identity.dimension, "", shrinkage, "", kind)
+            key = RecordKey(self._collection, identity.fingerprint, identity.dimension, "", shrinkage, "", kind)
             root = None if self.files is None else self.files.folder(identity, name)
-            store = FactorStore(root, key, budget=budget, memory=self._memory)
+            store = RecordStore(root, key, budget=budget, memory=self._memory)
             if store.rotation is None or anew is not None:
                 store.start(self._basis(view, kind) if anew is None else anew)
             self._stores[view.encoder_id, name] = store
             return store
 
-    def _basis(self, view: IndexView, kind: str) -> Float32:
+    def _basis(self, view: View, kind: str) -> Float32:
         """A rotation that all models share, from some of their statistics; the samples' is that of some factors."""
         _, ids, _ = self.versions.all(view.encoder_id, view.change)
         count, found = self._bases.get(view.encoder_id, (0, None))
@@ -217,7 +218,7 @@ class Stores:
 
     # --- all of them
 
-    def build(self, view: IndexView, shrinkage: Shrinkage | None, on_progress: OnProgress | None = None) -> None:
+    def build(self, view: View, shrinkage: Shrinkage | None, on_progress: OnProgress | None = None) -> None:
         """Put every model's records into the files, as far as the budgets allow; what is there already stays.
 
         An interrupted run goes on from what it has published.
@@ -231,7 +232,7 @@ class Stores:
             samples = self._store(view, SAMPLES, "", SAMPLES, samples.budget, factors.rotation)
         self._complete(view, samples, SAMPLES, partial(self._make_samples, view, samples), 0, on_progress)
 
-    def verify(self, view: IndexView, shrinkage: Shrinkage | None) -> None:
+    def verify(self, view: View, shrinkage: Shrinkage | None) -> None:
         """Hash every record in the files again; ``build`` makes those anew that turn out to be damaged."""
         for store in (self.factors(view, shrinkage), self.samples(view)):
             store.verify()
@@ -242,7 +243,7 @@ class Stores:
             for key in [key for key in self._stores if key[0] == encoder_id]:
                 del self._stores[key]
 
-    def has_files(self, view: IndexView, shrinkage: Shrinkage | None) -> bool:
+    def has_files(self, view: View, shrinkage: Shrinkage | None) -> bool:
         """Whether somebody has searched by densities here, or built the files: then they are kept complete."""
         return self.files is not None and len(self.factors(view, shrinkage)) > 0
 
@@ -260,7 +261,7 @@ class Stores:
             except StorageError as error:
                 self._forgo(store, error)
 
-    def _flush_soon(self, store: FactorStore, encoder_id: int) -> None:
+    def _flush_soon(self, store: RecordStore, encoder_id: int) -> None:
         """The same beside the search that made them: an answer does not wait for a file."""
         with self._lock:
             if self._writer is None:
@@ -269,8 +270,8 @@ class Stores:
 
     def _complete(
         self,
-        view: IndexView,
-        store: FactorStore,
+        view: View,
+        store: RecordStore,
         what: str,
         make: Callable[[list[int]], Records],
         each: int,
@@ -294,7 +295,7 @@ class Stores:
         except StorageError as error:
             self._forgo(store, error)
 
-    def _flush(self, store: FactorStore, encoder_id: int) -> None:
+    def _flush(self, store: RecordStore, encoder_id: int) -> None:
         if not store.waiting:
             return
         try:
@@ -302,7 +303,7 @@ class Stores:
         except StorageError as error:
             self._forgo(store, error)
 
-    def _forgo(self, store: FactorStore, error: StorageError) -> None:
+    def _forgo(self, store: RecordStore, error: StorageError) -> None:
         log.warning("%s", error)
         store.forgo()
 
@@ -313,7 +314,7 @@ class Stores:
     # --- finding and making
 
     def _found(
-        self, store: FactorStore, view: IndexView, ids: Int64, make: Callable[[list[int]], Records]
+        self, store: RecordStore, view: View, ids: Int64, make: Callable[[list[int]], Records]
     ) -> tuple[Int64, Any]:
         """Places among ``ids`` of the models that there are, and where their records lie."""
         changes = self.versions.of(view.encoder_id, view.change, ids)
@@ -323,9 +324,7 @@ class Stores:
             self._flush_soon(store, view.encoder_id)
         return np.flatnonzero(known), found
 
-    def _make_factors(
-        self, view: IndexView, store: FactorStore, shrinkage: Shrinkage | None, ids: list[int]
-    ) -> Records:
+    def _make_factors(self, view: View, store: RecordStore, shrinkage: Shrinkage | None, ids: list[int]) -> Records:
         rotation = store.rotation
         assert rotation is not None, "it was started"
 
@@ -339,9 +338,9 @@ class Stores:
                     return record
             return statistics_to_packed(statistics, rotation, shrinkage).record
 
-        return all_made(ids, partial(self.catalog.statistics, view.encoder_id), made)
+        return make_records(ids, partial(self.catalog.statistics, view.encoder_id), made)
 
-    def _make_samples(self, view: IndexView, store: FactorStore, ids: list[int]) -> Records:
+    def _make_samples(self, view: View, store: RecordStore, ids: list[int]) -> Records:
         rotation = store.rotation
         assert rotation is not None, "it was started"
 
@@ -349,11 +348,11 @@ class Stores:
             usable = len(features) > 0 and bool(np.isfinite(features).all())
             return features_to_packed(features, rotation) if usable else None
 
-        return all_made(ids, partial(self.catalog.sample_features, view.encoder_id), made)
+        return make_records(ids, partial(self.catalog.sample_features, view.encoder_id), made)
 
     # --- queries
 
-    def _turned(self, store: FactorStore, features: Float32, before: dict[str, list[Float64]] | None) -> list[Float64]:
+    def _turned(self, store: RecordStore, features: Float32, before: dict[str, list[Float64]] | None) -> list[Float64]:
         """R h̃ of each feature, once a basis."""
         kept = {} if before is None else before
         if store.basis not in kept:
@@ -361,7 +360,7 @@ class Stores:
             kept[store.basis] = [feature_to_rotated(store.rotation, feature) for feature in features]
         return kept[store.basis]
 
-    def _turn(self, store: FactorStore, covariance_map: CovarianceMap) -> Float64:
+    def _turn(self, store: RecordStore, covariance_map: CovarianceMap) -> Float64:
         """A⁻¹ in the store's basis, RA⁻¹Rᵀ: ‖(AL)⁻¹z‖ = ‖L⁻¹A⁻¹z‖, so packed factors serve learned maps as they are."""
         key = covariance_map, store.basis
         found = self._turns.get(key)

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.index.base import MISSING
-from engine.index.query_families import QueryFamily
+from engine.index.quantized.query_families import QueryFamily
 
 Float32 = NDArray[np.float32]
 Int64 = NDArray[np.int64]

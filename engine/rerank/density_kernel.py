@@ -14,8 +14,8 @@ from numba import carray
 from numpy.typing import NDArray
 
 from engine.compiled import LINE, compiled, pointer, prefetch
-from engine.scores.packed_density import HEADER
-from engine.scores.packed_products import last_squares, middle_squares, upper_squares
+from engine.rerank.density_records import HEADER
+from engine.rerank.integer_products import last_squares, middle_squares, upper_squares
 
 AHEAD = 4096
 """Bytes: how far ahead of rows of low rank memory is asked for. The hardware's own prefetching ends with each page."""

@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.index.base import MISSING
-from engine.index.query_families import QueryFamily, query_families
-from engine.index.tuning import (
+from engine.index.quantized.query_families import QueryFamily, query_families
+from engine.index.quantized.tuning import (
     DEPTHS,
     JUDGES,
     QUERIES,
@@ -33,7 +33,7 @@ from engine.index.tuning import (
 )
 
 if TYPE_CHECKING:
-    from engine.index.quantized import QuantizedIndex
+    from engine.index.quantized.index import QuantizedIndex
 
 Float32 = NDArray[np.float32]
 Int64 = NDArray[np.int64]

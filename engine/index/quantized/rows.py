@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from engine.index.base import MISSING, Float32, Int64
 from engine.index.checked import Checked
-from engine.index.codes import LANES, Bytes, interleaved, packed, separated
 from engine.index.flat import BLOCK
 from engine.index.partition import Partition
+from engine.index.quantized.codes import LANES, Bytes, interleaved, packed, separated
 
 Int16 = NDArray[np.int16]
 LARGEST = 32_767

@@ -15,10 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.errors import InvalidInput
-from engine.index import FactorStore
-from engine.index.card import CardFactors
 from engine.index.device import error_to_text
-from engine.scores.packed_density import PackedFactor, differences_at, distances_at
+from engine.rerank import RecordStore
+from engine.rerank.density_records import PackedFactor, differences_at, distances_at
+from engine.rerank.gpu_factors import GpuFactors
 
 log = logging.getLogger("engine.search")
 Addresses = NDArray[np.uint64]
@@ -36,7 +36,7 @@ class Card:
     factor_bytes: int
 
 
-class OnCard:
+class GpuDensities:
     """The factors of a collection's stores on one card. Threads may share it: one works at a time.
 
     ``refused`` says in words why the card is no longer used, or nothing.
@@ -45,12 +45,12 @@ class OnCard:
     def __init__(self, card: Card) -> None:
         self.card = card
         self.refused = ""
-        self._cards: WeakKeyDictionary[FactorStore, CardFactors] = WeakKeyDictionary()
-        self._proven: WeakSet[FactorStore] = WeakSet()
+        self._cards: WeakKeyDictionary[RecordStore, GpuFactors] = WeakKeyDictionary()
+        self._proven: WeakSet[RecordStore] = WeakSet()
         self._lock = threading.Lock()
 
     def distances(
-        self, store: FactorStore, ids: Int64, changes: Int64, addresses: Addresses, query: Float64, turn: Float64 | None
+        self, store: RecordStore, ids: Int64, changes: Int64, addresses: Addresses, query: Float64, turn: Float64 | None
     ) -> Float64 | None:
         """As ``distances_at``, nothing being dropped; None where there is no room for so many, or no card to trust.
 
@@ -78,12 +78,12 @@ class OnCard:
         return None
 
     def _distances(
-        self, store: FactorStore, ids: Int64, changes: Int64, addresses: Addresses, query: Float64, turn: Float64 | None
+        self, store: RecordStore, ids: Int64, changes: Int64, addresses: Addresses, query: Float64, turn: Float64 | None
     ) -> Float64 | None:
         d = len(query)
         card = self._cards.get(store)
         if card is None:
-            card = self._cards[store] = CardFactors(d, self.card.factor_bytes, self.card.device)
+            card = self._cards[store] = GpuFactors(d, self.card.factor_bytes, self.card.device)
         if not 0 < len(ids) <= card.slots:
             return None
         lacking = card.lacks(ids, changes)

@@ -21,7 +21,7 @@ from numba.core import cgutils, types
 from numba.extending import intrinsic
 
 from engine.compiled import LINE, called, processor_has
-from engine.index.codes import LANES, WIDTHS
+from engine.index.quantized.codes import LANES, WIDTHS
 
 WORD, SHORT, BYTE = ir.IntType(32), ir.IntType(16), ir.IntType(8)
 WORDS = ir.VectorType(WORD, LANES)

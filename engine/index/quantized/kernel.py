@@ -13,8 +13,8 @@ from numba.core import types
 from numba.extending import intrinsic
 
 from engine.compiled import LINE, compiled, prefetch
-from engine.index.block_products import products_by, ways_here
-from engine.index.codes import LANES
+from engine.index.quantized.block_products import products_by, ways_here
+from engine.index.quantized.codes import LANES
 
 BUCKETS = 256
 AHEAD = 6
