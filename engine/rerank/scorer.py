@@ -22,27 +22,29 @@ from numpy.typing import NDArray
 from engine.blas import one_thread
 from engine.errors import StorageError
 from engine.records import EncoderIdentity, StoredStatistics
-from engine.rerank import (
-    ByteCache,
-    RecordKey,
-    RecordStore,
-    best_k_at,
-    feature_to_rotated,
-    features_to_packed,
-    shrinkage_to_common,
-    statistics_to_low_rank,
-    statistics_to_packed,
-    statistics_to_rotation,
-)
+from engine.rerank.byte_cache import ByteCache
 from engine.rerank.density_records import (
     distances_at,
     distances_to_densities,
+    feature_to_rotated,
     record_bytes,
+    statistics_to_packed,
+    statistics_to_rotation,
 )
 from engine.rerank.gpu_densities import Card, GpuDensities
-from engine.rerank.low_rank_records import Common, is_smaller, low_rank_distances_at, low_rank_epsilons
+from engine.rerank.low_rank_records import (
+    Common,
+    is_smaller,
+    low_rank_distances_at,
+    low_rank_epsilons,
+    shrinkage_to_common,
+    statistics_to_low_rank,
+)
 from engine.rerank.protocol import View
 from engine.rerank.record_factory import BLOCK, Records, is_finite, make_records
+from engine.rerank.record_file import RecordKey
+from engine.rerank.record_store import RecordStore
+from engine.rerank.sample_records import best_k_at, features_to_packed
 from engine.rerank.versions import UNKNOWN, Versions
 from engine.scores import CovarianceMap, Shrinkage
 from engine.storage import Catalog

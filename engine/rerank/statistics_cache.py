@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from engine.blas import one_thread
 from engine.errors import InvalidStatistics
 from engine.records import Statistics
-from engine.rerank import ByteCache
+from engine.rerank.byte_cache import ByteCache
 from engine.rerank.gpu_densities import Card
 from engine.rerank.record_factory import log_damaged
 from engine.rerank.scorer import Files, Stores
