@@ -107,8 +107,8 @@ def main(db: str, encoder: str | None, models: int) -> None:
     """Measure, print, write."""
     weight = Settings().shrinkage
     with Engine.open(f"sqlite:///{Path(db).resolve()}") as eng:
-        encoder_id, identity = eng._searchable(encoder)
-        stored, _ = eng._catalog.statistics(encoder_id, list(eng._catalog.all_changes(encoder_id)))
+        encoder_id, identity = eng.services.session.encoder(encoder)
+        stored, _ = eng.services.catalog.statistics(encoder_id, list(eng.services.catalog.all_changes(encoder_id)))
     own = [item.statistics for item in stored.values() if item.statistics.covariance is not None]
     started = perf_counter()
     with one_thread():

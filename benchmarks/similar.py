@@ -40,8 +40,8 @@ BEST = 10
 def main(db: str, models: int, lists: int) -> None:
     """Measure, and write the results."""
     with Engine.open(f"sqlite:///{db}") as eng:
-        encoder_id, identity = eng._searchable(None)
-        catalog: Catalog = eng._catalog
+        encoder_id, identity = eng.services.session.encoder()
+        catalog: Catalog = eng.services.catalog
         stored, _ = catalog.statistics(encoder_id, [model.id for model in catalog.models()])
     own = [item.statistics for item in stored.values() if item.statistics.covariance is not None]
     made = list(interpolated(own, models, seed=2))

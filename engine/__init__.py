@@ -14,8 +14,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from engine._engine import Engine
     from engine.config import Settings
+    from engine.engine import Engine
     from engine.errors import EngineError
     from engine.records import Hit, Hits, Model, Statistics
 
@@ -23,7 +23,7 @@ __version__ = "0.1.0"
 __all__ = ["Engine", "EngineError", "Hit", "Hits", "Model", "Settings", "Statistics", "__version__"]
 
 _HOMES = {
-    "Engine": "engine._engine",
+    "Engine": "engine.engine",
     "EngineError": "engine.errors",
     "Hit": "engine.records",
     "Hits": "engine.records",

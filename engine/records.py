@@ -116,6 +116,13 @@ class EncoderIdentity:
     modalities: frozenset[str]
 
 
+class EncoderRef(NamedTuple):
+    """An encoder that made statistics in a collection, and its number there."""
+
+    id: int
+    identity: EncoderIdentity
+
+
 @dataclass(frozen=True)
 class Thumbnail:
     """One preview picture: encoded bytes and their media type (``image/webp``)."""
@@ -165,6 +172,23 @@ class Ingested:
 
 
 @dataclass(frozen=True, eq=False)
+class Part:
+    """One part of a query, as it was given.
+
+    Attributes:
+        modality: ``text``, ``image``, ``sketch`` or ``model``.
+        value: the text, the picture (a path, a PIL image or an array ``(h, w[, c])``) or the model's name.
+        weight: its exponent in the product of experts, 1e-9 to 1e9.
+        name: what it is called in the hits; by default its modality, with a number where there are several of it.
+    """
+
+    modality: str
+    value: Any
+    weight: float = 1.0
+    name: str | None = None
+
+
+@dataclass(frozen=True, eq=False)
 class QueryPart:
     """One encoded part of a query.
 
@@ -173,19 +197,21 @@ class QueryPart:
         feature: ``(d,)`` float32 of unit norm.
         weight: its exponent in the product of experts.
         model_id: for a model query, the model to leave out of its own answers.
+        name: what it is called in the hits.
     """
 
     modality: str
     feature: NDArray[np.float32]
     weight: float = 1.0
     model_id: int | None = None
+    name: str = ""
 
 
 @dataclass(frozen=True)
 class Hit:
     """One answer. ``rank`` counts from 1; ``score`` is higher for better (for distances it is lower for better).
 
-    ``parts`` holds what each part of a mixed query contributed, by modality.
+    ``parts`` holds what each part of a mixed query contributed, by the part's name.
     """
 
     rank: int
@@ -201,7 +227,8 @@ class Hits(tuple[Hit, ...]):
     ``method`` is the rule that scored it, ``timings_ms`` the wall time of each stage, ``shortlist`` how many
     candidates the exact stage looked at (None when there was none), ``left_out`` how many models had no finite
     score or lacked what the method needs, ``transform`` the name of the stored transform that scored it, if one did,
-    ``remarks`` sentences about values of the filter that no model has.
+    ``remarks`` sentences about values of the filter that no model has, ``lower_is_nearer`` whether the scores are
+    distances.
     """
 
     method: str
@@ -210,6 +237,7 @@ class Hits(tuple[Hit, ...]):
     left_out: int
     transform: str | None
     remarks: tuple[str, ...]
+    lower_is_nearer: bool
 
     def __new__(
         cls,
@@ -221,6 +249,7 @@ class Hits(tuple[Hit, ...]):
         left_out: int = 0,
         transform: str | None = None,
         remarks: tuple[str, ...] = (),
+        lower_is_nearer: bool = False,
     ) -> Hits:
         self = super().__new__(cls, hits)
         self.method = method
@@ -229,6 +258,7 @@ class Hits(tuple[Hit, ...]):
         self.left_out = left_out
         self.transform = transform
         self.remarks = remarks
+        self.lower_is_nearer = lower_is_nearer
         return self
 
 

@@ -96,11 +96,13 @@ class Queries:
 def load_models(folder: Path, encoder: str = "compact") -> Models:
     """Every model of ``folder/zoo.db`` under an encoder."""
     with Engine.open(f"sqlite:///{folder / 'zoo.db'}") as eng:
-        encoder_id, identity = eng._searchable(encoder)
+        encoder_id, identity = eng.services.session.encoder(encoder)
         listed = eng.models()
         features: dict[int, Float32] = {}
         for start in range(0, len(listed), 32):
-            found, damaged = eng._catalog.sample_features(encoder_id, [m.id for m in listed[start : start + 32]])
+            found, damaged = eng.services.catalog.sample_features(
+                encoder_id, [m.id for m in listed[start : start + 32]]
+            )
             assert not damaged, damaged
             features |= found
     listed = [model for model in listed if model.id in features]

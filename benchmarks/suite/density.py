@@ -102,7 +102,7 @@ class Work:
         if self.engine is None:
             yield from ((i, self.made.statistics(i)) for i in models)
             return
-        found, damaged = self.engine._catalog.statistics(1, [i + 1 for i in models])
+        found, damaged = self.engine.services.catalog.statistics(1, [i + 1 for i in models])
         assert not damaged
         yield from ((i, found[i + 1].statistics) for i in models)
 

@@ -148,8 +148,10 @@ def learned(eng: Engine, queries: NDArray[np.float32], method: str, **given: Any
     """``search_vectors`` by a learned transform: any matrix costs the same, so that a random rotation stands in."""
     d = queries.shape[1]
     matrix = np.linalg.qr(np.random.default_rng(0).normal(size=(d, d)))[0].astype(np.float32)
-    encoder_id = next(iter(eng._catalog.encoders()))
-    transform = eng._transforms.add(encoder_id, method, "image", "full", {"matrix": matrix}, {}, activate=False)
+    encoder_id = next(iter(eng.services.catalog.encoders()))
+    transform = eng.services.transforms.transforms.add(
+        encoder_id, method, "image", "full", {"matrix": matrix}, {}, activate=False
+    )
     entrant = Entrant(
         f"search_vectors, learned {method}",
         lambda i: eng.search_vectors(queries[i], K, method, transform=transform.name, **given)[1] - 1,

@@ -18,7 +18,7 @@ from engine.errors import EngineError
 
 if TYPE_CHECKING:
     from engine import Engine
-    from engine._trusting import Trust
+    from engine.ingest.trust import Trust
 
 LIVE = {"type": "callable"}
 """The record of what can never be built again."""
@@ -103,7 +103,7 @@ def _trust(eng: Engine, names: list[str], as_json: bool, *, every: bool, yes: bo
 
 
 def _list(as_json: bool) -> None:
-    from engine._trusting import settings_to_grants
+    from engine.ingest.trust import settings_to_grants
 
     granted = settings_to_grants(Settings.from_environment()).all()
     if as_json:

@@ -1,7 +1,7 @@
 """Looking for damage, and mending what can be mended from the truth in SQL."""
 
-from engine.doctor.examine import Parts, examine
+from engine.doctor.examine import Collection, examine
 from engine.doctor.findings import Commands, Finding, Mend
-from engine.doctor.repair import Makers, repair
+from engine.doctor.repair import repair
 
-__all__ = ["Commands", "Finding", "Makers", "Mend", "Parts", "examine", "repair"]
+__all__ = ["Collection", "Commands", "Finding", "Mend", "examine", "repair"]

@@ -12,7 +12,7 @@ from engine.doctor.findings import DAMAGE, STALE, Commands, Finding, Mend
 from engine.errors import CorruptData
 from engine.index import FirstMomentIndex
 from engine.index import snapshot as snapshots
-from engine.records import EncoderIdentity
+from engine.records import EncoderRef
 from engine.rerank.record_file import DIRECTORY, Directory, damaged_records, read_any_directory
 from engine.search import IndexViews
 from engine.search.agreement import read_agreement
@@ -34,8 +34,7 @@ def snapshot_findings(
     checks: Checks,
     catalog: Catalog,
     views: IndexViews,
-    encoder_id: int,
-    identity: EncoderIdentity,
+    encoder: EncoderRef,
     space: Space,
     faults: Mapping[int, str],
     commands: Commands,
@@ -45,9 +44,9 @@ def snapshot_findings(
 
     ``faults`` are the models whose statistics are damaged: a snapshot may have them or not.
     """
-    repair, mend = commands.repair(), Mend("index", encoder_id, space.key)
-    folder = views.folder(identity, space.key)
-    name = identity.name if space is IDENTITY else f"{identity.name}, {space.key}"
+    repair, mend = commands.repair(), Mend("index", encoder.id, space.key)
+    folder = views.folder(encoder.identity, space.key)
+    name = encoder.identity.name if space is IDENTITY else f"{encoder.identity.name}, {space.key}"
     try:
         manifest = snapshots.read_manifest(folder)
         if manifest is None:
@@ -55,18 +54,18 @@ def snapshot_findings(
         index = snapshots.load(folder, manifest, thorough=True)
     except CorruptData as error:
         return [Finding(DAMAGE, error.message, repair, mend)]
-    if (manifest.collection, manifest.fingerprint) != (views.collection, identity.fingerprint):
+    if (manifest.collection, manifest.fingerprint) != (views.collection, encoder.identity.fingerprint):
         return [Finding(STALE, f"{name}: the index snapshot belongs to another collection", commands.build(), mend)]
     if manifest.change > catalog.last_change():
         return [Finding(DAMAGE, f"{name}: the index snapshot is newer than the database", repair, mend)]
     if manifest.version != space.version:
         return [Finding(STALE, f"{name}: the index snapshot is of another transform", commands.build(), mend)]
     findings = []
-    behind = catalog.changes_behind(encoder_id, manifest.change)
+    behind = catalog.changes_behind(encoder.id, manifest.change)
     if behind:
         what = f"{name}: the index snapshot is {behind} changes behind"
         findings.append(Finding(STALE, what, commands.build(), mend))
-    surplus, missing, other = _compared(checks, catalog, encoder_id, space, index, manifest.change, name, on_progress)
+    surplus, missing, other = _compared(checks, catalog, encoder.id, space, index, manifest.change, name, on_progress)
     disagree = [model_id for model_id in (*surplus, *missing) if model_id not in faults]
     for ids, what in ((disagree, "index and database disagree about"), (other, "the index has another vector for")):
         findings += [Finding(DAMAGE, f"{name}: {what} {_called(catalog, model_id)}", repair, mend) for model_id in ids]
@@ -76,16 +75,15 @@ def snapshot_findings(
 def record_findings(
     catalog: Catalog,
     views: IndexViews,
-    encoder_id: int,
-    identity: EncoderIdentity,
+    encoder: EncoderRef,
     commands: Commands,
     on_progress: OnProgress | None = None,
 ) -> list[Finding]:
     """Files of factors and samples: the directory, the rotation, and every record by its checksum."""
     findings: list[Finding] = []
-    folders = sorted(views.root.glob(f"{views.folder(identity).name}..*/{DIRECTORY}"))
+    folders = sorted(views.root.glob(f"{views.folder(encoder.identity).name}..*/{DIRECTORY}"))
     for done, path in enumerate(folders, 1):
-        mend, stray = (Mend(kind, encoder_id, path.parent.name) for kind in ("records", "stray"))
+        mend, stray = (Mend(kind, encoder.id, path.parent.name) for kind in ("records", "stray"))
         try:
             directory, bad = _examined(path.parent)
         except CorruptData as error:
@@ -94,7 +92,7 @@ def record_findings(
         findings += [
             Finding(
                 DAMAGE,
-                f"{identity.name}: the record of {_called(catalog, model_id)} in {path.parent} is damaged",
+                f"{encoder.identity.name}: the record of {_called(catalog, model_id)} in {path.parent} is damaged",
                 commands.repair(), mend,
             )
             for model_id in bad
@@ -102,10 +100,10 @@ def record_findings(
         newest = 0 if directory is None or not len(directory.entries) else int(directory.entries["change"].max())
         ours = directory is not None and directory.key.collection == views.collection
         if ours and newest > catalog.last_change():
-            what = f"{identity.name}: records in {path.parent} are newer than the database"
+            what = f"{encoder.identity.name}: records in {path.parent} are newer than the database"
             findings.append(Finding(DAMAGE, what, commands.repair(), stray))
         if on_progress is not None:
-            on_progress(f"{identity.name}: records", done, len(folders))
+            on_progress(f"{encoder.identity.name}: records", done, len(folders))
     return findings
 
 
@@ -124,14 +122,14 @@ def _examined(root: Path) -> tuple[Directory | None, list[int]]:
     return directory, bad
 
 
-def shown_findings(views: IndexViews, encoder_id: int, identity: EncoderIdentity, commands: Commands) -> list[Finding]:
+def shown_findings(views: IndexViews, encoder: EncoderRef, commands: Commands) -> list[Finding]:
     """What is only shown: the measured agreement, and the map of the collection."""
     findings = []
     for kind, name, read in (("agreement", AGREEMENT, read_agreement), ("map", MAP, read_map)):
         try:
-            read(views.beside(identity, name))
+            read(views.beside(encoder.identity, name))
         except CorruptData as error:
-            findings.append(Finding(DAMAGE, error.message, commands.repair(), Mend(kind, encoder_id)))
+            findings.append(Finding(DAMAGE, error.message, commands.repair(), Mend(kind, encoder.id)))
     return findings
 
 

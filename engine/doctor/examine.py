@@ -11,13 +11,15 @@ from engine.doctor.derived import record_findings, shown_findings, snapshot_find
 from engine.doctor.findings import DAMAGE, NOTE, STALE, Commands, Finding, Mend
 from engine.errors import CorruptData, EngineError, InvalidImage
 from engine.ingest.state import bytes_to_state
-from engine.records import EncoderIdentity
+from engine.records import EncoderIdentity, EncoderRef
 from engine.rerank import StatisticsCache
 from engine.samples import bytes_to_image
 from engine.samples.media import media_type
 from engine.scores import Whitening
 from engine.search import IndexViews, TransformCache
+from engine.search.similar import SimilarModels
 from engine.search.spaces import IDENTITY, WHITENED, Space, arrays_to_space, whitening_to_linear
+from engine.search.upkeep import IndexService
 from engine.storage import Catalog, Database, Neighbours
 from engine.storage.checks import Checks, Fault
 from engine.storage.details import checked_name
@@ -29,16 +31,18 @@ NAMED = 20
 
 
 @dataclass(frozen=True, eq=False)
-class Parts:
-    """The parts of an open collection that a doctor looks at."""
+class Collection:
+    """The parts of an open collection that are examined, and what builds them again."""
 
     database: Database
     catalog: Catalog
     views: IndexViews
-    evidence: StatisticsCache
+    statistics: StatisticsCache
     neighbours: Neighbours
-    maps: TransformCache
+    transforms: TransformCache
     settings: Settings
+    similar: SimilarModels
+    indexes: IndexService
 
     @property
     def checks(self) -> Checks:
@@ -51,67 +55,67 @@ class Parts:
         return Commands(self.database.shown_url)
 
 
-def examine(parts: Parts, on_progress: OnProgress | None = None) -> list[Finding]:
+def examine(collection: Collection, on_progress: OnProgress | None = None) -> list[Finding]:
     """Every finding; an empty list means that all is well.
 
     Blobs are read in blocks: memory does not grow with the collection but by a few bytes a model. Writers may go on
     meanwhile. ``on_progress`` is called with (stage, done, total).
     """
-    findings = _guarded(parts, "the database", partial(_database, parts))
-    for encoder_id, identity in parts.catalog.encoders().items():
+    findings = _guarded(collection, "the database", partial(_database, collection))
+    for encoder in (EncoderRef(*pair) for pair in collection.catalog.encoders().items()):
+        identity = encoder.identity
         faults: dict[int, str] = {}
         findings += _guarded(
-            parts, identity.name, partial(_statistics, parts, encoder_id, identity, faults, on_progress)
+            collection, identity.name, partial(_statistics, collection, encoder, faults, on_progress)
         )  # fmt: skip
-        spaces, transforms = _spaces(parts, encoder_id, identity)
+        spaces, transforms = _spaces(collection, encoder)
         findings += transforms
         for space in spaces:
             findings += snapshot_findings(
-                parts.checks,
-                parts.catalog,
-                parts.views,
-                encoder_id,
-                identity,
+                collection.checks,
+                collection.catalog,
+                collection.views,
+                encoder,
                 space,
                 faults,
-                parts.commands,
+                collection.commands,
                 on_progress,
             )
-        findings += record_findings(parts.catalog, parts.views, encoder_id, identity, parts.commands, on_progress)
-        findings += shown_findings(parts.views, encoder_id, identity, parts.commands)
-        findings += _guarded(parts, identity.name, partial(_neighbours, parts, encoder_id, identity, faults))
-    findings += _guarded(parts, "the previews", partial(_thumbnails, parts))
-    findings += _guarded(parts, "the checkpoints", partial(_checkpoints, parts))
+        findings += record_findings(collection.catalog, collection.views, encoder, collection.commands, on_progress)
+        findings += shown_findings(collection.views, encoder, collection.commands)
+        findings += _guarded(collection, identity.name, partial(_neighbours, collection, encoder, faults))
+    findings += _guarded(collection, "the previews", partial(_thumbnails, collection))
+    findings += _guarded(collection, "the checkpoints", partial(_checkpoints, collection))
     return findings
 
 
-def _guarded(parts: Parts, what: str, look: Callable[[], list[Finding]]) -> list[Finding]:
+def _guarded(collection: Collection, what: str, look: Callable[[], list[Finding]]) -> list[Finding]:
     """A part of the database that cannot be read at all is a finding, and no reason not to look at the others."""
     try:
         return look()
     except EngineError as error:
-        repair = error.hint or f"restore the database from a backup, then: {parts.commands.repair()}"
+        repair = error.hint or f"restore the database from a backup, then: {collection.commands.repair()}"
         return [Finding(DAMAGE, f"{what} cannot be read: {error.message}", repair)]
 
 
-def _database(parts: Parts) -> list[Finding]:
-    checks, repair = parts.checks, parts.commands.repair()
-    kind = "SQLite" if parts.database.is_sqlite else "Postgres"
+def _database(collection: Collection) -> list[Finding]:
+    checks, repair = collection.checks, collection.commands.repair()
+    kind = "SQLite" if collection.database.is_sqlite else "Postgres"
     restore = f"restore the database from a backup (engine backup makes one), then: {repair}"
     findings = [Finding(DAMAGE, f"{kind}: {line}", restore) for line in checks.file_faults()]
     findings += [
         Finding(DAMAGE, f"{count} rows of {table} refer to rows that are not there", repair, Mend("orphans", 0, table))
         for table, count in checks.orphans().items()
     ]
-    return findings + list(_json(parts)) + list(_names(parts))
+    return findings + list(_json(collection)) + list(_names(collection))
 
 
-def _json(parts: Parts) -> Iterator[Finding]:
-    database = f"--database {parts.commands.url}"
-    for table, column, row_id in parts.checks.json_faults():
+def _json(collection: Collection) -> Iterator[Finding]:
+    database = f"--database {collection.commands.url}"
+    for table, column, row_id in collection.checks.json_faults():
         said = f"{column} of {table} cannot be read"
         if table in ("models", "statistics"):
-            name = parts.catalog.names([row_id]).get(row_id, f"id {row_id}")
+            name = collection.catalog.names([row_id]).get(row_id, f"id {row_id}")
             steps = (
                 f"describe it again (engine update {name} … {database}), or ingest it again; it is searched as before"
             )
@@ -120,8 +124,8 @@ def _json(parts: Parts) -> Iterator[Finding]:
             yield Finding(DAMAGE, f"{table[:-1]} {row_id}: {said}", f"make it again, or restore a backup ({database})")
 
 
-def _names(parts: Parts) -> Iterator[Finding]:
-    for model_id, name in parts.checks.names():
+def _names(collection: Collection) -> Iterator[Finding]:
+    for model_id, name in collection.checks.names():
         try:
             checked_name(name)
         except EngineError as error:
@@ -133,103 +137,106 @@ def _names(parts: Parts) -> Iterator[Finding]:
 
 
 def _statistics(
-    parts: Parts, encoder_id: int, identity: EncoderIdentity, faults: dict[int, str], on_progress: OnProgress | None
+    collection: Collection,
+    encoder: EncoderRef,
+    faults: dict[int, str],
+    on_progress: OnProgress | None,
 ) -> list[Finding]:
     """Moments and sample features; ``faults`` takes the models whose moments are damaged."""
     findings: list[Finding] = []
-    total = parts.catalog.statistics_count(encoder_id)
-    most = max(parts.settings.kept_features, 1)
+    total = collection.catalog.statistics_count(encoder.id)
+    most = max(collection.settings.kept_features, 1)
     for what, blocks in (
-        ("statistics", parts.checks.statistics(encoder_id)),
-        ("sample features", parts.checks.features(encoder_id, most)),
+        ("statistics", collection.checks.statistics(encoder.id)),
+        ("sample features", collection.checks.features(encoder.id, most)),
     ):
         done = 0
         for count, found in blocks:
-            findings += _faults(parts, identity, found)
+            findings += _faults(collection, encoder.identity, found)
             if what == "statistics":
                 faults.update((fault.model_id, fault.reason) for fault in found)
             done += count
             if on_progress is not None:
-                on_progress(f"{identity.name}: {what}", done, max(total, done))
-    lost = parts.checks.without_change(encoder_id)
+                on_progress(f"{encoder.identity.name}: {what}", done, max(total, done))
+    lost = collection.checks.without_change(encoder.id)
     if lost:
-        repair, mend = parts.commands.repair(), Mend("changes", encoder_id)
+        repair, mend = collection.commands.repair(), Mend("changes", encoder.id)
         what = f"{len(lost)} models have statistics of a change that is not in the sequence"
-        findings.append(Finding(DAMAGE, f"{identity.name}: {what}", repair, mend))
+        findings.append(Finding(DAMAGE, f"{encoder.identity.name}: {what}", repair, mend))
     return findings
 
 
-def _faults(parts: Parts, identity: EncoderIdentity, faults: list[Fault]) -> Iterator[Finding]:
-    models = parts.catalog.models_by_id([fault.model_id for fault in faults])
+def _faults(collection: Collection, identity: EncoderIdentity, faults: list[Fault]) -> Iterator[Finding]:
+    models = collection.catalog.models_by_id([fault.model_id for fault in faults])
     for fault in faults:
         model = models.get(fault.model_id)
         name = f"id {fault.model_id}" if model is None else model.name
         path = None if model is None else row_to_origin(model, identity.name).source.get("path")
-        again = parts.commands.ingest_again(name, identity.name, path if isinstance(path, str) else None)
+        again = collection.commands.ingest_again(name, identity.name, path if isinstance(path, str) else None)
         yield Finding(DAMAGE, f"{name} ({identity.name}): {fault.reason}", again)
 
 
-def _spaces(parts: Parts, encoder_id: int, identity: EncoderIdentity) -> tuple[list[Space], list[Finding]]:
+def _spaces(collection: Collection, encoder: EncoderRef) -> tuple[list[Space], list[Finding]]:
     """The spaces that have an index, and what is wrong with the transforms behind them."""
-    spaces, findings, maps = [IDENTITY], [], parts.maps
-    for transform in maps.transforms.all():
-        if transform.encoder_id != encoder_id:
+    spaces, findings, known = [IDENTITY], [], collection.transforms
+    for transform in known.transforms.all():
+        if transform.encoder_id != encoder.id:
             continue
         try:
-            arrays = maps.transforms.arrays(transform)
+            arrays = known.transforms.arrays(transform)
         except CorruptData as error:
             whitening = transform.method == WHITENED
-            repair = parts.commands.repair() if whitening else error.hint or ""
-            mend = Mend("whitening", encoder_id) if whitening else None
+            repair = collection.commands.repair() if whitening else error.hint or ""
+            mend = Mend("whitening", encoder.id) if whitening else None
             findings.append(Finding(DAMAGE, error.message, repair, mend))
             continue
-        if not transform.active or transform not in maps.indexed(encoder_id):
+        if not transform.active or transform not in known.indexed(encoder.id):
             continue
         spaces.append(arrays_to_space(transform, arrays))
         if transform.method == WHITENED:  # densities need it, too: its spaces may never have been searched by
             both = [
                 spaces.pop(),
-                whitening_to_linear(transform, Whitening.from_arrays(arrays), parts.settings.shrinkage),
+                whitening_to_linear(transform, Whitening.from_arrays(arrays), collection.settings.shrinkage),
             ]
-            spaces += [space for space in both if parts.views.has(encoder_id, identity, space.key)]
+            spaces += [space for space in both if collection.views.has(encoder, space.key)]
     return spaces, findings
 
 
-def _neighbours(parts: Parts, encoder_id: int, identity: EncoderIdentity, faults: dict[int, str]) -> list[Finding]:
+def _neighbours(collection: Collection, encoder: EncoderRef, faults: dict[int, str]) -> list[Finding]:
     findings = []
-    pending = [model_id for model_id in parts.neighbours.pending(encoder_id) if model_id not in faults]
+    pending = [model_id for model_id in collection.neighbours.pending(encoder.id) if model_id not in faults]
     if pending:
         what = f"{len(pending)} models have no current list of similar models"
-        findings.append(Finding(STALE, what, parts.commands.build(), Mend("neighbours", encoder_id)))
-    wrong = parts.checks.wrong_neighbours(encoder_id)
+        findings.append(Finding(STALE, what, collection.commands.build(), Mend("neighbours", encoder.id)))
+    wrong = collection.checks.wrong_neighbours(encoder.id)
     if wrong:
-        named = ", ".join(parts.catalog.names(wrong[:NAMED]).values()) + (" …" if len(wrong) > NAMED else "")
-        what = f"{identity.name}: {len(wrong)} lists of similar models contradict others: {named}"
-        findings.append(Finding(DAMAGE, what, parts.commands.repair(), Mend("lists", encoder_id)))
+        named = ", ".join(collection.catalog.names(wrong[:NAMED]).values()) + (" …" if len(wrong) > NAMED else "")
+        what = f"{encoder.identity.name}: {len(wrong)} lists of similar models contradict others: {named}"
+        findings.append(Finding(DAMAGE, what, collection.commands.repair(), Mend("lists", encoder.id)))
     return findings
 
 
-def _thumbnails(parts: Parts) -> list[Finding]:
+def _thumbnails(collection: Collection) -> list[Finding]:
     """Previews have no checksum: one that cannot be decoded is damaged."""
     findings = []
-    for model_id, position, thumbnail in parts.checks.thumbnails():
+    for model_id, position, thumbnail in collection.checks.thumbnails():
         try:
-            bytes_to_image(thumbnail.data, max_pixels=parts.settings.max_pixels)
+            bytes_to_image(thumbnail.data, max_pixels=collection.settings.max_pixels)
             if media_type(thumbnail.data) is None:
                 raise InvalidImage("it is none of WebP, PNG and JPEG, and not shown")
         except InvalidImage as error:
-            name = parts.catalog.names([model_id]).get(model_id, f"id {model_id}")
+            name = collection.catalog.names([model_id]).get(model_id, f"id {model_id}")
             again = "ingest this model again; it is searched as before"
             findings.append(Finding(DAMAGE, f"{name}: preview {position} cannot be used: {error.message}", again))
     return findings
 
 
-def _checkpoints(parts: Parts) -> list[Finding]:
+def _checkpoints(collection: Collection) -> list[Finding]:
     findings = []
-    for name, encoder_id, state in parts.checks.checkpoints():
+    for name, encoder_id, state in collection.checks.checkpoints():
         try:
             bytes_to_state(state)
         except CorruptData as error:
             what = f"{name}: {error.message}; its ingest begins anew"
-            findings.append(Finding(NOTE, what, parts.commands.repair(), Mend("checkpoint", encoder_id, name)))
+            findings.append(Finding(NOTE, what, collection.commands.repair(), Mend("checkpoint", encoder_id, name)))
     return findings

@@ -1,6 +1,6 @@
 """Query → shortlist → re-rank → ranked ids. How anything is printed is not known here."""
 
-from engine.search.plan import Plan, query_to_plan
+from engine.search.plan import Plan, Planner
 from engine.search.ranking import Ranking, rank
 from engine.search.rules import METHODS, rule_for
 from engine.search.transforms import TransformCache
@@ -11,9 +11,9 @@ __all__ = [
     "IndexView",
     "IndexViews",
     "Plan",
+    "Planner",
     "Ranking",
     "TransformCache",
-    "query_to_plan",
     "rank",
     "rule_for",
 ]

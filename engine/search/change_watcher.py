@@ -13,16 +13,16 @@ from engine.errors import EngineError
 log = logging.getLogger("engine.search")
 
 
-class Follower:
+class ChangeWatcher:
     """Calls ``refresh`` of an owner whenever its database has changed; a thread that ends with its owner."""
 
-    def __init__(self, owner: Any, last_change: Callable[[], int], interval: float) -> None:
-        """``owner`` has a method ``refresh``; ``interval`` is in seconds."""
+    def __init__(self, owner: Any, last_change: Callable[[], int], interval: float, seen: int) -> None:
+        """``owner`` has a method ``refresh``; ``interval`` is in seconds, ``seen`` the change that the owner knows."""
         self._owner = weakref.ref(owner)
         self._last_change = last_change
         self._interval = interval
         self._stop = threading.Event()
-        self._seen = last_change()
+        self._seen = seen
         self._thread = threading.Thread(target=self._work, name="follow database", daemon=True)
         self._thread.start()
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,8 +13,9 @@ from numpy.typing import NDArray
 
 from engine.encoders.protocol import Encoder, image_to_prepared
 from engine.errors import InvalidFeatures, InvalidQuery, MissingStatistics
-from engine.numbers import checked_number, checked_whole, shown
-from engine.records import EncoderIdentity, QueryPart
+from engine.numbers import checked_number
+from engine.options import checked_text
+from engine.records import EncoderIdentity, Part, QueryPart
 from engine.samples import any_to_image, one_picture
 from engine.search.rules import MODALITIES
 from engine.statistics import checked_features
@@ -24,69 +27,67 @@ ROUNDED = float(np.finfo(np.float32).eps)
 """The squared length of a vector of unit norm is at most so far from 1 once it is rounded to float32."""
 LIGHTEST, HEAVIEST = 1e-9, 1e9
 """Weights: scores, and the query that the index is asked, stay far within float32."""
-MOST_ANSWERS = 10**7
-"""Room is made for as many answers as are asked for, whether there are so many models or not: 120 MB a query."""
 
 
-def checked_weights(weights: Mapping[str, float] | None, modalities: Sequence[str]) -> dict[str, float]:
-    """A weight for each part, 1 unless given.
+def given_to_parts(
+    given: Mapping[str, Any], parts: Sequence[Part], weights: Mapping[str, float] | None
+) -> tuple[Part, ...]:
+    """A query's parts, each with a name and a weight.
+
+    Args:
+        given: a value by modality, None for none; several texts may be given in a list.
+        parts: further parts.
+        weights: by the parts' names.
 
     Raises:
-        InvalidQuery: a weight for a part that is not there, or one that is not a number from 1e-9 to 1e9.
+        InvalidQuery: no part, an unknown modality, two parts of one name, a weight without a part, or one that is not
+            a number from 1e-9 to 1e9.
     """
-    result = dict.fromkeys(modalities, 1.0)
+    found = [Part(modality, one) for modality, value in given.items() if value is not None
+             for one in (value if modality == "text" and isinstance(value, (list, tuple)) else [value])]  # fmt: skip
+    if not isinstance(parts, Sequence) or not all(isinstance(one, Part) for one in parts):
+        raise InvalidQuery(
+            f"parts must be a list of Part, got {parts!r:.80}", hint='for example [Part("text", "a fox")]'
+        )
+    found += parts
+    if not found:
+        raise InvalidQuery("there is no query", hint="give a text, an image, a sketch, a model, or several")
+    named = _named(found)
     if weights is not None and not isinstance(weights, Mapping):
         raise InvalidQuery(f"weights must map parts to numbers, got {weights!r}", hint='for example {"image": 2}')
-    for modality, weight in (weights or {}).items():
-        if modality not in result:
+    names = [part.name for part in named]
+    for name in weights or {}:
+        if name not in names:
             raise InvalidQuery(
-                f"there is a weight for {modality!r} but no such part in the query",
-                hint=f"this query has {', '.join(modalities)}; parts are {', '.join(MODALITIES)}",
+                f"there is a weight for {name!r} but no such part in the query",
+                hint=f"this query has {', '.join(map(str, names))}; parts are {', '.join(MODALITIES)}",
             )
-        result[modality] = checked_number(weight, f"the weight of {modality}", LIGHTEST, HEAVIEST, error=InvalidQuery)
-    return result
+    return tuple(
+        replace(
+            part,
+            weight=checked_number(
+                (weights or {}).get(str(part.name), part.weight), f"the weight of {part.name}", LIGHTEST, HEAVIEST,
+                error=InvalidQuery,
+            ),
+        )
+        for part in named
+    )  # fmt: skip
 
 
-def checked_k(k: Any) -> int:
-    """How many answers are wanted.
-
-    Raises:
-        InvalidQuery: not a whole number from 1 to ``MOST_ANSWERS``.
-    """
-    return checked_whole(k, "k", 1, MOST_ANSWERS, error=InvalidQuery)
-
-
-def checked_recall(recall: Any, default: float) -> float:
-    """The share of the best that should be found, ``default`` for None.
-
-    Raises:
-        InvalidQuery: not a number above 0 and at most 1.
-    """
-    if recall is None:
-        return default
-    if isinstance(recall, bool) or not isinstance(recall, (int, float)) or not 0 < recall <= 1:
-        raise InvalidQuery(f"recall must be a number above 0 and at most 1, got {shown(recall)}", hint="1 means exact")
-    return float(recall)
-
-
-def checked_text(value: Any, what: str) -> str:
-    """A name that was given: of a method, an encoder, a modality, a transform or a space.
-
-    Raises:
-        InvalidQuery: it is no text.
-    """
-    if not isinstance(value, str) or not is_storable(value):
-        raise InvalidQuery(f"the {what} is named by a text without NUL and lone surrogates, got {value!r:.80}")
-    return value
-
-
-def checked_shortlist(shortlist: Any) -> int | None:
-    """How many candidates the exact stage looks at, None for the default.
-
-    Raises:
-        InvalidQuery: neither None nor a whole number from 1 to ``MOST_ANSWERS``.
-    """
-    return None if shortlist is None else checked_whole(shortlist, "the shortlist", 1, MOST_ANSWERS, error=InvalidQuery)
+def _named(parts: Sequence[Part]) -> list[Part]:
+    """Each part with its name: the modality, numbered from the second on."""
+    counts: Counter[str] = Counter()
+    named: dict[str, Part] = {}
+    for part in parts:
+        if part.modality not in MODALITIES:
+            raise InvalidQuery(f"unknown modality {part.modality!r:.80}", hint=f"parts are {', '.join(MODALITIES)}")
+        counts[part.modality] += 1
+        count = counts[part.modality]
+        name = part.name or (part.modality if count == 1 else f"{part.modality}_{count}")
+        if checked_text(name, "part") in named:
+            raise InvalidQuery(f"two parts of the query are called {name!r}", hint="give each another name")
+        named[name] = replace(part, name=name)
+    return list(named.values())
 
 
 def checked_vectors(queries: Any, dimension: int) -> NDArray[np.float32]:
@@ -126,9 +127,8 @@ def checked_vectors(queries: Any, dimension: int) -> NDArray[np.float32]:
     return np.ascontiguousarray(rows, np.float32)
 
 
-def query_to_parts(
-    given: Mapping[str, Any],
-    weights: Mapping[str, float],
+def encode_parts(
+    parts: Sequence[Part],
     identity: EncoderIdentity,
     mean_of: Callable[[str], tuple[int, NDArray[np.float32]]],
     encoder: Callable[[], Encoder],
@@ -142,18 +142,19 @@ def query_to_parts(
         InvalidQuery: an empty text, or a modality that the encoder does not have.
         InvalidImage, ModelNotFound, MissingStatistics
     """
-    parts = []
-    for modality, value in given.items():
-        if modality == "model":
-            parts.append(_model_part(value, weights[modality], identity, mean_of))
-            continue
-        if modality == "text":
-            feature = _text_feature(value, identity, encoder)
+    encoded = []
+    for part in parts:
+        model_id = None
+        if part.modality == "model":
+            model_id, feature = _model_mean(part.value, identity, mean_of)
         else:
-            feature = _picture_feature(value, encoder(), max_pixels)
-        feature = checked_features(feature, dimension=identity.dimension)
-        parts.append(QueryPart(modality, feature[0], weights[modality]))
-    return parts
+            if part.modality == "text":
+                rows = _text_feature(part.value, identity, encoder)
+            else:
+                rows = _picture_feature(part.value, encoder(), max_pixels)
+            feature = checked_features(rows, dimension=identity.dimension)[0]
+        encoded.append(QueryPart(part.modality, feature, part.weight, model_id, part.name or part.modality))
+    return encoded
 
 
 def _picture_feature(value: Any, encoder: Encoder, max_pixels: int) -> NDArray[np.float32]:
@@ -180,12 +181,9 @@ def _text_feature(text: Any, identity: EncoderIdentity, encoder: Callable[[], En
     return encoder().texts_to_features([text])
 
 
-def _model_part(
-    name: Any,
-    weight: float,
-    identity: EncoderIdentity,
-    mean_of: Callable[[str], tuple[int, NDArray[np.float32]]],
-) -> QueryPart:
+def _model_mean(
+    name: Any, identity: EncoderIdentity, mean_of: Callable[[str], tuple[int, NDArray[np.float32]]]
+) -> tuple[int, NDArray[np.float32]]:
     if not isinstance(name, str):
         raise InvalidQuery(f"a model query is a model's name, got {name!r}")
     model_id, mean = mean_of(name)
@@ -193,4 +191,4 @@ def _model_part(
         raise MissingStatistics(
             f"{name!r} has no usable statistics of {identity.name}", hint="ingest it with that encoder"
         )
-    return QueryPart("model", mean, weight, model_id)
+    return model_id, mean

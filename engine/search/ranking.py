@@ -87,7 +87,7 @@ def rank(
     available = _available(view, named, allowed)
 
     def candidates(width: int) -> Int64:
-        return _candidates(view, combined, width, allowed, recall, named)
+        return _candidates(view, combined, width, allowed, recall, named)[0]
 
     if rule.needs != "mean":
         width = max(shortlist, k)
@@ -95,8 +95,8 @@ def rank(
         score = _scorer(view, evidence, rule, covariance_map, shrinkage, best)
         return _rerank(view, score, rule, parts, k, width, available, tempered, candidates)
     started = perf_counter()
-    ids = candidates(min(k, available))
-    shares = _cosines(view, ids, queries, scales)
+    ids, found = _candidates(view, combined, min(k, available), allowed, recall, named)
+    shares = found[None] if len(parts) == 1 else _cosines(view, ids, queries, scales)
     scores = shares.sum(axis=0)
     order = np.lexsort((ids, -scores))
     timings = {"shortlist": 1e3 * (perf_counter() - started)}
@@ -135,7 +135,7 @@ def _rerank(
         )
     kept, raw = ids[usable], raw[:, usable]
     several = len(parts) > 1 and tempered
-    weights = [part.weight for part in parts] if len(parts) > 1 else [1.0]
+    weights = [part.weight for part in parts]
     spreads = [float(row.std()) for row in raw] if several and raw.size else None
     scores = product_of_experts(raw, weights, spreads=spreads)
     shares = np.stack([
@@ -156,9 +156,9 @@ def _available(view: IndexView, named: list[int], allowed: Int64 | None) -> int:
 
 
 def _scales(view: IndexView, parts: Sequence[QueryPart], queries: NDArray[np.float32], tempered: bool) -> list[float]:
-    """What each part's cosine is multiplied by: 1 for one part, w/σ for several, w/τ for a plain sum of several."""
+    """What each part's cosine is multiplied by: w for one part, w/σ for several, w/τ for a plain sum of several."""
     if len(parts) == 1:
-        return [1.0]
+        return [parts[0].weight]
     if not tempered:
         return [part.weight * view.identity.logit_scale for part in parts]
     centre, second = view.index.moments()
@@ -173,13 +173,17 @@ def _combined(queries: NDArray[np.float32], scales: Sequence[float]) -> NDArray[
 
 def _candidates(
     view: IndexView, query: NDArray[np.float32], width: int, allowed: Int64 | None, recall: float, named: list[int]
-) -> Int64:
-    """The ``width`` best, without those that are ``named``: as many more are asked for."""
+) -> tuple[Int64, Float64]:
+    """The ``width`` best and their scores, without those that are ``named``: as many more are asked for."""
     if width == 0:
-        return np.empty(0, np.int64)
-    _, ids = view.index.search(np.ascontiguousarray(query[None]), width + len(named), allowed=allowed, recall=recall)
-    found = ids[0][ids[0] != MISSING]
-    return np.asarray(found[~np.isin(found, named)][:width] if named else found, np.int64)
+        return np.empty(0, np.int64), np.empty(0)
+    scores, ids = view.index.search(
+        np.ascontiguousarray(query[None]), width + len(named), allowed=allowed, recall=recall
+    )  # fmt: skip
+    there = ids[0] != MISSING
+    if named:
+        there &= ~np.isin(ids[0], named)
+    return ids[0][there][:width], scores[0][there][:width].astype(np.float64)
 
 
 def _cosines(view: IndexView, ids: Int64, queries: NDArray[np.float32], scales: Sequence[float]) -> Float64:

@@ -10,7 +10,7 @@ from engine.errors import CorruptData
 from engine.index import GraphIndex, QuantizedIndex
 from engine.index import snapshot as snapshots
 from engine.index.quantized.tuning import Tuning
-from engine.records import EncoderIdentity
+from engine.records import EncoderIdentity, EncoderRef
 from engine.rerank.record_file import read_counts, read_summary
 from engine.rerank.scorer import SAMPLES, factors_name
 from engine.search.agreement import load_agreement
@@ -25,19 +25,19 @@ AGREEMENT = "agreement.json"
 def view_to_status(
     views: IndexViews,
     catalog: Catalog,
-    encoder_id: int,
-    identity: EncoderIdentity,
+    encoder: EncoderRef,
     key: str = FIRST_MOMENT,
     version: str = "",
 ) -> dict[str, Any]:
     """One encoder's index in the space ``key``, which should be of ``version``: JSON-serialisable."""
+    identity = encoder.identity
     folder = views.folder(identity, key)
     status: dict[str, Any] = {
         "encoder": identity.name,
         "space": key,
         "fingerprint": identity.fingerprint,
         "dimension": identity.dimension,
-        "models": catalog.statistics_count(encoder_id),
+        "models": catalog.statistics_count(encoder.id),
         "change": catalog.last_change(),
         "folder": str(folder),
     }
@@ -47,7 +47,7 @@ def view_to_status(
         return {**status, "snapshot": "damaged", "reason": error.message}
     if manifest is None:
         return {**status, "snapshot": "missing"}
-    held = views.held(encoder_id, key)
+    held = views.held(encoder.id, key)
     refused = "" if held is None else held.index.live.base.refused
     size = sum(path.stat().st_size for path in folder.glob("*/*") if path.is_file())
     return {

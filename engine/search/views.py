@@ -11,6 +11,7 @@ import logging
 import os
 import shutil
 import threading
+from collections import defaultdict
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -25,7 +26,7 @@ from engine.index import snapshot as snapshots
 from engine.index.choose import AUTO, built, reopened
 from engine.index.quantized.query_families import RealQueries
 from engine.index.quantized.tuning import JUDGES, QUERIES
-from engine.records import EncoderIdentity
+from engine.records import EncoderIdentity, EncoderRef
 from engine.scores import unit
 from engine.search.healing import HealingIndex
 from engine.search.real_queries import real_queries
@@ -49,12 +50,21 @@ class IndexView:
     with those of this view's models that are still there.
     """
 
-    encoder_id: int
-    identity: EncoderIdentity
+    encoder: EncoderRef
     index: HealingIndex
     change: int
     damaged: frozenset[int]
     space: Space = IDENTITY
+
+    @property
+    def encoder_id(self) -> int:
+        """The encoder's number."""
+        return self.encoder.id
+
+    @property
+    def identity(self) -> EncoderIdentity:
+        """The encoder."""
+        return self.encoder.identity
 
     @property
     def displaced(self) -> bool:
@@ -83,7 +93,7 @@ class IndexViews:
         self._views: dict[tuple[int, str], IndexView] = {}
         self._published: dict[tuple[int, str], tuple[str, int]] = {}
         self._folding: dict[tuple[int, str], threading.Thread] = {}
-        self._lock = threading.Lock()
+        self._locks: defaultdict[tuple[int, str], threading.Lock] = defaultdict(threading.Lock)
         self._collection = catalog.facts()["id"]
 
     @property
@@ -100,149 +110,165 @@ class IndexViews:
         """Where something else that is made of that encoder's statistics lives: no space has such a name."""
         return self.root / f"{self.folder(identity).name}..{what}"
 
-    def has(self, encoder_id: int, identity: EncoderIdentity, key: str) -> bool:
+    def has(self, encoder: EncoderRef, key: str) -> bool:
         """Whether that space has been searched by: in this process, or in one that left a snapshot."""
-        return (encoder_id, key) in self._views or os.path.isdir(self.folder(identity, key))
+        return (encoder.id, key) in self._views or os.path.isdir(self.folder(encoder.identity, key))
 
-    def current(self, encoder_id: int, identity: EncoderIdentity, space: Space = IDENTITY) -> IndexView:
-        """The view as of the last change committed by anybody."""
-        newest = self.catalog.last_change()
-        key = (encoder_id, space.key)
+    def current(self, encoder: EncoderRef, space: Space = IDENTITY, *, change: int | None = None) -> IndexView:
+        """The view as of ``change`` or later; by default as of the last change committed by anybody."""
+        newest = self.catalog.last_change() if change is None else change
+        key = (encoder.id, space.key)
         view = self._views.get(key)
         if (
             view is not None
-            and view.change == newest
+            and view.change >= newest
             and view.space.version == space.version
             and (not view.displaced or key in self._folding)
         ):
             return view
-        with unhurried(), self._lock:
-            view = self._views.get((encoder_id, space.key))
+        with unhurried(), self._locks[key]:
+            view = self._views.get(key)
             known = view is not None and view.space.version == space.version
             try:
-                view = self._replayed(view) if view and known else self._opened(encoder_id, identity, space)
-                self._views[encoder_id, space.key] = view
+                view = self._replayed(view) if view and known else self._opened(encoder, space)
+                self._views[key] = view
+                if not known and len(view.index) >= LARGE:
+                    self._publish_built(view)
+                    view = self._views[key]
                 return self._folded(view) if view.index.live.overgrown else view
             except DamagedIndex as error:
-                return self._mended(encoder_id, identity, space, error)
+                return self._mended(encoder, space, error)
 
-    def rebuild(self, encoder_id: int, identity: EncoderIdentity, space: Space = IDENTITY) -> IndexView:
+    def rebuild(self, encoder: EncoderRef, space: Space = IDENTITY) -> IndexView:
         """Build the index from SQL and publish it."""
-        with self._lock:
-            view = self._built(encoder_id, identity, space)
-            self._views[encoder_id, space.key] = view
-            self._publish(view)
-            return self._views[encoder_id, space.key]
+        key = (encoder.id, space.key)
+        with self._locks[key]:
+            self._views[key] = self._built(encoder, space)
+            self._publish(self._views[key])
+            return self._views[key]
 
     def held(self, encoder_id: int, key: str = FIRST_MOMENT) -> IndexView | None:
         """The view that this process searches by, where it has searched."""
         return self._views.get((encoder_id, key))
 
-    def forget(self, encoder_id: int, identity: EncoderIdentity, key: str) -> None:
+    def forget(self, encoder: EncoderRef, key: str) -> None:
         """Drop a space's view and its snapshots."""
         assert key != FIRST_MOMENT, "every collection has that one"
-        with self._lock:
-            self._views.pop((encoder_id, key), None)
-            self._published.pop((encoder_id, key), None)
-            shutil.rmtree(self.folder(identity, key), ignore_errors=True)
+        with self._locks[encoder.id, key]:
+            self._views.pop((encoder.id, key), None)
+            self._published.pop((encoder.id, key), None)
+            shutil.rmtree(self.folder(encoder.identity, key), ignore_errors=True)
 
     def publish_stale(self) -> None:
         """Publish every view that is newer than its snapshot; a failure is logged, for a snapshot is only a cache."""
-        with self._lock:
-            for key, view in list(self._views.items()):
-                version, change = self._published.get(key, (None, -1))
-                if (version, change) == (view.space.version, view.change):
-                    continue
-                live = view.index.live
-                waits = live.writes or live.displaced
-                if version == view.space.version and len(live.base) >= LARGE and waits:
-                    continue  # opening it replays what little is new: that costs less than writing all of it again
-                try:
-                    self._publish(view)
-                except DamagedIndex as error:
-                    self._mended(view.encoder_id, view.identity, view.space, error)
-                except StorageError as error:
-                    log.warning("%s", error)
+        for key in list(self._views):
+            with self._locks[key]:
+                view = self._views.get(key)
+                if view is not None and self._is_stale(view):
+                    self._publish_built(view)
 
-    def _healed(
-        self, encoder_id: int, identity: EncoderIdentity, space: Space, found: LiveIndex, error: DamagedIndex
-    ) -> LiveIndex:
+    def _is_stale(self, view: IndexView) -> bool:
+        """Whether a view's snapshot should be written anew."""
+        version, change = self._published.get((view.encoder_id, view.space.key), (None, -1))
+        if (version, change) == (view.space.version, view.change):
+            return False
+        live = view.index.live
+        waits = live.writes or live.displaced
+        # opening it replays what little is new: that costs less than writing all of it again
+        return not (version == view.space.version and len(live.base) >= LARGE and waits)
+
+    def _publish_built(self, view: IndexView) -> None:
+        """Publish a view where that is possible, so that nobody has to build its index again."""
+        if not self._is_stale(view):
+            return
+        try:
+            self._publish(view)
+        except DamagedIndex as error:
+            self._mended(view.encoder, view.space, error)
+        except StorageError as error:
+            log.warning("%s", error)
+
+    def _healed(self, encoder: EncoderRef, space: Space, found: LiveIndex, error: DamagedIndex) -> LiveIndex:
         """The same models in an index that is whole, for a view in which damage was found.
 
         Several searches may find it at once, in views that share a base: the first builds, the others take what it
         has built. Models that came since stay out, because the view is of one moment.
         """
-        with unhurried(), self._lock:
-            view = self._views.get((encoder_id, space.key))
+        with unhurried(), self._locks[encoder.id, space.key]:
+            view = self._views.get((encoder.id, space.key))
             if view is None or view.space.version != space.version:  # its space has been replaced since
-                view = self._built(encoder_id, identity, space)
+                view = self._built(encoder, space)
             elif view.index.live.base is found.base:
-                view = self._mended(encoder_id, identity, space, error)
+                view = self._mended(encoder, space, error)
         live = view.index.live
         later = np.setdiff1d(live.ids, found.ids)
         if not len(later):
             return live
         return live.updated(np.empty(0, np.int64), np.empty((0, live.base.dimension), np.float32), later)
 
-    def _mended(self, encoder_id: int, identity: EncoderIdentity, space: Space, error: DamagedIndex) -> IndexView:
+    def _mended(self, encoder: EncoderRef, space: Space, error: DamagedIndex) -> IndexView:
         """Build an index that turned out to be damaged, and publish it where that is possible."""
         log.warning("%s; rebuilding it from the database", error.message)
-        view = self._built(encoder_id, identity, space)
-        self._views[encoder_id, space.key] = view
+        view = self._built(encoder, space)
+        self._views[encoder.id, space.key] = view
         try:
             self._publish(view)
         except StorageError as unwritten:
             log.warning("%s", unwritten)
-        return self._views[encoder_id, space.key]
+        return self._views[encoder.id, space.key]
 
-    def _opened(self, encoder_id: int, identity: EncoderIdentity, space: Space) -> IndexView:
-        folder = self.folder(identity, space.key)
+    def _opened(self, encoder: EncoderRef, space: Space) -> IndexView:
+        folder = self.folder(encoder.identity, space.key)
         try:
             found = snapshots.load_current(folder)
             if found is None:
-                return self._built(encoder_id, identity, space)
+                return self._built(encoder, space)
             manifest, index = found
-            expected = (self._collection, identity.fingerprint, identity.dimension + space.extra, space.key)
+            expected = (
+                self._collection,
+                encoder.identity.fingerprint,
+                encoder.identity.dimension + space.extra,
+                space.key,
+            )
             if (manifest.collection, manifest.fingerprint, manifest.dimension, manifest.space) != expected:
                 raise CorruptData(f"the index in {folder} belongs to another collection")
             if manifest.change > self.catalog.last_change():
                 raise CorruptData(f"the index in {folder} is newer than the database")
         except CorruptData as error:
             log.warning("%s; rebuilding it from the database", error)
-            return self._built(encoder_id, identity, space)
+            return self._built(encoder, space)
         if manifest.version != space.version:
             log.info("the index in %s is of another transform; rebuilding it from the database", folder)
-            return self._built(encoder_id, identity, space)
-        self._published[encoder_id, space.key] = (manifest.version, manifest.change)
-        real = self._real_queries(encoder_id, space)
+            return self._built(encoder, space)
+        self._published[encoder.id, space.key] = (manifest.version, manifest.change)
+        real = self._real_queries(encoder.id, space)
         index, why = reopened(index, manifest.why, self.kind, real)
         live = LiveIndex.over(index, wanted=self.kind, why=why, real=real)
-        view = self._replayed(self._view(encoder_id, identity, live, manifest.change, frozenset(), space))
-        stored = self.catalog.statistics_count(encoder_id)
+        view = self._replayed(self._view(encoder, live, manifest.change, frozenset(), space))
+        stored = self.catalog.statistics_count(encoder.id)
         if len(view.index) + len(view.damaged) != stored:
             log.warning(
                 "the index in %s has %d models, the database %d; rebuilding it", folder, len(view.index), stored
             )
-            return self._built(encoder_id, identity, space)
+            return self._built(encoder, space)
         return view
 
-    def _built(self, encoder_id: int, identity: EncoderIdentity, space: Space) -> IndexView:
-        found = self._read(encoder_id, space, 0, frozenset())
+    def _built(self, encoder: EncoderRef, space: Space) -> IndexView:
+        found = self._read(encoder.id, space, 0, frozenset())
         if len(found.ids) >= LARGE:
             log.warning("building the index of %d models: this takes a while, once", len(found.ids))
-        real = self._real_queries(encoder_id, space)
+        real = self._real_queries(encoder.id, space)
         index, why = built(
-            found.ids, found.vectors, dimension=identity.dimension + space.extra, wanted=self.kind, real=real
+            found.ids, found.vectors, dimension=encoder.identity.dimension + space.extra, wanted=self.kind, real=real
         )  # fmt: skip
         live = LiveIndex.over(index, wanted=self.kind, why=why, real=real)
-        return self._view(encoder_id, identity, live, found.newest, found.broken, space)
+        return self._view(encoder, live, found.newest, found.broken, space)
 
     def _view(
-        self, encoder_id: int, identity: EncoderIdentity, live: LiveIndex, change: int, damaged: frozenset[int],
-        space: Space,
-    ) -> IndexView:  # fmt: skip
-        heal = partial(self._healed, encoder_id, identity, space)
-        return IndexView(encoder_id, identity, HealingIndex(live, heal), change, damaged, space)
+        self, encoder: EncoderRef, live: LiveIndex, change: int, damaged: frozenset[int], space: Space
+    ) -> IndexView:
+        heal = partial(self._healed, encoder, space)
+        return IndexView(encoder, HealingIndex(live, heal), change, damaged, space)
 
     def _real_queries(self, encoder_id: int, space: Space) -> RealQueries:
         return lambda: space.queries_to_vectors(real_queries(self.catalog, encoder_id, QUERIES + JUDGES))
@@ -291,9 +317,9 @@ class IndexViews:
             try:
                 folded = since.compacted()
             except DamagedIndex as error:
-                self._healed(began.encoder_id, began.identity, began.space, since, error)
+                self._healed(began.encoder, began.space, since, error)
                 return
-            with self._lock:
+            with self._locks[key]:
                 view = self._views.get(key)
                 if view is None or view.index.live.base is not since.base:
                     return  # rebuilt meanwhile

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 
 from engine.errors import InvalidStatistics, MissingStatistics
-from engine.records import EncoderIdentity, Statistics, Transform
+from engine.records import EncoderRef, Statistics, Transform
 from engine.scores import fit_whitening
 from engine.scores.whitened_first_moment import SHRINKAGE
 from engine.search.spaces import WHITENED
@@ -19,26 +19,19 @@ MOST = 1024
 BLOCK = 64  # models whose covariances are in memory at a time
 
 
-def active_whitening(transforms: Transforms, encoder_id: int) -> Transform | None:
-    """The whitening that searches use, if there is one."""
-    return next((one for one in transforms.active(encoder_id) if one.method == WHITENED), None)
-
-
-def collection_to_whitening(
-    catalog: Catalog, transforms: Transforms, encoder_id: int, identity: EncoderIdentity
-) -> Transform:
+def collection_to_whitening(catalog: Catalog, transforms: Transforms, encoder: EncoderRef) -> Transform:
     """Fit a whitening to the statistics as they are, and store it in place of the one before.
 
     Raises:
         MissingStatistics: there are fewer than two models, or none with a covariance.
     """
-    changes = catalog.all_changes(encoder_id)
+    changes = catalog.all_changes(encoder.id)
     ids = list(changes)[:: max(-(-len(changes) // MOST), 1)]
     try:
-        whitening = fit_whitening(_statistics(catalog, encoder_id, ids))
+        whitening = fit_whitening(_statistics(catalog, encoder.id, ids))
     except InvalidStatistics as error:
         raise MissingStatistics(
-            f"{identity.name} has no whitening here: {error.message}",
+            f"{encoder.identity.name} has no whitening here: {error.message}",
             hint="search with method first_moment, or ingest more models, from samples",
         ) from error
     report = {
@@ -46,10 +39,10 @@ def collection_to_whitening(
         "read": len(ids),
         "shrinkage": SHRINKAGE,
         "statistics": changes_to_digest(changes),
-        "fingerprint": identity.fingerprint,
+        "fingerprint": encoder.identity.fingerprint,
     }
     return transforms.add(
-        encoder_id, WHITENED, "any", "whitening", whitening.arrays(), report, activate=True, replace=True
+        encoder.id, WHITENED, "any", "whitening", whitening.arrays(), report, activate=True, replace=True
     )
 
 
@@ -58,9 +51,9 @@ def is_fitted_to(whitening: Transform, catalog: Catalog) -> bool:
     return bool(whitening.report.get("statistics") == changes_to_digest(catalog.all_changes(whitening.encoder_id)))
 
 
-def is_outgrown(whitening: Transform, catalog: Catalog) -> bool:
-    """Whether the collection has twice as many models as it was fitted to: then it says little of them."""
-    return bool(catalog.statistics_count(whitening.encoder_id) >= 2 * int(whitening.report.get("models", 0)))
+def is_outgrown(whitening: Transform, count: int) -> bool:
+    """Whether a collection of so many models has twice as many as it was fitted to: then it says little of them."""
+    return bool(count >= 2 * int(whitening.report.get("models", 0)))
 
 
 def changes_to_digest(changes: Mapping[int, int]) -> str:

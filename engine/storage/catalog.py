@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
 import numpy as np
@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from sqlalchemy import bindparam, delete, func, select, update
 from sqlalchemy.orm import Session
 
-from engine.errors import EncoderNotFound
 from engine.filters import Where
 from engine.records import EncoderIdentity, Ingested, Model, Models, Origin
 from engine.storage import blobs
@@ -312,22 +311,6 @@ class Catalog(StatisticsReads):
         """Forget an interrupted ingest."""
         with self.database.write() as session:
             session.execute(delete(CheckpointRow).filter_by(name=name, encoder_id=encoder_id))
-
-    def encoder_by_name(self, name: str) -> tuple[int, EncoderIdentity]:
-        """An encoder that made statistics here.
-
-        Raises:
-            EncoderNotFound: it made none.
-        """
-        known = self.encoders()
-        for encoder_id, identity in known.items():
-            if identity.name == name:
-                return encoder_id, identity
-        names: Sequence[str] = [identity.name for identity in known.values()]
-        raise EncoderNotFound(
-            f"no model here has statistics of the encoder {name!r}",
-            hint=f"the collection has {', '.join(names) or 'no statistics yet'}",
-        )
 
     def mark_neighbours(self, model_id: int, encoder_id: int, change: int) -> None:
         """Say that a model's lists of similar models are those of the statistics written by ``change``."""

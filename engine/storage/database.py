@@ -7,6 +7,7 @@ visible in its own order.
 
 from __future__ import annotations
 
+import itertools
 import json
 import logging
 import math
@@ -80,6 +81,9 @@ class Database:
         self.url = self.address.url
         self.path = Path(str(self.url.database)) if self.is_sqlite else None
         self._create = create
+        self._commits = itertools.count(1)
+        self.commits = 0
+        """Counts the transactions that have been committed by this object: a cache's version tag."""
         if self.path is not None:
             self._check_file(self.path)
         self.idle_ms = math.ceil(1000 * settings.idle_transaction_timeout)
@@ -259,6 +263,7 @@ class Database:
                 session.execute(LOCK, {"key": WRITER_LOCK})
             with _bounded(session):
                 yield session
+        self.commits = next(self._commits)
 
     @contextmanager
     def connection(self, *, write: bool = False) -> Iterator[Connection]:

@@ -146,8 +146,13 @@ class Transforms:
 
     def _read(self, *conditions: ColumnExpressionArgument[bool]) -> list[Transform]:
         with self.database.read() as session:
-            query = select(TransformRow).where(*conditions).order_by(ByBytes(TransformRow.name))
-            return [_record(row) for row in session.scalars(query)]
+            return read_transforms(session, *conditions)
+
+
+def read_transforms(session: Session, *conditions: ColumnExpressionArgument[bool]) -> list[Transform]:
+    """The transforms that fulfil conditions, by name."""
+    query = select(TransformRow).where(*conditions).order_by(ByBytes(TransformRow.name))
+    return [_record(row) for row in session.scalars(query)]
 
 
 def _deactivate(session: Session, encoder_id: int, method: str, modality: str) -> None:

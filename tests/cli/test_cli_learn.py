@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 from click.testing import Result
-
 from engine._collection import Collection
+
 from tests.cli.conftest import invoke
 from tests.engine.judged_zoo import NAMES, make_zoo
 from tests.engine.small_encoder import ProjectionEncoder

@@ -49,13 +49,13 @@ def made(tmp_path_factory: pytest.TempPathFactory, cloud: Any) -> Path:
     with Engine.open(f"sqlite:///{folder / 'zoo.db'}", create=True, encoder="external:test", settings=settings) as eng:
         for number, name in enumerate(NAMES):
             eng.ingest(features_of(number, cloud), name=name, tags=["animal"])
-        encoder_id, _ = eng._catalog.encoder_by_name("external:test")
+        encoder_id, _ = eng.services.catalog.encoder_by_name("external:test")
         with_preview = Ingested(
             VICTIM, {"tags": ["animal"]}, Moments.of(features_of(5, cloud)).to_statistics(1e-4),
             {"type": "test", "path": "/pictures/m 05"}, "d", sample_features=features_of(5, cloud).astype(np.float16),
             thumbnails=(Thumbnail(picture.getvalue(), "image/png"),),
         )  # fmt: skip
-        eng._catalog.put(with_preview, encoder_id, replace=True)
+        eng.services.catalog.put(with_preview, encoder_id, replace=True)
         eng.build_index()
         eng.search_vectors(features_of(3, cloud)[0], method="linear_density")
         eng.build_index()
@@ -74,12 +74,12 @@ def write(eng: Engine, table: str, model_id: int, **values: Any) -> None:
     """Put values into a model's rows, behind the engine's back."""
     key = "id" if table == "models" else "model_id"
     said = ", ".join(f"{column} = :{column}" for column in values)
-    with eng._database.write() as session:
+    with eng.services.database.write() as session:
         session.execute(text(f"UPDATE {table} SET {said} WHERE {key} = :key"), {"key": model_id, **values})
 
 
 def read(eng: Engine, table: str, column: str, model_id: int) -> bytes:
-    with eng._database.read() as session:
+    with eng.services.database.read() as session:
         found = session.execute(text(f"SELECT {column} FROM {table} WHERE model_id = :i"), {"i": model_id})
         return bytes(found.scalar_one())
 
@@ -187,23 +187,20 @@ def test_a_damaged_model_is_named_left_out_and_stops_nothing(
 
 def test_left_out_is_counted(whole: str, settings: Settings, cloud: Any, tmp_path: Path) -> None:
     from engine.records import QueryPart
-    from engine.search import query_to_plan, rank
+    from engine.search import rank
+    from engine.search.plan import PlanRequest
 
     fresh = replace(settings, index_folder=str(tmp_path / "fresh"))
     with Engine.open(whole, settings=fresh) as eng:
         flip("statistics", "covariance", 0.5)(eng, eng.get("m02").id)
         flip("sample_features", "data", 0.5)(eng, eng.get("m04").id)
         flip("statistics", "mean", 0.5)(eng, eng.get("m06").id)
-        encoder_id, identity = eng._searchable(None)
         part = QueryPart("image", features_of(3, cloud)[0])
         counted = {}
         for method in METHODS:
-            plan = query_to_plan(
-                eng._views, eng._maps, encoder_id, identity, ["image"], method=method, transform=None,
-                shortlist_space="first_moment", shrinkage=0.8, density_shortlist=500,
-            )  # fmt: skip
+            plan = eng.services.search.plan(PlanRequest(None, ("image",), method, None, "first_moment"))
             counted[method] = rank(
-                plan.view, eng._evidence, plan.rule, [part], 12, shortlist=100, shrinkage=plan.shrinkage
+                plan.view, eng.services.statistics, plan.rule, [part], 12, shortlist=100, shrinkage=plan.shrinkage
             ).left_out
     assert counted == {
         "first_moment": 1, "whitened_first_moment": 1, "linear_density": 2, "first_second_moment": 2,
@@ -230,7 +227,7 @@ def test_damaged_json_stops_nothing(
     whole: str, settings: Settings, cloud: Any, table: str, column: str, value: str
 ) -> None:
     with Engine.open(whole, settings=settings) as eng:
-        if not eng._database.is_sqlite and value in ("{", "", "[[1, 2"):
+        if not eng.services.database.is_sqlite and value in ("{", "", "[[1, 2"):
             with pytest.raises(EngineError):  # Postgres refuses what is no JSON
                 write(eng, table, eng.get(VICTIM).id, **{column: value})
             return
@@ -240,7 +237,7 @@ def test_damaged_json_stops_nothing(
         assert finding.what == f"{VICTIM}: {column} of {table} cannot be read"
         assert eng.get(VICTIM).name == VICTIM
         assert len(eng.models()) == len(NAMES)
-        assert eng._catalog.quarantine(eng.get(VICTIM).id) == []
+        assert eng.services.catalog.quarantine(eng.get(VICTIM).id) == []
         for method in METHODS:
             assert VICTIM in ranked(eng, method, features_of(3, cloud)[0])
         eng.build_index()
@@ -252,7 +249,7 @@ def test_damaged_json_stops_nothing(
 def test_a_damaged_whitening_is_fitted_again(whole: str, settings: Settings, cloud: Any) -> None:
     with Engine.open(whole, settings=settings) as eng:
         (name,) = [one.name for one in eng.transforms()]
-        with eng._database.write() as session:
+        with eng.services.database.write() as session:
             data = bytearray(bytes(session.execute(text("SELECT data FROM transforms")).scalar_one()))
             data[len(data) // 2] ^= 4
             session.execute(text("UPDATE transforms SET data = :d"), {"d": bytes(data)})
@@ -267,8 +264,8 @@ def test_a_damaged_whitening_is_fitted_again(whole: str, settings: Settings, clo
 
 def test_a_damaged_checkpoint_is_dropped(whole: str, settings: Settings) -> None:
     with Engine.open(whole, settings=settings) as eng:
-        encoder_id, _ = eng._catalog.encoder_by_name("external:test")
-        eng._catalog.save_checkpoint("half", encoder_id, "d", 5, b"garbage")
+        encoder_id, _ = eng.services.catalog.encoder_by_name("external:test")
+        eng.services.catalog.save_checkpoint("half", encoder_id, "d", 5, b"garbage")
         (finding,) = eng.doctor()
         assert (finding.severity, finding.what.startswith("half: ")) == ("note", True)
         assert [one.repaired for one in eng.doctor(repair=True)] == [True]
@@ -279,7 +276,7 @@ def test_contradicting_lists_are_made_again(whole: str, settings: Settings) -> N
     with Engine.open(whole, settings=settings) as eng:
         wanted = [(hit.name, pytest.approx(hit.score)) for hit in eng.similar("m03", 11)]
         first, second = eng.get("m03").id, eng.get("m04").id
-        with eng._database.write() as session:
+        with eng.services.database.write() as session:
             said = {"a": first, "b": second}
             session.execute(
                 text("UPDATE neighbours SET value = value / 2 WHERE model_id = :a AND neighbour_id = :b"), said
@@ -294,7 +291,7 @@ def test_contradicting_lists_are_made_again(whole: str, settings: Settings) -> N
 
 def test_statistics_without_their_change_are_entered_again(whole: str, settings: Settings, cloud: Any) -> None:
     with Engine.open(whole, settings=settings) as eng:
-        with eng._database.write() as session:
+        with eng.services.database.write() as session:
             session.execute(text("DELETE FROM changes WHERE model_id = :i"), {"i": eng.get("m03").id})
         assert "1 models have statistics of a change" in eng.doctor()[0].what
         assert all(one.repaired for one in eng.doctor(repair=True) if one.severity == "damage")
@@ -305,7 +302,7 @@ def test_statistics_without_their_change_are_entered_again(whole: str, settings:
 def test_similar_names_what_is_damaged(whole: str, settings: Settings, tmp_path: Path) -> None:
     with Engine.open(whole, settings=replace(settings, index_folder=str(tmp_path / "fresh"))) as eng:
         flip("statistics", "covariance", 0.5)(eng, eng.get(VICTIM).id)
-        with eng._database.write() as session:
+        with eng.services.database.write() as session:
             session.execute(text("DELETE FROM neighbours"))
             session.execute(text("UPDATE statistics SET neighbours_change = NULL"))
         with pytest.raises(CorruptData, match=VICTIM):
@@ -314,10 +311,12 @@ def test_similar_names_what_is_damaged(whole: str, settings: Settings, tmp_path:
 
 def test_a_damaged_learned_transform_stops_only_what_uses_it(whole: str, settings: Settings, cloud: Any) -> None:
     with Engine.open(whole, settings=settings) as eng:
-        encoder_id, _ = eng._catalog.encoder_by_name("external:test")
+        encoder_id, _ = eng.services.catalog.encoder_by_name("external:test")
         arrays = {"matrix": np.eye(D, dtype=np.float32)}
-        name = eng._transforms.add(encoder_id, "first_moment", "sketch", "full", arrays, {}, activate=True).name
-        with eng._database.write() as session:
+        name = eng.services.transforms.transforms.add(
+            encoder_id, "first_moment", "sketch", "full", arrays, {}, activate=True
+        ).name
+        with eng.services.database.write() as session:
             session.execute(text("UPDATE transforms SET data = :d WHERE name = :n"), {"d": b"x" * 99, "n": name})
     with Engine.open(whole, settings=settings) as eng:
         eng.build_index()

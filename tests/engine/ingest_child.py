@@ -19,7 +19,7 @@ def main() -> None:
     settings = Settings(batch_size=16, checkpoint_samples=32, kept_features=50)
     with Engine.open(database, create=True, encoder="compact", settings=settings) as eng:
         encoder = ProjectionEncoder()
-        eng._encoders[encoder.identity.name] = encoder
+        eng.services.session.use_encoder(encoder.identity.name, encoder)
 
         def progress(done: int, total: int, bad: int) -> None:
             print(done, flush=True)

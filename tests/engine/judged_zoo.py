@@ -21,7 +21,7 @@ def opened(folder: Path) -> Engine:
     encoder = ProjectionEncoder()
     settings = Settings(index_folder=str(folder / "index"))
     eng = Engine.open(f"sqlite:///{folder / 'zoo.db'}", create=True, encoder=encoder.identity.name, settings=settings)
-    eng._encoders[encoder.identity.name] = encoder
+    eng.services.session.use_encoder(encoder.identity.name, encoder)
     return eng
 
 

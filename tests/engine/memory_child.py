@@ -53,7 +53,7 @@ def main() -> None:
     with Engine.open(f"sqlite:///{database}", create=True, encoder="compact") as eng:
         if what == "images":
             encoder = ProjectionEncoder()
-            eng._encoders[encoder.identity.name] = encoder
+            eng.services.session.use_encoder(encoder.identity.name, encoder)
             model = eng.ingest(DrawnPictures(count), name="many", encoder=encoder.identity.name)
         else:
             path = Path(database).with_suffix(".npy")

@@ -50,9 +50,9 @@ def packed(covariances: np.ndarray) -> np.ndarray:
 
 
 def stored(eng: Engine) -> dict[str, tuple[bytes, bytes, int]]:
-    encoder_id, _ = eng._searchable(ENCODER)
+    encoder_id, _ = eng.services.session.encoder(ENCODER)
     names = {model.id: model.name for model in eng.models()}
-    good, damaged = eng._catalog.statistics(encoder_id, names)
+    good, damaged = eng.services.catalog.statistics(encoder_id, names)
     assert not damaged
     return {
         names[i]: (
@@ -71,7 +71,7 @@ def findings(eng: Engine) -> list[str]:
 def test_interrupted_ingests_of_its_models_are_forgotten(eng: Engine) -> None:
     names, means, covariances = moments(0)
     eng.ingest_statistics(["first"], means[:1], covariances[:1], encoder=ENCODER, samples=40)
-    catalog = eng._catalog
+    catalog = eng.services.catalog
     ((mine, identity),) = catalog.encoders().items()
     other = catalog.register_encoder(replace(identity, name="external:other"))
     for name, encoder_id in ((names[3], mine), ("elsewhere", mine), (names[3], other)):
@@ -124,10 +124,10 @@ def test_unchanged_replaced_added(eng: Engine) -> None:
     assert eng.names(eng.search_vectors(query, 26)[1])[-1] == "m7"
     assert eng.get("m7").tags == ("old",)
     assert eng.get("new").tags == ()
-    change = eng._catalog.last_change()
+    change = eng.services.catalog.last_change()
     counts = eng.ingest_statistics(again, moved, more, encoder=ENCODER, samples=40, tags=["now"])
     assert (counts.added, counts.replaced, counts.unchanged) == (0, 0, 26)
-    assert eng._catalog.last_change() == change
+    assert eng.services.catalog.last_change() == change
     assert {model.tags for model in eng.models()} == {("now",)}
     assert len(eng.models(where={"tag": "now"})) == 26
     assert findings(eng) == []
@@ -213,8 +213,8 @@ def test_what_was_kept_of_samples_goes_with_the_old_statistics(eng: Engine) -> N
     names, means, covariances = moments(0)
     counts = eng.ingest_statistics(names, means, covariances, encoder=ENCODER, samples=40)
     assert (counts.added, counts.replaced) == (24, 1)
-    encoder_id, _ = eng._searchable(ENCODER)
-    assert eng._catalog.sample_features(encoder_id, [eng.get("m1").id]) == ({}, {})
+    encoder_id, _ = eng.services.session.encoder(ENCODER)
+    assert eng.services.catalog.sample_features(encoder_id, [eng.get("m1").id]) == ({}, {})
     assert eng.get("m1").samples == 40
 
 

@@ -113,8 +113,8 @@ def test_queries_with_several_right_models_are_left_out(eng: Engine, folder: Pat
 def test_choosing(eng: Engine, folder: Path, learned: Transform) -> None:
     sketch = folder / "m03-0.png"
     eng.search(sketch=sketch)
-    index = eng._views.folder(eng.encoders()[0], learned.name)
-    eng._views.publish_stale()
+    index = eng.services.views.folder(eng.encoders()[0], learned.name)
+    eng.services.views.publish_stale()
     assert index.is_dir()
     assert not eng.deactivate_transform(learned.name).active
     assert eng.search(sketch=sketch).transform is None
@@ -160,8 +160,8 @@ def test_what_is_refused(eng: Engine, folder: Path) -> None:
 
 def test_a_judged_model_without_statistics_is_named(eng: Engine, folder: Path) -> None:
     other = EncoderIdentity("external:other", "e" * 64, 24, 20.0, frozenset({"image"}))
-    encoder_id = eng._catalog.register_encoder(other)
-    stored = eng._catalog.statistics(1, [eng.get("m00").id])[0]
+    encoder_id = eng.services.catalog.register_encoder(other)
+    stored = eng.services.catalog.statistics(1, [eng.get("m00").id])[0]
     assert stored
     assert encoder_id != 1
     with pytest.raises(MissingStatistics, match="m00"):

@@ -55,8 +55,8 @@ def write(path: Path, seed: int) -> Path:
 def eng(url: str) -> Iterator[Engine]:
     encoder = ProjectionEncoder()
     with Engine.open(url, create=True, encoder=encoder.identity.name, settings=Settings(checkpoint_samples=2)) as eng:
-        eng._encoders[encoder.identity.name] = encoder
-        eng._catalog.register_encoder(encoder.identity)
+        eng.services.session.use_encoder(encoder.identity.name, encoder)
+        eng.services.catalog.register_encoder(encoder.identity)
         yield eng
 
 
@@ -210,11 +210,11 @@ def test_what_was_replaced_in_part_is_gone_on_with(eng: Engine, tmp_path: Path) 
 def test_two_that_are_ingested_at_once(eng: Engine, tmp_path: Path) -> None:
     """The second meets the first when it is written: looking before encoding is not enough."""
     eng.ingest(write(tmp_path / "birds.npy", 1), encoder=ELSEWHERE)
-    encoder_id, _ = eng._catalog.encoder_by_name(ELSEWHERE)
+    encoder_id, _ = eng.services.catalog.encoder_by_name(ELSEWHERE)
     statistics = Moments.of(features(2)).to_statistics(1e-4)
     late = Ingested("birds", {}, statistics, {"type": "features", "path": "/other.npy"}, "x")
     with pytest.raises(DuplicateName):
-        eng._catalog.put(late, encoder_id)
+        eng.services.catalog.put(late, encoder_id)
 
 
 def test_an_upload_has_a_name_for_a_place(eng: Engine, tmp_path: Path) -> None:

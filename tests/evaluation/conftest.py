@@ -63,7 +63,7 @@ def stored(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("judged")
     encoder = ColourEncoder()
     with Engine.open(f"sqlite:///{folder / 'zoo.db'}", create=True, encoder=encoder.identity.name) as eng:
-        eng._encoders[encoder.identity.name] = encoder
+        eng.services.session.use_encoder(encoder.identity.name, encoder)
         for number, (name, colour) in enumerate(COLOURS.items()):
             drawn = folder / name
             drawn.mkdir()
@@ -108,7 +108,7 @@ def encoder() -> ColourEncoder:
 def eng(url: str, encoder: ColourEncoder, tmp_path: Path) -> Iterator[Engine]:
     """That collection, opened."""
     with Engine.open(url, settings=Settings(index_folder=str(tmp_path / "index"))) as eng:
-        eng._encoders[encoder.identity.name] = encoder
+        eng.services.session.use_encoder(encoder.identity.name, encoder)
         yield eng
 
 

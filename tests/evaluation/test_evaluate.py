@@ -261,8 +261,8 @@ def test_samples_curve_is_that_of_scipy(eng: Engine, lines: list[dict[str, Any]]
     report = eng.evaluate(pictures, ["first_moment", "gaussian_density"], samples_curve=True)
     points = {(point.method, point.samples): point.top_1.value for point in report.samples_curve}
     models = eng.models()
-    samples = eng._catalog.sample_features(1, [model.id for model in models])[0]
-    encoder = eng._encoders["external:colours"]
+    samples = eng.services.catalog.sample_features(1, [model.id for model in models])[0]
+    encoder = eng.services.session.load_encoder("external:colours")
     unit = lambda rows: rows / np.linalg.norm(rows, axis=1, keepdims=True)  # noqa: E731
     for size in (10, 30, None):
         chosen = {model.name: unit(samples[model.id].astype(np.float64)[:size]) for model in models}

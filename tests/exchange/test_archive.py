@@ -42,7 +42,7 @@ def preview(number: int, i: int) -> Thumbnail:
 
 def fill(eng: Engine, cloud: Any, count: int = 7) -> None:
     """Models of two encoders, with and without everything that a model can have, and two transforms."""
-    catalog = eng._catalog
+    catalog = eng.services.catalog
     clip = catalog.register_encoder(EncoderIdentity("external:test", "f" * 64, 8, 10.0, frozenset({"image", "text"})))
     other = catalog.register_encoder(EncoderIdentity("external:other", "e" * 64, 5, 1.5, frozenset()))
     for number in range(count):
@@ -71,7 +71,9 @@ def fill(eng: Engine, cloud: Any, count: int = 7) -> None:
     eng.ingest_statistics(["means only"], cloud(50, rows=1), encoder="external:test", samples=9)
     matrix = np.eye(8, dtype=np.float32) * 1.5
     for active in (True, False):
-        eng._transforms.add(clip, "first_moment", "sketch", "full", {"matrix": matrix}, {"top1": 0.5}, activate=active)
+        eng.services.transforms.transforms.add(
+            clip, "first_moment", "sketch", "full", {"matrix": matrix}, {"top1": 0.5}, activate=active
+        )
     eng.build_index()
 
 
@@ -110,7 +112,7 @@ def empty(tmp_path: Path) -> Any:
 def contents(eng: Engine) -> dict[str, list[Any]]:
     """Every row of every table that is the truth, under names, without the database's own numbers."""
     found: dict[str, list[Any]] = {}
-    with eng._database.read() as session:
+    with eng.services.database.read() as session:
         tables = inspect(session.connection()).get_table_names()
         names = {row.id: row.name for row in session.execute(text("SELECT id, name FROM models"))}
         encoders = {row.id: row.name for row in session.execute(text("SELECT id, name FROM encoders"))}
@@ -132,7 +134,7 @@ def test_a_round_trip_is_exact(zoo: Engine, archive: Path, empty: Engine) -> Non
     counts = empty.import_archive(archive)
     assert (counts.added, counts.replaced, counts.skipped, counts.transforms) == (8, 0, 0, 4)
     before, after = contents(zoo), contents(empty)
-    if zoo._database.is_sqlite:
+    if zoo.services.database.is_sqlite:
         assert after == before
         assert {
             "models",
@@ -209,7 +211,7 @@ def test_names_that_are_taken(zoo: Engine, archive: Path, empty: Engine, cloud: 
 
 
 def test_damaged_models_are_left_out_and_named(zoo: Engine, tmp_path: Path) -> None:
-    with zoo._database.write() as session:
+    with zoo.services.database.write() as session:
         said = {"i": zoo.get("model 2 ♥").id, "d": b"\0" * 144}
         session.execute(text("UPDATE statistics SET covariance = :d WHERE model_id = :i"), said)
     exported = zoo.export_archive(tmp_path / "zoo.engine")
@@ -458,4 +460,4 @@ def test_blocks(zoo: Engine, tmp_path: Path, empty: Engine, monkeypatch: pytest.
     exported = zoo.export_archive(tmp_path / "zoo.engine")
     assert exported.counts["blocks"] == 3
     assert empty.import_archive(tmp_path / "zoo.engine").added == 8
-    assert len(Catalog(empty._database).models()) == 8
+    assert len(Catalog(empty.services.database).models()) == 8

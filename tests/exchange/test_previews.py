@@ -56,11 +56,11 @@ DROPPED = {
 
 
 def add(engine: Engine, name: str, previews: list[tuple[bytes, str]]) -> None:
-    encoder = engine._catalog.register_encoder(EncoderIdentity("external:test", "f" * 64, 8, 10.0, frozenset()))
+    encoder = engine.services.catalog.register_encoder(EncoderIdentity("external:test", "f" * 64, 8, 10.0, frozenset()))
     rows = np.random.default_rng(1).normal(size=(20, 8)).astype(np.float32)
     thumbnails = tuple(Thumbnail(data, said[:64]) for data, said in previews)
     statistics = Moments.of(rows).to_statistics(1e-4)
-    engine._catalog.put(Ingested(name, {}, statistics, {"type": "test"}, "d", thumbnails=thumbnails), encoder)
+    engine.services.catalog.put(Ingested(name, {}, statistics, {"type": "test"}, "d", thumbnails=thumbnails), encoder)
 
 
 @pytest.fixture
@@ -84,7 +84,7 @@ def taken(sent: Engine, tmp_path: Path) -> Any:
 
 def test_what_is_imported_is_a_picture(taken: Engine) -> None:
     for name, (data, _) in SENT.items():
-        stored = taken._catalog.thumbnails(taken.get(name).id)
+        stored = taken.services.catalog.thumbnails(taken.get(name).id)
         assert len(stored) == (name not in DROPPED), name
         for one in stored:
             assert one.media_type == "image/webp"

@@ -410,7 +410,7 @@ def test_folders_are_searched_by_picture(url: str, settings: Settings, tmp_path:
     (tmp_path / "red" / "torn.png").write_bytes(b"not a picture")
     encoder = PixelEncoder()
     with Engine.open(url, create=True, encoder="external:none", settings=replace(settings, batch_size=8)) as eng:
-        eng._encoders["test:pixels"] = encoder
+        eng.services.session.use_encoder("test:pixels", encoder)
         for name in colours:
             eng.ingest(tmp_path / name, name=name, encoder="test:pixels")
         assert (eng.get("red").samples, eng.get("red").quarantined) == (25, 1)
@@ -451,7 +451,7 @@ def test_a_manifest_of_folders(url: str, settings: Settings, tmp_path: Path) -> 
     lines = [{"name": n, "source": n, "encoder": "test:pixels", "tags": ["t"]} for n in ("a", "empty", "b")]
     (tmp_path / "zoo.jsonl").write_text("\n".join(map(json.dumps, lines)))
     with Engine.open(url, create=True, encoder="external:none", settings=settings) as eng:
-        eng._encoders["test:pixels"] = PixelEncoder()
+        eng.services.session.use_encoder("test:pixels", PixelEncoder())
         report = eng.ingest_manifest(tmp_path / "zoo.jsonl")
         assert [outcome.status for outcome in report.outcomes] == ["added", "failed", "added"]
         assert isinstance(report.failed[0].error, NotEnoughSamples)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from engine.records import EncoderIdentity, QueryPart
+from engine.records import EncoderIdentity, EncoderRef, QueryPart
 from engine.rerank import StatisticsCache
 from engine.scores import unit
 from engine.search import IndexViews, Ranking, rank, rule_for
@@ -28,7 +28,7 @@ def ask(views: IndexViews, catalog: Catalog, encoder_id: int, identity: EncoderI
     evidence = StatisticsCache(catalog, 10**8)
 
     def run(method: str, parts: Sequence[QueryPart], k: int = 100, **more: Any) -> Ranking:
-        view = views.current(encoder_id, identity)
+        view = views.current(EncoderRef(encoder_id, identity))
         rule = rule_for(method, [part.modality for part in parts])
         return rank(view, evidence, rule, parts, k, **{"shortlist": 1000, **more})
 

@@ -20,6 +20,7 @@ from engine.errors import StorageError
 from engine.index import LiveIndex
 from engine.index import snapshot as snapshots
 from engine.search import IndexViews
+from engine.search.plan import PlanRequest
 from tests.engine.judged_zoo import MODELS, NAMES, make_zoo
 from tests.engine.small_encoder import DIMENSION, ProjectionEncoder
 
@@ -34,7 +35,7 @@ def opened(folder: Path) -> Engine:
     settings = Settings(index_folder=str(folder / "index"), index_kind="quantized", refresh_interval=0, shortlist=5)
     eng = Engine.open(f"sqlite:///{folder / 'zoo.db'}", settings=settings)
     encoder = ProjectionEncoder()
-    eng._encoders[encoder.identity.name] = encoder
+    eng.services.session.use_encoder(encoder.identity.name, encoder)
     return eng
 
 
@@ -51,7 +52,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
             eng.search_vectors(QUERY, method=method)
         eng.build_index()
         eng.build_map("pca")
-        with eng._database.write() as session:
+        with eng.services.database.write() as session:
             session.execute(text("UPDATE statistics SET neighbours_change = NULL"))
             session.execute(text("DELETE FROM neighbours"))
     return folder
@@ -220,7 +221,7 @@ def test_threads_that_find_it_at_once_build_once(whole: Path, tmp_path: Path, mo
 
     with opened(folder) as eng, ThreadPoolExecutor(6) as pool:
         eng.index_status()
-        eng._views.current(*eng._searchable(None))
+        eng.services.views.current(eng.services.session.encoder())
         answers = list(pool.map(lambda n: ask(eng, n), range(6)))
     assert len(built) == 1
     assert all(answer == answers[0] for answer in answers)
@@ -231,7 +232,7 @@ def test_a_view_stays_of_its_moment(whole: Path, tmp_path: Path) -> None:
     folder = copy(whole, tmp_path / "zoo")
     damage(folder, FILES["rows"])
     with opened(folder) as eng:
-        view = eng._views.current(*eng._searchable(None))
+        view = eng.services.views.current(eng.services.session.encoder())
         with opened(folder) as other:
             other.ingest(unit(np.random.default_rng(3).normal(size=(30, DIMENSION))), name="new")
             other.remove("m02")
@@ -245,13 +246,13 @@ def test_a_view_of_a_space_that_is_gone(whole: Path, tmp_path: Path) -> None:
     folder = copy(whole, tmp_path / "zoo")
     damage(folder, FILES["rows"])
     with opened(folder) as eng:
-        view = eng._fast_plan(None, "image", "whitened_first_moment", None, None).view
-        eng._views.forget(view.encoder_id, view.identity, view.space.key)
+        view = eng.services.search.plan(PlanRequest(None, ("image",), "whitened_first_moment", None)).view
+        eng.services.views.forget(view.encoder, view.space.key)
         _, ids = view.index.search(view.space.queries_to_vectors(unit(QUERY[:1])), 3)
         assert eng.names(ids)[0] == CALLS["search_vectors, whitened_first_moment"](eng, folder)[0][0][:3]
-        eng._views.forget(view.encoder_id, view.identity, view.space.key)
+        eng.services.views.forget(view.encoder, view.space.key)
         assert len(view.index.vectors(ids[0])) == 3
-        assert not eng._views.folder(view.identity, view.space.key).exists()
+        assert not eng.services.views.folder(view.identity, view.space.key).exists()
 
 
 def test_what_cannot_be_published_still_answers(
@@ -272,12 +273,12 @@ def test_folding_behind_the_searches_heals(whole: Path, tmp_path: Path, monkeypa
     monkeypatch.setitem(LiveIndex.over.__func__.__kwdefaults__, "least", 1)
     folder = copy(whole, tmp_path / "zoo")
     with opened(folder) as eng:
-        eng._views.current(*eng._searchable(None))
+        eng.services.views.current(eng.services.session.encoder())
         damage(folder, FILES["codes"])  # mapped already, and not read yet
         for seed in range(3):
             rows = unit(np.random.default_rng(seed).normal(size=(30, DIMENSION)))
             eng.ingest(rows, name=f"new {seed}")
             eng.search_vectors(QUERY)
-        eng._views.wait()
-        assert len(eng._views.current(*eng._searchable(None)).index) == MODELS + 3
+        eng.services.views.wait()
+        assert len(eng.services.views.current(eng.services.session.encoder()).index) == MODELS + 3
         assert len(eng.search_vectors(QUERY[0], MODELS + 3, recall=1.0)[1]) == MODELS + 3

@@ -79,13 +79,13 @@ def cosines(features: dict[str, np.ndarray], query: np.ndarray) -> dict[str, flo
 
 def test_unchanged_content_changes_nothing(eng: Engine, cloud) -> None:
     first = eng.ingest(cloud(1), name="fox", tags=["animal"])
-    change = eng._catalog.last_change()
+    change = eng.services.catalog.last_change()
     assert eng.ingest(cloud(1), name="fox") == first
     again = eng.ingest(cloud(1).copy(), name="fox", description="red")
     assert (again.id, again.tags, again.description) == (first.id, ("animal",), "red")
-    assert eng._catalog.last_change() == change
+    assert eng.services.catalog.last_change() == change
     other = eng.ingest(cloud(2), name="fox")
-    assert (other.id, other.tags, eng._catalog.last_change()) == (first.id, ("animal",), change + 1)
+    assert (other.id, other.tags, eng.services.catalog.last_change()) == (first.id, ("animal",), change + 1)
     scores, ids = eng.search_vectors(cloud(2).mean(axis=0), k=1)
     assert (ids.tolist(), scores[0]) == ([first.id], pytest.approx(1.0, abs=1e-6))
 
@@ -93,17 +93,17 @@ def test_unchanged_content_changes_nothing(eng: Engine, cloud) -> None:
 def test_another_epsilon_is_other_content(url: str, settings: Settings, cloud) -> None:
     with Engine.open(url, create=True, encoder="external:test", settings=settings) as eng:
         eng.ingest(cloud(1), name="fox")
-        change = eng._catalog.last_change()
+        change = eng.services.catalog.last_change()
     with Engine.open(url, settings=Settings(epsilon=1e-3, index_folder=settings.index_folder)) as eng:
         model = eng.ingest(cloud(1), name="fox")
-        assert eng._catalog.last_change() == change + 1
-        assert eng._catalog.statistics(1, [model.id])[0][model.id].statistics.epsilon == 1e-3
+        assert eng.services.catalog.last_change() == change + 1
+        assert eng.services.catalog.statistics(1, [model.id])[0][model.id].statistics.epsilon == 1e-3
 
 
 def test_the_stored_moments_are_numpys(eng: Engine, cloud) -> None:
     raw = 7.5 * cloud(3, rows=50).astype(np.float64)  # not of unit norm: rows are normalised first
     model = eng.ingest(raw, name="fox")
-    stored = eng._catalog.statistics(1, [model.id])[0][model.id].statistics
+    stored = eng.services.catalog.statistics(1, [model.id])[0][model.id].statistics
     unit = raw / np.linalg.norm(raw, axis=1, keepdims=True)
     np.testing.assert_allclose(stored.mean, unit.mean(axis=0), atol=1e-7)
     np.testing.assert_allclose(stored.covariance, np.cov(unit, rowvar=False), atol=1e-7)
@@ -404,16 +404,16 @@ def test_another_process_is_seen(eng: Engine, zoo, url: str, settings: Settings,
 
 def test_a_change_during_a_fast_search_is_seen_by_the_next(eng: Engine, zoo, cloud, monkeypatch) -> None:
     """The view that a search was opening when a model came must not be kept as the current one."""
-    real = eng._views.current
+    real = eng.services.views.current
 
-    def current(*arguments):
+    def current(arguments):
         view = real(*arguments)
-        monkeypatch.setattr(eng._views, "current", real)
+        monkeypatch.setattr(eng.services.views, "current", real)
         eng.ingest(cloud(70), name="gnu")
         return view
 
     eng.refresh()
-    monkeypatch.setattr(eng._views, "current", current)
+    monkeypatch.setattr(eng.services.views, "current", current)
     query = cloud(70).mean(axis=0)
     eng.search_vectors(query, 1)
     assert eng.names(eng.search_vectors(query, 1)[1]) == ["gnu"]
@@ -477,7 +477,7 @@ def test_a_healthy_collection_has_no_findings(eng: Engine, zoo, url: str, settin
 def test_the_doctor_finds_a_flipped_byte(eng: Engine, zoo, table: str, column: str) -> None:
     eng.build_index()
     victim = eng.get("cat").id
-    with eng._database.write() as session:
+    with eng.services.database.write() as session:
         key = {"i": victim}
         data = bytearray(session.execute(text(f"SELECT {column} FROM {table} WHERE model_id = :i"), key).scalar_one())
         data[-1] ^= 1
@@ -495,7 +495,7 @@ def test_the_doctor_finds_a_flipped_byte(eng: Engine, zoo, table: str, column: s
 
 def test_damage_is_mended_by_the_same_content(eng: Engine, zoo) -> None:
     """As the doctor advises: ingesting this model again must not find it unchanged."""
-    with eng._database.write() as session:
+    with eng.services.database.write() as session:
         session.execute(text("UPDATE statistics SET covariance = :zeros"), {"zeros": bytes(144)})
     assert len(findings(eng)) >= len(NAMES)
     for name, rows in zoo.items():
@@ -523,7 +523,7 @@ def test_another_encoders_models_do_not_make_a_snapshot_stale(eng: Engine, zoo, 
 
 
 def test_similar_names_a_damaged_covariance(eng: Engine, zoo) -> None:
-    with eng._database.write() as session:
+    with eng.services.database.write() as session:
         session.execute(
             text("UPDATE statistics SET covariance = :zeros, neighbours_change = NULL WHERE model_id = :i"),
             {"i": eng.get("cat").id, "zeros": bytes(144)},
@@ -550,7 +550,7 @@ def test_the_doctor_finds_a_missing_and_a_damaged_snapshot(eng: Engine, zoo, set
 
 def test_the_doctor_finds_an_index_that_disagrees(eng: Engine, zoo) -> None:
     eng.build_index()
-    with eng._database.write() as session:  # behind the engine's back
+    with eng.services.database.write() as session:  # behind the engine's back
         victim = eng.get("cat").id
         session.execute(text("DELETE FROM statistics WHERE model_id = :i"), {"i": victim})
         session.execute(

@@ -94,9 +94,9 @@ def test_a_gpu_that_is_wrong_when_opened(
     with caplog.at_level(logging.WARNING, "engine.index"), opened(tmp_path, index_kind=kind) as eng:
         check(eng)
         assert SAID in str(status_of(eng)["why"])
-        eng._views.wait()
+        eng.services.views.wait()
         check(eng)
-        assert eng._views.held(1).index.live.base.kind in ("flat", "panorama")
+        assert eng.services.views.held(1).index.live.base.kind in ("flat", "panorama")
     assert len([record for record in caplog.records if SAID in record.message]) == 1
     with opened(tmp_path) as eng:
         status = status_of(eng)
@@ -122,10 +122,10 @@ def test_a_gpu_that_fails_while_it_serves(slot: Slot, tmp_path: Path, caplog, mo
             card.broken = True
         for _ in range(2):
             assert eng.search_vectors(ROWS[3], 1)[1].tolist() == [4]
-            eng._views.wait()
+            eng.services.views.wait()
         assert len(slot.cards[-1].asked) > asked
         check(eng)
-        assert eng._views.held(1).index.live.base.kind in ("flat", "panorama")
+        assert eng.services.views.held(1).index.live.base.kind in ("flat", "panorama")
         assert SAID in str(status_of(eng)["why"])
         eng.ingest_statistics(["late"], -ROWS[:1], encoder="external:x", samples=10)
         assert eng.search_vectors(-ROWS[0], 1)[1].tolist() == [N + 1]

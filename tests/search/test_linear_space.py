@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 from sqlalchemy import text
 
-from engine import Engine, _searching
+from engine import Engine
 from engine.config import Settings
 from engine.errors import InvalidQuery, MissingStatistics
 from engine.scores import Shrinkage, Whitening, blend, unit
 from engine.scores.linear_density import LinearDensity
+from engine.search import service
 from tests.postgres import copy_collection
 
 D = 8
@@ -51,12 +52,12 @@ def query() -> np.ndarray:
 
 def expected(eng: Engine, query: np.ndarray, names: list[str]) -> list[float]:
     """By the rule itself, from the stored whitening and statistics."""
-    encoder_id, _ = eng._searchable(None)
-    (stored,) = [one for one in eng._transforms.all() if one.method == "whitened_first_moment"]
-    whitening = Whitening.from_arrays(eng._transforms.arrays(stored))
+    encoder_id, _ = eng.services.session.encoder()
+    (stored,) = [one for one in eng.services.transforms.transforms.all() if one.method == "whitened_first_moment"]
+    whitening = Whitening.from_arrays(eng.services.transforms.transforms.arrays(stored))
     shrinkage = Shrinkage(whitening.covariance(), eng.settings.shrinkage, "")
     linear = LinearDensity(whitening.average.astype(np.float64), whitening.total(), shrinkage)
-    good, _ = eng._catalog.statistics(encoder_id, [eng.get(name).id for name in names])
+    good, _ = eng.services.catalog.statistics(encoder_id, [eng.get(name).id for name in names])
     vectors = linear.statistics_to_vectors([good[eng.get(name).id].statistics for name in names])
     return (vectors.astype(np.float64) @ linear.queries_to_vectors(query[None])[0]).tolist()
 
@@ -114,7 +115,7 @@ def test_the_shortlist_can_come_from_it(eng: Engine, query: np.ndarray) -> None:
 
 
 def test_a_damaged_covariance_is_left_out(eng: Engine, url: str, settings: Settings, query: np.ndarray) -> None:
-    with eng._database.write() as session:
+    with eng.services.database.write() as session:
         session.execute(text("UPDATE statistics SET covariance = :zeros WHERE model_id = 4"), {"zeros": bytes(144)})
     with Engine.open(url, settings=settings) as other:
         _, ids = other.search_vectors(query, 15, LINEAR)
@@ -178,13 +179,13 @@ def test_auto_takes_the_linear_density_for_densities_once_it_is_there(
 ) -> None:
     """Not before, not for a blend, and with a shortlist of its own length."""
     seen: list[tuple[str, int]] = []
-    rank = _searching.rank
+    rank = service.rank
 
     def watched(view, *arguments, shortlist, **named):
         seen.append((view.space.key, shortlist))
         return rank(view, *arguments, shortlist=shortlist, **named)
 
-    monkeypatch.setattr(_searching, "rank", watched)
+    monkeypatch.setattr(service, "rank", watched)
     expected = eng.search_vectors(query, 3, "gaussian_density")
     eng.search_vectors(query, 3, "linear_density")
     eng.refresh()

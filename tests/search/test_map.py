@@ -61,7 +61,7 @@ def test_models_come_and_go(grouped: Engine) -> None:
     made = grouped.build_map("pca")
     grouped.remove("Group0 number 3")
     like = grouped.get("Group2 number 0").id
-    vectors = grouped._views.current(*grouped._searchable(None)).index.vectors(np.array([like]))
+    vectors = grouped.services.views.current(grouped.services.session.encoder()).index.vectors(np.array([like]))
     grouped.ingest_statistics(["new"], vectors, encoder="external:x", samples=3)
     now = grouped.map()
     assert now.placed == 1

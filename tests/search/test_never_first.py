@@ -58,7 +58,7 @@ def stored(new_collection: Callable[[], str]) -> str:
             eng.ingest(cloud(seed), name=f"good {seed:02}")
         for seed, (name, arrays) in enumerate(PLANTED.items(), GOOD):
             plant(eng, eng.ingest(cloud(seed), name=name).id, arrays)
-        with eng._database.write() as session:
+        with eng.services.database.write() as session:
             session.execute(delete(NeighbourRow))
             session.execute(update(StatisticsRow).values(neighbours_change=None))
     return address
@@ -73,7 +73,7 @@ def eng(request: pytest.FixtureRequest, url: str, settings: Settings, stored: st
 
 
 def plant(eng: Engine, model_id: int, arrays: dict[str, np.ndarray]) -> None:
-    with eng._database.write() as session:
+    with eng.services.database.write() as session:
         row = session.get_one(StatisticsRow, (model_id, 1))
         mean = blobs.mean_to_blob(arrays["mean"]) if "mean" in arrays else row.mean
         covariance = blobs.covariance_to_blob(arrays["covariance"]) if "covariance" in arrays else row.covariance

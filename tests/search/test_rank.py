@@ -13,7 +13,7 @@ from sqlalchemy import text
 
 from engine.config import Settings
 from engine.errors import InvalidQuery
-from engine.records import EncoderIdentity, Ingested, QueryPart
+from engine.records import EncoderIdentity, EncoderRef, Ingested, QueryPart
 from engine.rerank import StatisticsCache
 from engine.scores import unit
 from engine.search import IndexView, IndexViews, Ranking, rank, rule_for
@@ -207,7 +207,7 @@ def test_two_equal_parts_rank_as_one(ask, zoo, part) -> None:
 
 
 def test_a_model_query_leaves_itself_out(ask, zoo, views: IndexViews, encoder_id: int, identity, part) -> None:
-    view = views.current(encoder_id, identity)
+    view = views.current(EncoderRef(encoder_id, identity))
     for model_id in list(zoo)[:3]:
         vector = view.index.vectors(np.array([model_id]))[0]
         query = QueryPart("model", vector, 1.0, model_id)
@@ -268,7 +268,7 @@ def test_a_damaged_model_is_left_out_and_the_rest_served(ask, zoo, database: Dat
 
 
 def test_a_cache_too_small_changes_no_answer(views: IndexViews, catalog, encoder_id, identity, zoo, part) -> None:
-    view: IndexView = views.current(encoder_id, identity)
+    view: IndexView = views.current(EncoderRef(encoder_id, identity))
     for method in RULES:
         rule = rule_for(method, ["image"])
         answers = [

@@ -17,6 +17,7 @@ from engine.config import Settings
 from engine.errors import InvalidInput, InvalidQuery
 from engine.index import LiveIndex
 from engine.index.quantized.query_families import VARYING
+from engine.records import EncoderRef
 from engine.scores import unit
 from engine.search.real_queries import real_queries
 
@@ -121,8 +122,8 @@ def test_a_recall_is_tuned_on_what_the_collection_is_asked(tmp_path: Path) -> No
         assert "the collection's own" in built_families(eng)
         kept = unit(rng.normal(size=(4, 16)).astype(np.float32))
         eng.ingest(kept, name="kept")
-        encoder_id = eng._catalog.encoder_by_name("external:a")[0]
-        queries = real_queries(eng._catalog, encoder_id, 400)
+        encoder_id = eng.services.catalog.encoder_by_name("external:a")[0]
+        queries = real_queries(eng.services.catalog, encoder_id, 400)
         assert len(queries) == 301
         assert (np.abs(queries @ kept.T - 1).min(axis=1) < 1e-3).sum() == 1, "one of its samples"
         assert (queries[:300] @ means.T).max(axis=1).mean() > 0.8
@@ -130,8 +131,8 @@ def test_a_recall_is_tuned_on_what_the_collection_is_asked(tmp_path: Path) -> No
 
 def built_families(eng: Engine) -> tuple[str, ...]:
     eng.build_index()
-    encoder_id, identity = eng._catalog.encoder_by_name("external:a")
-    return eng._views.current(encoder_id, identity).index.live.base.tuning.families
+    encoder_id, identity = eng.services.catalog.encoder_by_name("external:a")
+    return eng.services.views.current(EncoderRef(encoder_id, identity)).index.live.base.tuning.families
 
 
 @pytest.mark.parametrize("method", ["search_vectors", "search"])
@@ -191,15 +192,15 @@ def test_folding_goes_on_behind_the_searches(tmp_path: Path, monkeypatch) -> Non
     with Engine.open(f"sqlite:///{tmp_path / 'fold.db'}", create=True, encoder="external:x", settings=QUANTIZED) as eng:
         eng.ingest_statistics(names(400), rows(1, 400), encoder="external:x", samples=10)
         eng.search_vectors(rows(1)[0], 1)
-        encoder_id, identity = eng._searchable(None)
+        encoder_id, identity = eng.services.session.encoder()
         for first in range(400, 700, 60):
             fresh = rows(first, 60)
             eng.ingest_statistics(names(60, first), fresh, encoder="external:x", samples=10)
             scores, ids = eng.search_vectors(fresh, 1, recall=1.0)
             np.testing.assert_allclose(scores[:, 0], 1, atol=1e-5)
             assert [name for (name,) in eng.names(ids)] == names(60, first)
-        eng._views.wait()
-        view = eng._views.current(encoder_id, identity)
+        eng.services.views.wait()
+        view = eng.services.views.current(EncoderRef(encoder_id, identity))
         assert len(view.index) == 700
         assert len(view.index.live.base) > 400
         assert view.index.live.base.kind == "quantized"

@@ -96,7 +96,7 @@ def test_a_locked_collection_is_searched_all_the_same(tmp_path: Path, caplog: py
     settings = Settings(index_folder=str(tmp_path / "index"), busy_timeout=0.05)
     with Engine.open(f"sqlite:///{tmp_path / 'zoo.db'}", settings=settings) as eng:
         other = Engine.open(f"sqlite:///{tmp_path / 'zoo.db'}", settings=settings)
-        with other._database.write() as session:
+        with other.services.database.write() as session:
             session.execute(text("SELECT 1"))  # begins
             scores, _ = eng.search_vectors(samples(9, 1)[0], k=4, method="gaussian_density")
         other.close()

@@ -19,10 +19,11 @@ from sqlalchemy import text
 from engine import Engine
 from engine.config import Settings
 from engine.errors import CorruptData, InvalidInput, InvalidQuery, MissingStatistics, TransformNotFound
-from engine.records import EncoderIdentity, QueryPart, Transform
+from engine.records import EncoderIdentity, EncoderRef, QueryPart, Transform
 from engine.samples import MomentsSource
 from engine.scores import fit_whitening, learned_first_moment, unit
 from engine.search import IndexViews, TransformCache, rank, rule_for
+from engine.search.plan import PlanRequest
 from engine.storage import Catalog, Database, Transforms
 from tests.postgres import copy_collection
 
@@ -75,13 +76,13 @@ def query() -> np.ndarray:
 
 
 def whitenings(eng: Engine) -> list[Transform]:
-    return [one for one in eng._transforms.all() if one.method == WHITENED]
+    return [one for one in eng.services.transforms.transforms.all() if one.method == WHITENED]
 
 
 def expected_order(eng: Engine, query: np.ndarray) -> tuple[list[str], np.ndarray]:
     """Every model by whitened cosine, from the statistics themselves."""
-    encoder_id, _ = eng._searchable(None)
-    stored = eng._catalog.statistics(encoder_id, [model.id for model in eng.models()])[0]
+    encoder_id, _ = eng.services.session.encoder()
+    stored = eng.services.catalog.statistics(encoder_id, [model.id for model in eng.models()])[0]
     whitening = fit_whitening([stored[i].statistics for i in sorted(stored)])
     means = unit(np.stack([stored[i].statistics.mean for i in sorted(stored)]))
     scores = whitening.means_to_vectors(means) @ whitening.queries_to_vectors(query[None])[0]
@@ -108,12 +109,12 @@ def test_it_takes_models_filters_and_several_parts(eng: Engine, query: np.ndarra
     hits = eng.search(model="m3", method=WHITENED, k=4, where={"tag": "odd"})
     assert (len(hits), hits.method, hits.transform) == (3, WHITENED, "any-whitened_first_moment-whitening-1")
     assert {hit.name for hit in hits} == {"m1", "m5", "m7"}
-    encoder_id, identity = eng._searchable(None)
-    space = eng._maps.whitened(encoder_id, identity)
-    view = eng._views.current(encoder_id, identity, space)
+    encoder_id, identity = eng.services.session.encoder()
+    space = eng.services.transforms.whitened(EncoderRef(encoder_id, identity))
+    view = eng.services.views.current(EncoderRef(encoder_id, identity), space)
     parts = [QueryPart("text", query, 2.0), QueryPart("image", unit(query[::-1].copy()), 1.0)]
     rule = rule_for(WHITENED, ["text", "image"])
-    found = rank(view, eng._evidence, rule, parts, 9, shortlist=5)
+    found = rank(view, eng.services.statistics, rule, parts, 9, shortlist=5)
     vectors = view.index.vectors(view.index.ids).astype(np.float64)
     rows = vectors @ space.queries_to_vectors(np.stack([p.feature for p in parts])).T.astype(np.float64)
     total = (rows / rows.std(axis=0)) @ np.array([2.0, 1.0])
@@ -165,10 +166,10 @@ def test_without_enough_statistics_it_is_refused(url: str, settings: Settings, q
 
 def test_a_damaged_whitening_is_fitted_again(eng: Engine, query: np.ndarray, url: str, settings, caplog) -> None:
     before = eng.search_vectors(query, 9, WHITENED)[1].tolist()
-    with eng._database.write() as session:
+    with eng.services.database.write() as session:
         session.execute(text("UPDATE transforms SET data = :zeros"), {"zeros": bytes(100)})
     repairs = [finding.repair for finding in eng.doctor() if finding.severity == "damage"]
-    assert repairs == [f"engine doctor --repair --database {shlex.quote(eng._database.shown_url)}"]
+    assert repairs == [f"engine doctor --repair --database {shlex.quote(eng.services.database.shown_url)}"]
     with Engine.open(url, settings=settings) as other, caplog.at_level(logging.WARNING):
         assert other.search_vectors(query, 9, WHITENED)[1].tolist() == before
         assert "damaged" in caplog.text
@@ -211,8 +212,10 @@ def test_a_shortlist_of_one_model_needs_no_whitening(url: str, settings: Setting
 def learn(eng: Engine, method: str = "first_moment", modality: str = "sketch", matrix: Any = None, **more: Any) -> str:
     """Store a transform as if it had been learned; its name."""
     arrays = {"matrix": np.tril(features_of(5, D)).astype(np.float32) if matrix is None else matrix}
-    encoder_id, _ = eng._searchable(None)
-    added = eng._transforms.add(encoder_id, method, modality, "full", arrays, {}, **{"activate": True, **more})
+    encoder_id, _ = eng.services.session.encoder()
+    added = eng.services.transforms.transforms.add(
+        encoder_id, method, modality, "full", arrays, {}, **{"activate": True, **more}
+    )
     eng.refresh()
     return added.name
 
@@ -245,10 +248,11 @@ def test_a_learned_first_moment_is_searched_exactly(eng: Engine, query: np.ndarr
 def test_auto_takes_the_active_one_of_method_and_modality(eng: Engine) -> None:
     sketch, density = learn(eng), learn(eng, "gaussian_density", "image")
     idle = learn(eng, modality="image", activate=False)
-    encoder_id, _ = eng._searchable(None)
+    encoder = eng.services.session.encoder()
 
     def chosen(given: str | None, method: str, *modalities: str) -> str | None:
-        found = eng._maps.chosen(given, encoder_id, rule_for(method, modalities), modalities)
+        active = eng.services.session.facts().active[encoder.id]
+        found = eng.services.transforms.chosen(given, encoder, rule_for(method, modalities), modalities, active)
         return found.name if found else None
 
     assert chosen("auto", "first_moment", "sketch") == sketch
@@ -278,11 +282,11 @@ def test_auto_takes_the_active_one_of_method_and_modality(eng: Engine) -> None:
 
 def test_a_named_transform_brings_its_method(eng: Engine, query: np.ndarray) -> None:
     name = learn(eng, "gaussian_density", "image")
-    plan = eng._plan(*eng._searchable(None), ["image"], "auto", name, None)
+    plan = eng.services.search.plan(PlanRequest(None, ("image",), "auto", name))
     assert (plan.rule.name, plan.transform) == ("gaussian_density", name)
     for bad in (5, ["auto"]):
         with pytest.raises(InvalidQuery, match="transform"):
-            eng._plan(*eng._searchable(None), ["image"], "auto", bad, None)
+            eng.services.search.plan(PlanRequest(None, ("image",), "auto", bad))
     with pytest.raises(InvalidQuery, match="modality"):
         eng.search_vectors(query, 1, modality="model")
     eng.search_vectors(query, 1, WHITENED)
@@ -303,7 +307,7 @@ def test_a_damaged_transform_is_said_and_others_are_served(
     eng: Engine, query: np.ndarray, method: str, url: str, settings: Settings
 ) -> None:
     name = learn(eng, method)
-    with eng._database.write() as session:
+    with eng.services.database.write() as session:
         session.execute(text("UPDATE transforms SET data = :zeros"), {"zeros": bytes(64)})
     (finding,) = [finding for finding in eng.doctor() if finding.severity == "damage"]
     assert name in finding.repair
@@ -322,7 +326,7 @@ def test_a_snapshot_of_another_version_is_rebuilt(eng: Engine, query: np.ndarray
     eng.close()
     with Engine.open(url, settings=settings) as other:  # while we have the whitening of version 1 on disk
         other.ingest(features_of(61), name="new")
-        other._maps.whitened(*other._searchable(None), exactly=True)
+        other.services.transforms.whitened(other.services.session.encoder(), exactly=True)
         states = {one["space"]: one["snapshot"] for one in other.index_status()}
         assert states[WHITENED] == "behind"
         assert any("another transform" in finding.what for finding in other.doctor())
@@ -363,17 +367,17 @@ def test_any_history_ends_with_the_whitened_database(
         elif what == "remove" and catalog.models({"name": f"h{number}"}):
             catalog.remove(f"h{number}")
         elif what == "publish":
-            views.current(encoder_id, identity, maps.whitened(encoder_id, identity))
+            views.current(EncoderRef(encoder_id, identity), maps.whitened(EncoderRef(encoder_id, identity)))
             views.publish_stale()
         elif what == "reopen":
             views = IndexViews(catalog, root)
         else:
-            maps.whitened(encoder_id, identity, exactly=True)
-    space = maps.whitened(encoder_id, identity)
+            maps.whitened(EncoderRef(encoder_id, identity), exactly=True)
+    space = maps.whitened(EncoderRef(encoder_id, identity))
     ids, means, *_ = catalog.means_since(encoder_id, 0)
     for fresh in (views, IndexViews(catalog, root)):
-        view = fresh.current(encoder_id, identity, space)
+        view = fresh.current(EncoderRef(encoder_id, identity), space)
         assert sorted(view.index.ids.tolist()) == ids.tolist()
         np.testing.assert_allclose(view.index.vectors(ids), space.means_to_vectors(unit(means)), atol=1e-6)
-        plain = fresh.current(encoder_id, identity)
+        plain = fresh.current(EncoderRef(encoder_id, identity))
         np.testing.assert_array_equal(plain.index.vectors(ids), unit(means))

@@ -13,6 +13,7 @@ import pytest
 from engine import Engine
 from engine.config import Settings
 from engine.errors import InvalidInput, StorageError
+from engine.records import EncoderRef
 from engine.rerank import record_store as factor_store
 from engine.rerank import scorer as packed
 from engine.scores import (
@@ -68,11 +69,11 @@ def opened(zoo: bytes, tmp_path: Path) -> Iterator[Opened]:
 
 def expected(eng: Engine, asked: np.ndarray) -> dict[str, dict[str, float]]:
     """Scores by method and name, one model after the other, from what is stored."""
-    encoder_id, identity = eng._searchable(None)
+    encoder_id, identity = eng.services.session.encoder()
     ids = {model.name: model.id for model in eng.models()}
-    toward = eng._maps.shrinkage(encoder_id, identity, eng.settings.shrinkage)
-    stored, _ = eng._catalog.statistics(encoder_id, ids.values())
-    features, _ = eng._catalog.sample_features(encoder_id, ids.values())
+    toward = eng.services.transforms.shrinkage(EncoderRef(encoder_id, identity), eng.settings.shrinkage)
+    stored, _ = eng.services.catalog.statistics(encoder_id, ids.values())
+    features, _ = eng.services.catalog.sample_features(encoder_id, ids.values())
     dense = [gaussian_density(statistics_to_factor(stored[i].statistics, toward), asked) for i in ids.values()]
     near = [best_k(features[i], asked, 10) for i in ids.values()]
     mixed = blend(np.array(dense), np.array(near))
@@ -154,8 +155,8 @@ def test_new_and_changed_models_are_scored_and_kept(opened: Opened) -> None:
     eng.remove("m04")
     check(eng)
     eng.complete_neighbours()
-    store = next(store for (_, name), store in eng._evidence.stores._stores.items() if name == "factors-0.8")
-    versions = eng._catalog.all_changes(eng._searchable(None)[0])
+    store = next(store for (_, name), store in eng.services.statistics.stores._stores.items() if name == "factors-0.8")
+    versions = eng.services.catalog.all_changes(eng.services.session.encoder()[0])
     assert store.lacks(versions) == []
     check(eng)
 
@@ -192,7 +193,7 @@ def test_a_folder_that_takes_nothing_is_said_once(
     monkeypatch.setattr(packed, "ENOUGH", 1)
     eng = opened()
     eng.search_vectors(query(3), method="gaussian_density", shortlist=5, k=2)
-    eng._evidence.stores.flush()
+    eng.services.statistics.stores.flush()
     for seed in range(5):
         eng.search_vectors(query(seed), method="gaussian_density", shortlist=9, k=2)
     check(eng)
@@ -219,12 +220,12 @@ def test_an_interrupted_build_goes_on(opened: Opened, monkeypatch: pytest.Monkey
 
 def test_a_learned_map_is_scored_from_the_same_factors(opened: Opened) -> None:
     eng = opened()
-    encoder_id, identity = eng._searchable(None)
-    view = eng._views.current(encoder_id, identity)
+    encoder_id, identity = eng.services.session.encoder()
+    view = eng.services.views.current(EncoderRef(encoder_id, identity))
     random = np.random.default_rng(0)
     learned = matrix_to_covariance_map((np.eye(D) + 0.1 * random.standard_normal((D, D))).astype(np.float32))
-    found = eng._evidence.stores.densities(view, view.index.ids, query(3)[None], None, learned)[0]
-    stored, _ = eng._catalog.statistics(encoder_id, view.index.ids.tolist())
+    found = eng.services.statistics.stores.densities(view, view.index.ids, query(3)[None], None, learned)[0]
+    stored, _ = eng.services.catalog.statistics(encoder_id, view.index.ids.tolist())
     wanted = [
         learned_gaussian_density(statistics_to_factor(stored[i].statistics), learned, query(3))
         for i in view.index.ids.tolist()
@@ -272,19 +273,19 @@ def test_a_shortlist_of_all_agrees_wholly(opened: Opened) -> None:
     from engine.search.agreement import exhaustive_best, measure_agreement
 
     eng = opened()
-    encoder_id, identity = eng._searchable(None)
-    view = eng._views.current(encoder_id, identity)
-    found = measure_agreement(view, eng._evidence, None, (10, 20, 39, 1000))
+    encoder_id, identity = eng.services.session.encoder()
+    view = eng.services.views.current(EncoderRef(encoder_id, identity))
+    found = measure_agreement(view, eng.services.statistics, None, (10, 20, 39, 1000))
     assert found is not None
     assert list(found.share) == ["10", "20", "39"]
     assert list(found.share.values()) == sorted(found.share.values())
-    best = exhaustive_best(view, eng._evidence, np.sort(view.index.ids), query(3), None)
+    best = exhaustive_best(view, eng.services.statistics, np.sort(view.index.ids), query(3), None)
     _, ids = eng.search_vectors(query(3), k=10, method="gaussian_density", shortlist=MODELS)
     eng.close()
     with_none = opened(shrinkage=0.0)
     _, ids = with_none.search_vectors(query(3), k=10, method="gaussian_density", shortlist=MODELS)
     assert best.tolist() == ids.tolist()
-    assert measure_agreement(view, eng._evidence, None, (MODELS,)) is None
+    assert measure_agreement(view, eng.services.statistics, None, (MODELS,)) is None
 
 
 @pytest.mark.parametrize("weight", [0.0, 0.8])
@@ -297,16 +298,16 @@ def test_models_with_few_samples_rank_among_the_others(tmp_path: Path, weight: f
         check(eng)
         eng.build_index()
         check(eng)
-        encoder_id, identity = eng._searchable(None)
-        view = eng._views.current(encoder_id, identity)
-        toward = eng._maps.shrinkage(encoder_id, identity, weight)
-        sizes = np.unique(eng._evidence.stores.factors(view, toward)._table.sizes)
+        encoder_id, identity = eng.services.session.encoder()
+        view = eng.services.views.current(EncoderRef(encoder_id, identity))
+        toward = eng.services.transforms.shrinkage(EncoderRef(encoder_id, identity), weight)
+        sizes = np.unique(eng.services.statistics.stores.factors(view, toward)._table.sizes)
         assert len(sizes) == 2
         learned = matrix_to_covariance_map(
             (np.eye(D) + 0.1 * np.random.default_rng(0).random((D, D))).astype(np.float32)
         )
-        found = eng._evidence.stores.densities(view, view.index.ids, query(3)[None], toward, learned)[0]
-        stored, _ = eng._catalog.statistics(encoder_id, view.index.ids.tolist())
+        found = eng.services.statistics.stores.densities(view, view.index.ids, query(3)[None], toward, learned)[0]
+        stored, _ = eng.services.catalog.statistics(encoder_id, view.index.ids.tolist())
         wanted = [
             learned_gaussian_density(statistics_to_factor(stored[i].statistics, toward), learned, query(3))
             for i in view.index.ids.tolist()
@@ -320,7 +321,7 @@ def test_a_card_answers_as_the_processor_does(opened: Opened, room: int) -> None
     from engine.rerank.gpu_densities import Card, GpuDensities
 
     eng = opened()
-    eng._evidence.stores.card = GpuDensities(Card("cpu", room))
+    eng.services.statistics.stores.card = GpuDensities(Card("cpu", room))
     check(eng)
     check(eng)
 
@@ -342,7 +343,7 @@ def test_a_card_that_fails_is_left(opened: Opened, monkeypatch, caplog, fault: s
         return honest(self, ids, changes, differences) + (1.0 if fault == "off" else np.nan)
 
     eng = opened()
-    eng._evidence.stores.card = card = GpuDensities(Card("cpu", 4 * 2**30))
+    eng.services.statistics.stores.card = card = GpuDensities(Card("cpu", 4 * 2**30))
     if late:
         check(eng)
         if fault == "off":  # it is compared once a store

@@ -17,7 +17,7 @@ from sqlalchemy import text
 from engine.config import Settings
 from engine.index import snapshot as snapshots
 from engine.index.manifest import manifest_to_text, read_manifest
-from engine.records import EncoderIdentity
+from engine.records import EncoderIdentity, EncoderRef
 from engine.scores import unit
 from engine.search import IndexView, IndexViews
 from engine.storage import Catalog, Database
@@ -35,7 +35,7 @@ def assert_holds_the_database(view: IndexView, catalog: Catalog) -> None:
 @pytest.fixture
 def reopened(catalog: Catalog, tmp_path: Path, encoder_id: int, identity: EncoderIdentity) -> View:
     """The view of a process that has just started."""
-    return lambda: IndexViews(catalog, tmp_path / "index").current(encoder_id, identity)
+    return lambda: IndexViews(catalog, tmp_path / "index").current(EncoderRef(encoder_id, identity))
 
 
 @pytest.fixture
@@ -69,14 +69,14 @@ def test_any_history_ends_with_the_database(
         elif what == "remove" and catalog.models({"name": name}):
             catalog.remove(name)
         elif what == "publish":
-            mine.current(encoder_id, identity)
+            mine.current(EncoderRef(encoder_id, identity))
             mine.publish_stale()
         elif what == "reopen":
             mine = IndexViews(catalog, root)
         else:
-            assert_holds_the_database(theirs.current(encoder_id, identity), catalog)
+            assert_holds_the_database(theirs.current(EncoderRef(encoder_id, identity)), catalog)
     for views in (mine, theirs, IndexViews(catalog, root)):
-        assert_holds_the_database(views.current(encoder_id, identity), catalog)
+        assert_holds_the_database(views.current(EncoderRef(encoder_id, identity)), catalog)
 
 
 def test_another_process_sees_what_is_committed(
@@ -84,17 +84,17 @@ def test_another_process_sees_what_is_committed(
 ) -> None:
     other = Database(url, Settings())
     views = IndexViews(Catalog(other), tmp_path / "index")
-    assert len(views.current(encoder_id, identity).index) == 0
+    assert len(views.current(EncoderRef(encoder_id, identity)).index) == 0
     put("fox")
-    before = views.current(encoder_id, identity)
+    before = views.current(EncoderRef(encoder_id, identity))
     assert_holds_the_database(before, catalog)
     put("fox", digest="other")
     put("owl")
     catalog.remove("fox")
-    after = views.current(encoder_id, identity)
+    after = views.current(EncoderRef(encoder_id, identity))
     assert_holds_the_database(after, catalog)
     assert len(before.index) == 1  # a search in flight keeps the view it began with
-    assert views.current(encoder_id, identity) is after
+    assert views.current(EncoderRef(encoder_id, identity)) is after
     other.close()
 
 
@@ -195,11 +195,11 @@ def test_a_damaged_mean_is_left_out_until_it_is_ingested_again(
         statement = text("UPDATE statistics SET mean = :zeros WHERE model_id = :i")
         session.execute(statement, {"i": victim, "zeros": bytes(32)})
     views.rebuild(encoder_id, identity)
-    for view in (views.current(encoder_id, identity), reopened(), reopened()):
+    for view in (views.current(EncoderRef(encoder_id, identity)), reopened(), reopened()):
         assert victim not in view.index.ids
         assert view.damaged == {victim}
     put("m2", digest="again")
-    for view in (views.current(encoder_id, identity), reopened()):
+    for view in (views.current(EncoderRef(encoder_id, identity)), reopened()):
         assert victim in view.index.ids
         assert view.damaged == frozenset()
 
@@ -210,7 +210,7 @@ def test_a_place_that_cannot_be_written_costs_only_the_snapshot(
     (tmp_path / "occupied").write_text("a file where the folder should be")
     put("fox")
     views = IndexViews(catalog, tmp_path / "occupied")
-    assert_holds_the_database(views.current(encoder_id, identity), catalog)
+    assert_holds_the_database(views.current(EncoderRef(encoder_id, identity)), catalog)
     views.publish_stale()
     assert "could not be written" in caplog.text
 

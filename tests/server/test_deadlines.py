@@ -36,7 +36,7 @@ class Served:
 
     def _slowly(self) -> None:
         try:
-            with self._engine._database.read() as session:
+            with self._engine.services.database.read() as session:
                 session.execute(SLOW).all()
         except Exception as error:
             self.ended.append(type(error).__name__)

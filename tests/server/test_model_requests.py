@@ -183,7 +183,7 @@ def test_health_and_metrics(client: TestClient) -> None:
 
 
 def test_a_server_whose_database_is_gone_is_not_ready(own: Engine, writer: TestClient, tmp_path: Any) -> None:
-    own._database.close()
+    own.services.database.close()
     for path in tmp_path.glob("own.db*"):
         if path.is_file():
             path.unlink()
@@ -255,7 +255,7 @@ def test_only_a_hash_of_a_key_is_kept(own: Engine) -> None:
     key, token = own.keys.create("reader", ["read"])
     assert re.fullmatch(r"ek_[0-9a-f]{8}_[\w-]{43}", token)
     secret = token.split("_", 2)[2]
-    assert secret not in str(own._catalog.facts())
+    assert secret not in str(own.services.catalog.facts())
     assert own.keys.all() == [key]
     digest, found = own.keys.digests()[key.id]
     assert found == key

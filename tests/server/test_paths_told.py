@@ -125,7 +125,7 @@ def test_a_collection_at_a_relative_path(
         for name in ("sd-1.6", "demo-y", "zoo", "/a/model/of/ours", "demo/x"):
             said = client.get(f"/v1/models/{name}", headers=headers).json()
             assert said["detail"] == f"there is no model named {name!r}"
-        with engine._database.write() as session:
+        with engine.services.database.write() as session:
             session.connection().exec_driver_sql("ALTER TABLE models RENAME TO away")
         for place in engine.places:
             message = f"{place} cannot be read, nor can {place}/x.npy: sqlite:///{place}"
@@ -157,7 +157,7 @@ def test_no_message_has_a_path(kind: type[EngineError]) -> None:
 
 def test_encoders_are_named_without_their_folder(own: Engine) -> None:
     name = "timm:resnet18@/srv/weights/w.pt"
-    own._catalog.register_encoder(EncoderIdentity(name, "f" * 64, 3, 100.0, frozenset({"image"})))
+    own.services.catalog.register_encoder(EncoderIdentity(name, "f" * 64, 3, 100.0, frozenset({"image"})))
     own.ingest_statistics(["a", "b"], np.eye(3)[:2], encoder=name, samples=5)
     headers = [{"Authorization": f"Bearer {own.keys.create('x', [scope])[1]}"} for scope in ("read", "admin")]
     shown = "timm:resnet18@w.pt"

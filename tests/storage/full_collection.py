@@ -35,7 +35,7 @@ def make_collection(url: str, settings: Settings) -> None:
                 metadata={"seed": seed, "tiny": 1e-300, "deep": [None, True]},
             )
         eng.ingest(features(20), name="ant", encoder="external:other")
-        database = eng._database
+        database = eng.services.database
         catalog = Catalog(database)
         pictures = [Thumbnail(bytes([number]) * 3000, "image/webp") for number in range(3)]
         with_pictures = Ingested(

@@ -120,12 +120,12 @@ def test_no_id_is_given_twice(made: dict[str, str], new: New, kind: str, other: 
     with Engine.open(target, settings=settings) as eng:
         highest = max(model.id for model in eng.models())
         assert highest == len(NAMES) + 2  # "newest", now removed, came before the owl
-        changes = eng._catalog.last_change()
+        changes = eng.services.catalog.last_change()
         eng.remove("owl")
         eng.ingest(features(30), name="roc", tags=["mythical"])
         assert eng.get("roc").id == highest + 1
         eng.ingest(features(31), name="elf", encoder="external:third", tags=["mythical"])
-        assert eng._catalog.last_change() == changes + 3
+        assert eng.services.catalog.last_change() == changes + 3
         assert len({identity.name for identity in eng.encoders()}) == 3
 
 
@@ -141,10 +141,10 @@ def test_ids_that_were_given_last_are_not_given_again(
     execute(source, "DELETE FROM changes WHERE seq = (SELECT max(seq) FROM changes)")
     copy_collection(source, target, settings)
     with Engine.open(target, settings=settings) as eng:
-        before = eng._catalog.last_change()
+        before = eng.services.catalog.last_change()
         eng.ingest(features(41), name="next")
         assert eng.get("next").id > gone
-        assert eng._catalog.last_change() == before + 2
+        assert eng.services.catalog.last_change() == before + 2
 
 
 @pytest.mark.parametrize(("kind", "other"), WAYS)
@@ -386,7 +386,9 @@ def test_large_rows_are_moved_one_at_a_time(tmp_path: Path, settings: Settings) 
     source, target = f"sqlite:///{tmp_path / 'a.db'}", f"sqlite:///{tmp_path / 'b.db'}"
     with Engine.open(source, create=True, encoder="external:wide", settings=settings) as eng:
         for number in range(12):
-            eng._catalog.save_checkpoint(f"m{number}", _wide(eng), "d", 1, np.full(2**20, number, np.uint8).tobytes())
+            eng.services.catalog.save_checkpoint(
+                f"m{number}", _wide(eng), "d", 1, np.full(2**20, number, np.uint8).tobytes()
+            )
     tracemalloc.start()
     copy_collection(source, target, settings, block_bytes=2 * 2**20)
     _, peak = tracemalloc.get_traced_memory()
@@ -399,4 +401,4 @@ def test_large_rows_are_moved_one_at_a_time(tmp_path: Path, settings: Settings) 
 def _wide(eng: Engine) -> int:
     from engine.records import EncoderIdentity
 
-    return eng._catalog.register_encoder(EncoderIdentity("external:wide", "f" * 64, 8, 1.0, frozenset()))
+    return eng.services.catalog.register_encoder(EncoderIdentity("external:wide", "f" * 64, 8, 1.0, frozenset()))

@@ -119,9 +119,9 @@ def test_somebody_elses_database_is_refused_and_left_alone(url: str, table: str)
 
 def test_creating_twice_changes_nothing(url: str, settings: Settings) -> None:
     with Engine.open(url, create=True, encoder="external:a", settings=settings) as first:
-        facts = Catalog(first._database).facts()
+        facts = Catalog(first.services.database).facts()
     with Engine.open(url, create=True, settings=settings) as second:
-        assert Catalog(second._database).facts() == facts
+        assert Catalog(second.services.database).facts() == facts
         assert second.default_encoder == "external:a"
 
 

@@ -90,7 +90,7 @@ def test_every_entrance_refuses_it(eng: Engine, tmp_path: Path) -> None:
 def store_too_much(eng: Engine) -> None:
     """As an engine without these limits has stored it."""
     links = {f"l{i}": "http://a" for i in range(300)}
-    with eng._database.write() as session:
+    with eng.services.database.write() as session:
         session.execute(
             text("UPDATE models SET metadata = :metadata, links = :links"),
             {"metadata": json.dumps(nested(200) | {"b": "x" * 100_000}), "links": json.dumps(links)},

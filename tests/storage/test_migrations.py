@@ -204,7 +204,7 @@ def test_ids_and_change_numbers_beyond_four_bytes(full: Database, cloud) -> None
     with Engine.open(url_of(full)) as eng:
         eng.ingest(cloud(70), name="far", tags=["far"])
         assert eng.get("far").id == far + 1
-        assert eng._catalog.last_change() == far + 1
+        assert eng.services.catalog.last_change() == far + 1
         assert eng.search(model="far", k=3)
         assert eng.names(eng.search_vectors(cloud(70).mean(axis=0), 1)[1].ravel()) == ["far"]
         assert [one.what for one in eng.doctor() if "far" in one.what] == []

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from engine.config import Settings
-from engine.records import EncoderIdentity
+from engine.records import EncoderIdentity, EncoderRef
 from engine.rerank import StatisticsCache
 from engine.scores import frechet_distance
 from engine.scores.frechet import statistics_to_cholesky
@@ -30,7 +30,7 @@ def complete(catalog: Catalog, database: Database, encoder_id: int, identity: En
 
     def run(only: int | None = None) -> int:
         return complete_neighbours(
-            views.current(encoder_id, identity), evidence, Neighbours(database), few, only=only
+            views.current(EncoderRef(encoder_id, identity)), evidence, Neighbours(database), few, only=only
         )  # fmt: skip
 
     return run

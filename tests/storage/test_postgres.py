@@ -229,7 +229,7 @@ def test_a_server_that_goes_away_in_the_middle_of_a_write(own_server: Server, se
         eng.ingest(cloud(1), name="fox")
 
         def cut() -> None:
-            with eng._database.write() as session:
+            with eng.services.database.write() as session:
                 session.execute(text("UPDATE models SET name = 'owl'"))
                 own_server.stop()
 

@@ -106,7 +106,7 @@ def test_pending_lists_are_computed_and_not_kept(folder: Path, ending: str) -> N
     url = f"sqlite:///{folder / 'zoo.db'}"
     with Engine.open(url, settings=QUIET) as eng:
         right = [(hit.name, hit.score) for hit in eng.similar("m1")]
-        with eng._database.write() as session:
+        with eng.services.database.write() as session:
             session.execute(text("UPDATE statistics SET neighbours_change = NULL"))
             session.execute(text("DELETE FROM neighbours"))
     with Engine.open(url + ending, settings=QUIET) as eng:

@@ -135,7 +135,7 @@ def unequal_searches(eng: Engine, truth: Truth, seed: int) -> list[str]:
         scores, ids = eng.search_vectors(query, k, "gaussian_density")
         if eng.names(ids[ids >= 0]) != [known.get(int(i)) for i in ids if i >= 0]:
             found.append("names(ids) are not the names of these ids")
-        whitening = read_truth(eng._database.url.render_as_string(hide_password=False)).whitening
+        whitening = read_truth(eng.services.database.url.render_as_string(hide_password=False)).whitening
         expected = densities(rows, query, whitening, eng.settings.shrinkage)
         found.append(disagreement("gaussian_density", rows, expected, scores, ids, CLOSE))
     return [what for what in found if what is not None]

@@ -222,14 +222,16 @@ def full_factors(folder: Path, tally: Tally) -> None:
     """The files of factors and samples cannot grow: that costs speed, and no search may notice."""
     url, settings = f"sqlite:///{folder / 'zoo.db'}", Settings(index_folder=str(folder / "index"))
     with opened(url, settings, create=True) as eng:
-        beside = [eng._views.beside(content.ProjectionEncoder().identity, what) for what in ("factors-0.8", "samples")]
+        beside = [
+            eng.services.views.beside(content.ProjectionEncoder().identity, what) for what in ("factors-0.8", "samples")
+        ]
     with small_disk(beside[0], "16k"), small_disk(beside[1], "16k"):
         for place in beside:
             _fill(place / "filler")
         with working(url, settings, tally, "the factor files' disk is full", models=12) as client:
             client.tried(client.eng.build_index)
             client.search()
-            client.eng._evidence.stores.flush()
+            client.eng.services.statistics.stores.flush()
             for place in beside:
                 (place / "filler").unlink()
             client.put()
@@ -306,7 +308,7 @@ def read_only(_: Path, tally: Tally) -> None:
                 client.tried(lambda: opened(url, settings).close(), StorageError)
                 for path in data.iterdir():
                     path.chmod(0o400)
-                client.eng._database.close()  # the next connection must open the file, and may not write it
+                client.eng.services.database.close()  # the next connection must open the file, and may not write it
                 client.expect(client.put(StorageError), StorageError)
                 client.expect(client.remove(StorageError), StorageError)
             for call in (client.put, client.again, client.remove):

@@ -72,18 +72,17 @@ def opened(url: str, settings: Settings, *, create: bool = False) -> Engine:
     """The collection at ``url``, whose encoder needs no weights."""
     encoder = content.ProjectionEncoder()
     eng = Engine.open(url, create=create, encoder=encoder.identity.name if create else None, settings=settings)
-    eng._encoders[encoder.identity.name] = encoder
+    eng.services.session.use_encoder(encoder.identity.name, encoder)
     if create:
-        eng._catalog.register_encoder(encoder.identity)
+        eng.services.catalog.register_encoder(encoder.identity)
     return eng
 
 
 def abandon(eng: Engine) -> None:
     """Let go of a collection without publishing anything: what lies on disk stays as it was found."""
-    if eng._follower is not None:
-        eng._follower.stop()
-    eng._views.wait()
-    eng._database.close()
+    eng.services.search.close()
+    eng.services.views.wait()
+    eng.services.database.close()
 
 
 # --- what the worker does
@@ -134,14 +133,14 @@ def _build(bench: Bench, op: Operation) -> None:
 
 def _compact(bench: Bench, op: Operation) -> None:
     bench.eng.search_vectors(content.query(op.seed), 5)
-    bench.eng._views.wait()
-    bench.eng._views.publish_stale()
+    bench.eng.services.views.wait()
+    bench.eng.services.views.publish_stale()
 
 
 def _factors(bench: Bench, op: Operation) -> None:
     for method in ("gaussian_density", "blend"):
         bench.eng.search_vectors(content.query(op.seed), 5, method)
-    bench.eng._evidence.stores.flush()
+    bench.eng.services.statistics.stores.flush()
 
 
 def _similar(bench: Bench, op: Operation) -> None:

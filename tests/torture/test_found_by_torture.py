@@ -16,7 +16,6 @@ from sqlalchemy import func, select
 from engine import Engine
 from engine.config import Settings
 from engine.errors import DatabaseNotFound, DiskFull, StorageError
-from engine.search.whitening import active_whitening
 from engine.storage import Database
 from engine.storage.tables import ChangeRow
 from tests.postgres import shared_server
@@ -66,13 +65,13 @@ def test_a_read_on_postgres_is_one_snapshot(tmp_path: Path) -> None:
     settings = Settings(index_folder=str(tmp_path / "index"))
     address = shared_server().create()
     with opened(address, settings, create=True) as eng, opened(address, settings) as other:
-        with eng._database.read() as session:
+        with eng.services.database.read() as session:
             before = session.scalar(select(func.count()).select_from(ChangeRow))
             put(other, 1)
             assert session.scalar(select(func.count()).select_from(ChangeRow)) == before
-        with eng._database.read() as session:
+        with eng.services.database.read() as session:
             assert session.scalar(select(func.count()).select_from(ChangeRow)) == before + 1
-        with eng._database.write() as session:  # this one waits for others, and must see what they wrote
+        with eng.services.database.write() as session:  # this one waits for others, and must see what they wrote
             assert session.connection().get_isolation_level() == "READ COMMITTED"
 
 
@@ -112,20 +111,23 @@ def test_an_outgrown_whitening_serves_on_where_no_new_one_can_be_stored(url: str
 
 def test_a_search_while_the_index_is_refreshed_does_no_harm(another: Open) -> None:
     """A refresh walks over the plans that searches have made; one more among them ended the thread that follows."""
-    eng = another()
+    eng, other = another(), another()
     put(eng, 1, 2, 3)
     eng.search_vectors(content.query(1), 2)
-    planned, asked = eng._fast_plan, []
+    put(other, 4)
+    planner = eng.services.search._planner
+    planned, asked = planner.plan, []
 
-    def planned_while_another_searches(*key: Any) -> Any:
+    def planned_while_another_searches(*given: Any) -> Any:
         if not asked:
-            asked.append(key)
+            asked.append(given)
             eng.search_vectors(content.query(1), 2, "gaussian_density")
-        return planned(*key)
+        return planned(*given)
 
-    eng._fast_plan = planned_while_another_searches  # type: ignore[method-assign]
+    planner.plan = planned_while_another_searches  # type: ignore[method-assign]
     eng.refresh()
     assert asked
+    assert (eng.search_vectors(content.query(1), 5)[1] >= 0).sum() == 4
 
 
 def test_a_refresh_that_returned_is_not_undone_by_one_that_began_before(another: Open) -> None:
@@ -133,11 +135,12 @@ def test_a_refresh_that_returned_is_not_undone_by_one_that_began_before(another:
     put(eng, 1, 2)
     eng.search_vectors(content.query(1), 5)
     began, overtaken, goes_on = threading.Event(), threading.Event(), threading.Event()
-    planned = eng._fast_plan
+    planner = eng.services.search._planner
+    planned = planner.plan
 
-    def in_a_bad_order(*key: Any) -> Any:
+    def in_a_bad_order(*given: Any) -> Any:
         """The early one plans first and ends before the late one does, which has seen more."""
-        plan = planned(*key)
+        plan = planned(*given)
         if threading.current_thread() is early:
             began.set()
             goes_on.wait(10)
@@ -146,7 +149,8 @@ def test_a_refresh_that_returned_is_not_undone_by_one_that_began_before(another:
             early.join(10)
         return plan
 
-    eng._fast_plan = in_a_bad_order  # type: ignore[method-assign]
+    put(other, 4)
+    planner.plan = in_a_bad_order  # type: ignore[method-assign]
     early, late = threading.Thread(target=eng.refresh), threading.Thread(target=eng.refresh)
     early.start()
     assert began.wait(10)
@@ -156,8 +160,8 @@ def test_a_refresh_that_returned_is_not_undone_by_one_that_began_before(another:
     goes_on.set()
     early.join()
     late.join()
-    eng._fast_plan = planned  # type: ignore[method-assign]
-    assert (eng.search_vectors(content.query(1), 5)[1] >= 0).sum() == 3
+    planner.plan = planned  # type: ignore[method-assign]
+    assert (eng.search_vectors(content.query(1), 5)[1] >= 0).sum() == 4
 
 
 def test_a_whitening_that_another_process_replaces_is_read_again(another: Open) -> None:
@@ -165,7 +169,7 @@ def test_a_whitening_that_another_process_replaces_is_read_again(another: Open) 
     put(eng, 1, 2)
     eng.search_vectors(content.query(1), 2, "gaussian_density")
     fresh = another()
-    read, replaced = fresh._transforms.arrays, []
+    read, replaced = fresh.services.transforms.transforms.arrays, []
 
     def replaced_just_before(transform: Any) -> Any:
         if not replaced:
@@ -174,12 +178,10 @@ def test_a_whitening_that_another_process_replaces_is_read_again(another: Open) 
             other.build_index()
         return read(transform)
 
-    fresh._transforms.arrays = replaced_just_before  # type: ignore[method-assign]
+    fresh.services.transforms.transforms.arrays = replaced_just_before  # type: ignore[method-assign]
     for method in ("whitened_first_moment", "linear_density", "gaussian_density"):
         assert (fresh.search_vectors(content.query(1), 5, method)[1] >= 0).sum() == 4
-    encoder_id, _ = fresh._searchable(None)
-    now = active_whitening(other._transforms, encoder_id)
-    assert now is not None
+    (now,) = (one for one in other.transforms() if one.active)
     assert now.name not in replaced
 
 
@@ -188,7 +190,7 @@ def test_a_whitening_replaced_after_it_was_read_serves_this_search(another: Open
     eng, other = another(), another()
     put(eng, 1, 2)
     eng.search_vectors(content.query(1), 2, "whitened_first_moment")
-    whitened, replaced = eng._maps.whitened, []
+    whitened, replaced = eng.services.transforms.whitened, []
 
     def replaced_just_after(*arguments: Any, **options: Any) -> Any:
         space = whitened(*arguments, **options)
@@ -198,7 +200,7 @@ def test_a_whitening_replaced_after_it_was_read_serves_this_search(another: Open
             other.build_index()
         return space
 
-    eng._maps.whitened = replaced_just_after  # type: ignore[method-assign]
+    eng.services.transforms.whitened = replaced_just_after  # type: ignore[method-assign]
     scores, _ = eng.search_vectors(content.query(1), 2, method)
     assert replaced
     assert np.isfinite(scores).all()

@@ -17,6 +17,7 @@ import pytest
 from engine.config import Settings
 from engine.index import snapshot as snapshots
 from engine.index.flat import FlatIndex
+from engine.records import EncoderRef
 from engine.search.spaces import IDENTITY
 from engine.storage import blobs
 from tests.torture import __main__ as command
@@ -220,17 +221,17 @@ def test_a_snapshot_with_a_wrong_id_is_found(zoo: tuple[str, Settings, State]) -
     """Published properly, checksums and all: only a comparison with the database can tell."""
     url, settings, state = zoo
     with opened(url, settings) as eng:
-        encoder_id, identity = eng._searchable(None)
-        view = eng._views.current(encoder_id, identity, IDENTITY)
+        encoder_id, identity = eng.services.session.encoder()
+        view = eng.services.views.current(EncoderRef(encoder_id, identity), IDENTITY)
         ids = view.index.ids.copy()
         vectors = view.index.vectors(ids)
         ids[2] = 77
         snapshots.publish(
-            eng._views.folder(identity), FlatIndex.build(ids, vectors, dimension=identity.dimension),
-            collection=eng._catalog.facts()["id"], encoder=identity.name, fingerprint=identity.fingerprint,
+            eng.services.views.folder(identity), FlatIndex.build(ids, vectors, dimension=identity.dimension),
+            collection=eng.services.catalog.facts()["id"], encoder=identity.name, fingerprint=identity.fingerprint,
             space="first_moment", version="", change=view.change, dimension=identity.dimension,
         )  # fmt: skip
-        eng._views._views.clear()
+        eng.services.views._views.clear()
     _, found = audit(url, settings, [state], 1, publish=False)
     assert any("disagree about model id 77" in one for one in found.wrong)
     assert any("ids [77]" in one for one in found.wrong), "searches answer with it"

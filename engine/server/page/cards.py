@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 
 from engine.records import Hit, Hits, Model
-from engine.search.similar import FRECHET
 
 LEAST = 0.04
 """Of a bar's width, so that the last answer has one too."""
@@ -42,7 +41,7 @@ def model_to_card(model: Model) -> Card:
 def hits_to_cards(hits: Hits) -> list[Card]:
     """Bars run from the best answer's to the last one's, of a distance from nothing to the farthest."""
     largest = max((abs(value) for hit in hits for value in hit.parts.values()), default=0.0) or 1.0
-    widths = scores_to_widths([hit.score for hit in hits], falling=hits.method == FRECHET)
+    widths = scores_to_widths([hit.score for hit in hits], falling=hits.lower_is_nearer)
     return [_card(hit, width, largest) for hit, width in zip(hits, widths, strict=True)]
 
 

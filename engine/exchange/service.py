@@ -7,23 +7,21 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from engine._ingesting import Ingesting
 from engine.errors import InvalidInput
 from engine.files import checked_path
 from engine.filters import Where
-from engine.ingest import ingest_source
-from engine.ingest.names import source_to_name
-from engine.records import Model
-from engine.samples import MomentsSource, open_source
+from engine.session import Session
 from engine.storage.archive_rows import CONFLICTS, REFUSE, ImportCounts, write_records
-from engine.storage.details import checked_name
 
 if TYPE_CHECKING:
     from engine.exchange import ArchiveFile, Exported
 
 
-class Exchanging(Ingesting):
-    """The side of a collection that is exchanged with others."""
+class ExchangeService:
+    """Moves one collection's models into archives and backups, and out of them. Threads may share it."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
 
     def export_archive(
         self, path: str | Path, where: Where | None = None, *, on_progress: Callable[[int, int], None] | None = None
@@ -45,8 +43,8 @@ class Exchanging(Ingesting):
         from engine.exchange import export_archive
 
         return export_archive(
-            self._database, checked_path(path), where,
-            facts=self._catalog.facts(), engine_version=__version__, on_progress=on_progress,
+            self._session.database, checked_path(path), where,
+            facts=self._session.catalog.facts(), engine_version=__version__, on_progress=on_progress,
         )  # fmt: skip
 
     def import_archive(
@@ -82,51 +80,11 @@ class Exchanging(Ingesting):
         reader = ArchiveReader(archive)
         reader.verify(None if on_progress is None else lambda done, total: on_progress("verified", done, total))
         models = Checked(reader.models())
-        try:
-            counts = write_records(
-                self._database, reader.encoders, models, reader.transforms(), on_conflict=on_conflict
-            )  # fmt: skip
-        finally:
-            self._fast = {}
+        counts = write_records(
+            self._session.database, reader.encoders, models, reader.transforms(), on_conflict=on_conflict
+        )
         counts.remarks = models.remarks
         return counts
-
-    def import_moments(
-        self, path: str | Path, *, encoder: str, samples: int | None = None, name: str | None = None,
-        replace: bool = False,
-    ) -> Model:  # fmt: skip
-        """Take in one model's ``mu`` and ``sigma`` from an ``.npz`` as FID tools write them.
-
-        Args:
-            encoder: what made the features, for example ``external:inception-2048``.
-            samples: how many went into them, if the file (``n`` or ``samples``) does not say.
-            name: default: the file's.
-            replace: as for ``ingest``.
-
-        Raises:
-            SourceNotFound: there is no such file.
-            InvalidInput: it holds something else, or nobody says how many samples there were, or the two differ.
-            DuplicateName: the name is a model's from another source.
-            InvalidStatistics: not finite, not symmetric or indefinite.
-            EncoderMismatch: its dimension is not the encoder's.
-        """
-        path = checked_path(path)
-        source = open_source(path, settings=self.settings)
-        try:
-            if not isinstance(source, MomentsSource):
-                raise InvalidInput(f"{path.name} has no mu and sigma", hint="engine ingest reads other arrays")
-            given = source if samples is None else source.with_samples(samples)
-            if given.samples is None:
-                raise InvalidInput(f"{path.name} does not say how many samples there were", hint="give --samples")
-            result = ingest_source(
-                self._catalog, self.settings, given, name=checked_name(name or source_to_name(path)), details={},
-                encoder=None, identity=self._identity_for(encoder, given.mean.size), replace=replace,
-                add=name is not None,
-            )  # fmt: skip
-        finally:
-            source.close()
-        self._fast = {}
-        return result.model
 
     def backup(
         self, path: str | Path, *, on_progress: Callable[[str, int, int], None] | None = None
@@ -146,4 +104,6 @@ class Exchanging(Ingesting):
         """
         from engine.exchange import back_up
 
-        return back_up(self._database, checked_path(path), replace(self.settings, index_folder=None), on_progress)
+        return back_up(
+            self._session.database, checked_path(path), replace(self._session.settings, index_folder=None), on_progress
+        )

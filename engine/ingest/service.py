@@ -11,16 +11,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from engine._trusting import Trusting
 from engine.errors import EncoderNotFound, InvalidInput, ModelNotFound, StorageError
 from engine.files import checked_path
 from engine.ingest import IngestResult, OnProgress, cannot_encode, ingest_source
 from engine.ingest.bulk import arrays_to_blocks, put_blocks
 from engine.ingest.names import source_to_name
 from engine.ingest.report import IngestOutcome, IngestReport, to_ingest_error
-from engine.records import EncoderIdentity, Model
+from engine.ingest.trust import TrustService
+from engine.records import EncoderIdentity, EncoderRef, Model
 from engine.samples import MomentsSource, open_source
 from engine.samples.bounds import GENEROUS, Bounds
+from engine.session import Session
 from engine.storage.bulk import BulkCounts, put_many
 from engine.storage.details import DETAILS, checked_details, checked_name
 from engine.texts import nearest
@@ -32,14 +33,22 @@ log = logging.getLogger("engine.ingest")
 Strings = Sequence[str]
 OnEntry = Callable[[int, int, str], OnProgress | None]
 """Called with (number, entries, name) before each of many; may return an ``on_progress`` for it."""
+OnChanged = Callable[[EncoderRef, int], object]
 OnOutcome = Callable[[IngestOutcome], None]
 
 
-class Ingesting(Trusting):
-    """The side of a collection that takes models in."""
+class IngestService:
+    """Takes models into one collection. Threads may share it."""
+
+    def __init__(self, session: Session, trust: TrustService, on_changed: OnChanged) -> None:
+        """``on_changed`` is called with the encoder and the model's id once new statistics are committed."""
+        self._session = session
+        self._trust = trust
+        self._on_changed = on_changed
 
     def ingest(
         self,
+        /,
         source: Any,
         *,
         name: str | None = None,
@@ -94,6 +103,7 @@ class Ingesting(Trusting):
 
     def check_upload(
         self,
+        /,
         file: str,
         *,
         name: str,
@@ -122,8 +132,11 @@ class Ingesting(Trusting):
             raise InvalidInput(f"'samples' cannot be used with {file!r:.80}", hint="samples is for moments (.npz)")
         if as_one and arrays:
             raise InvalidInput(f"'as_one' cannot be used with {file!r:.80}", hint="as_one is for archives")
-        encoder = encoder or self.default_encoder
-        known = [self.default_encoder, *(identity.name for identity in self._catalog.encoders().values())]
+        encoder = encoder or self._session.default_encoder
+        known = [
+            self._session.default_encoder,
+            *(identity.name for identity in self._session.catalog.encoders().values()),
+        ]
         if encoder not in known and not is_external(encoder):
             raise EncoderNotFound(
                 f"the collection has no encoder {encoder!r:.80}", hint="see engine encoders, or give external:NAME"
@@ -153,15 +166,15 @@ class Ingesting(Trusting):
         name = checked_name(name if name is not None else source_to_name(source))
         details = checked_details(details)
         opened = open_source(
-            source, settings=self.settings, samples=samples, seed=seed, trust=trust, as_one=as_one, base=base,
+            source, settings=self._session.settings, samples=samples, seed=seed, trust=trust, as_one=as_one, base=base,
             bounds=bounds,
         )  # fmt: skip
         try:
-            loaded, identity = self._encoder_for(encoder or self.default_encoder, opened)
-            grant = self._grant_for(name, opened, trust=trust)
+            loaded, identity = self._encoder_for(encoder or self._session.default_encoder, opened)
+            grant = self._trust.grant_for(name, opened, trust=trust)
             result = ingest_source(
-                self._catalog,
-                self.settings,
+                self._session.catalog,
+                self._session.settings,
                 opened,
                 name=name,
                 details=details,
@@ -174,17 +187,15 @@ class Ingesting(Trusting):
             )
         finally:
             opened.close()
-        self._keep_grant(grant)
-        self._fast = {}
+        self._trust.keep_grant(grant)
         if neighbours and result.changed:
-            self._complete_soon(identity, result.model.id)
+            self._announce(identity, result.model.id)
         return result
 
-    def _complete_soon(self, identity: EncoderIdentity, model_id: int) -> None:
-        """A new model's list of similar models. The model is committed: what fails now waits until it is asked for."""
+    def _announce(self, identity: EncoderIdentity, model_id: int) -> None:
+        """A model has new statistics, and is committed: what fails now waits until it is asked for."""
         try:
-            encoder_id, _ = self._catalog.encoder_by_name(identity.name)
-            self._complete(encoder_id, identity, only=model_id)
+            self._on_changed(self._session.encoder(identity.name), model_id)
         except StorageError as error:
             log.warning("similar models will be computed when they are asked for: %s", error)
 
@@ -227,18 +238,57 @@ class Ingesting(Trusting):
             EncoderMismatch: d is not the encoder's dimension.
             DuplicateName: also for a model from another source, where ``replace`` is not given.
         """
-        blocks = arrays_to_blocks(names, means, covariances, samples, tags, self.settings.epsilon)
+        blocks = arrays_to_blocks(names, means, covariances, samples, tags, self._session.settings.epsilon)
         identity = self._identity_for(encoder, int(np.shape(means)[1]))
-        encoder_id = self._catalog.register_encoder(identity)
+        encoder_id = self._session.catalog.register_encoder(identity)
+        return put_blocks(
+            blocks,
+            lambda block: put_many(self._session.database, encoder_id, block, replace=replace),
+            len(names),
+            on_progress,
+        )
+
+    def import_moments(
+        self, path: str | Path, *, encoder: str, samples: int | None = None, name: str | None = None,
+        replace: bool = False,
+    ) -> Model:  # fmt: skip
+        """Take in one model's ``mu`` and ``sigma`` from an ``.npz`` as FID tools write them.
+
+        Args:
+            encoder: what made the features, for example ``external:inception-2048``.
+            samples: how many went into them, if the file (``n`` or ``samples``) does not say.
+            name: default: the file's.
+            replace: as for ``ingest``.
+
+        Raises:
+            SourceNotFound: there is no such file.
+            InvalidInput: it holds something else, or nobody says how many samples there were, or the two differ.
+            DuplicateName: the name is a model's from another source.
+            InvalidStatistics: not finite, not symmetric or indefinite.
+            EncoderMismatch: its dimension is not the encoder's.
+        """
+        path = checked_path(path)
+        source = open_source(path, settings=self._session.settings)
         try:
-            return put_blocks(
-                blocks,
-                lambda block: put_many(self._database, encoder_id, block, replace=replace),
-                len(names),
-                on_progress,
+            if not isinstance(source, MomentsSource):
+                raise InvalidInput(f"{path.name} has no mu and sigma", hint="engine ingest reads other arrays")
+            given = source if samples is None else source.with_samples(samples)
+            if given.samples is None:
+                raise InvalidInput(f"{path.name} does not say how many samples there were", hint="give --samples")
+            result = ingest_source(
+                self._session.catalog,
+                self._session.settings,
+                given,
+                name=checked_name(name or source_to_name(path)),
+                details={},
+                encoder=None,
+                identity=self._identity_for(encoder, given.mean.size),
+                replace=replace,
+                add=name is not None,
             )
         finally:
-            self._fast = {}
+            source.close()
+        return result.model
 
     def _identity_for(self, name: str, dimension: int) -> EncoderIdentity:
         from engine.errors import EncoderMismatch
@@ -297,6 +347,7 @@ class Ingesting(Trusting):
 
     def ingest_each(
         self,
+        /,
         folder: str | Path,
         *,
         on_entry: OnEntry | None = None,
@@ -329,6 +380,7 @@ class Ingesting(Trusting):
 
     def ingest_outcome(
         self,
+        /,
         source: Any,
         *,
         name: str | None = None,
@@ -362,20 +414,9 @@ class Ingesting(Trusting):
         status = "unchanged" if not result.changed else "replaced" if known else "added"
         return IngestOutcome(result.model.name, status, result.model)
 
-    def complete_neighbours(self, on_progress: Callable[[int, int], None] | None = None) -> int:
-        """Compute every list of similar models that is missing or stale; how many there were.
-
-        Where there are files of factors and samples, what they lack goes into them as well.
-        """
-        count = 0
-        for encoder_id, identity in self._catalog.encoders().items():
-            count += self._complete(encoder_id, identity, on_progress=on_progress)
-            self._keep_factors(encoder_id, identity, started=True)
-        return count
-
     def _has(self, name: str) -> bool:
         try:
-            self._catalog.model(name)
+            self._session.catalog.model(name)
         except ModelNotFound:
             return False
         return True
@@ -385,7 +426,7 @@ class Ingesting(Trusting):
         from engine.samples import FeatureSource
 
         if not isinstance(source, (FeatureSource, MomentsSource)):
-            encoder = self._load(name)
+            encoder = self._session.load_encoder(name)
             return encoder, encoder.identity
         return None, self._identity_of(
             name, source.mean.size if isinstance(source, MomentsSource) else source.dimension
@@ -395,16 +436,16 @@ class Ingesting(Trusting):
         """The collection's encoder of that name, one that is external with that dimension, or one that is loaded."""
         from engine.encoders import external_identity, is_external
 
-        for identity in self._catalog.encoders().values():
+        for identity in self._session.catalog.encoders().values():
             if identity.name == name:
                 return identity
-        return external_identity(name, dimension) if is_external(name) else self._load(name).identity
+        return external_identity(name, dimension) if is_external(name) else self._session.load_encoder(name).identity
 
 
 def _details(tags: Strings | None, description: str | None, details: dict[str, Any]) -> dict[str, Any]:
     unknown = [key for key in details if key not in (*DETAILS, "licence")]
     if unknown:
-        taken = [*inspect.signature(Ingesting.ingest).parameters][1:-1]
+        taken = [*inspect.signature(IngestService.ingest).parameters][1:-1]
         hint = nearest(unknown[0], (*taken, *DETAILS), "what else there is to keep goes into metadata={…}")
         raise InvalidInput(f"ingest takes no argument {unknown[0]!r:.80}", hint=hint)
     given = {"tags": tags, "description": description}

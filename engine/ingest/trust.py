@@ -12,12 +12,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from engine._collection import Collection
 from engine.config import Settings, state_folder
 from engine.errors import EngineError, MissingStatistics, NotTrusted, StorageError
 from engine.records import Model
 from engine.samples.generators import GENERATORS, GeneratorSource, options_to_generator
 from engine.samples.trust import CODE, FILES, Grant, Grants, content_digest, named_files, record_digest
+from engine.session import Session
 
 log = logging.getLogger("engine.trust")
 TRUSTED, CHANGED, NEW = "trusted", "changed", "not trusted"
@@ -53,8 +53,11 @@ def settings_to_grants(settings: Settings) -> Grants:
         return Grants(None)
 
 
-class Trusting(Collection):
-    """The side of a collection that asks whom this machine's user trusts."""
+class TrustService:
+    """Answers which generators of a collection this machine's user trusts. Threads may share it."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
 
     def trust_of(self, name: str) -> Trust:
         """What a model's generator would do here, and whether it may. Nothing of it is run.
@@ -65,7 +68,7 @@ class Trusting(Collection):
             SourceNotFound: the files that its generator names are not on this machine.
             GeneratorError: its generator cannot be built again.
         """
-        model = self._catalog.model(name)
+        model = self._session.catalog.model(name)
         record = _generator_of(model)
         digest = content_digest(record)
         granted = self._grants.of(record_digest(record))
@@ -94,7 +97,7 @@ class Trusting(Collection):
             ModelNotFound, MissingStatistics, GeneratorError
             StorageError: the record could not be changed.
         """
-        return self._grants.revoke({record_digest(_generator_of(self._catalog.model(name)))})
+        return self._grants.revoke({record_digest(_generator_of(self._session.catalog.model(name)))})
 
     def may_draw(self, model: Model, *, code: bool = True) -> bool:
         """Whether a model's generator is trusted here; no file is read, so that its draw may still be refused.
@@ -109,9 +112,9 @@ class Trusting(Collection):
 
     @cached_property
     def _grants(self) -> Grants:
-        return settings_to_grants(self.settings)
+        return settings_to_grants(self._session.settings)
 
-    def _drawable(self, name: str, *, trust: bool, code: bool) -> dict[str, Any]:
+    def drawable(self, name: str, *, trust: bool, code: bool) -> dict[str, Any]:
         """The record of a model's generator, if it may be drawn from. ``trust`` allows what is not recorded.
 
         Raises:
@@ -119,7 +122,7 @@ class Trusting(Collection):
             NotTrusted: nobody has trusted it here.
             SourceNotFound: the file of a decoder that was trusted is gone.
         """
-        model = self._catalog.model(name)
+        model = self._session.catalog.model(name)
         record = _generator_of(model)
         if not trust:
             self._check_trusted(model, record, code=code)
@@ -143,10 +146,10 @@ class Trusting(Collection):
             digest = None
         if not any(one.digest == digest for one in granted):
             if not runs_code:
-                options_to_generator(record, settings=self.settings)  # says so if its file is gone
+                options_to_generator(record, settings=self._session.settings)  # says so if its file is gone
             raise NotTrusted(f"{said} has changed since it was trusted on this machine", hint=hint)
 
-    def _grant_for(self, name: str, source: Any, *, trust: bool) -> Grant | None:
+    def grant_for(self, name: str, source: Any, *, trust: bool) -> Grant | None:
         """What ingesting a source allows from now on: to draw more from it, if it is a generator that may be."""
         if not isinstance(source, GeneratorSource):
             return None
@@ -162,7 +165,7 @@ class Trusting(Collection):
             log.warning("%s will not be trusted to draw more: %s", name, error)
             return None
 
-    def _keep_grant(self, grant: Grant | None) -> None:
+    def keep_grant(self, grant: Grant | None) -> None:
         """The model is in the collection: that it cannot be drawn from later is no reason to fail."""
         try:
             if grant is not None:
@@ -172,7 +175,7 @@ class Trusting(Collection):
 
     def _grant(self, name: str, what: str, record: str, digest: str) -> Grant:
         now = datetime.now(timezone.utc).isoformat(timespec="seconds")
-        return Grant(record, digest, what, now, name, self._catalog.facts()["id"])
+        return Grant(record, digest, what, now, name, self._session.catalog.facts()["id"])
 
 
 def _generator_of(model: Model) -> dict[str, Any]:

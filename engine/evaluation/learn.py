@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from engine._collection import Collection
 from engine.errors import InvalidInput, InvalidQuery, MissingStatistics
-from engine.records import EncoderIdentity, Transform
+from engine.records import EncoderIdentity, EncoderRef, Transform
+from engine.rerank import StatisticsCache
 from engine.scores import matrix_to_covariance_map
 from engine.search.rules import method_to_rule
 from engine.search.spaces import FIRST_MOMENT, LINEAR, WHITENED, transform_to_key
-from engine.search.transforms import ANY
+from engine.search.transforms import ANY, TransformCache
+from engine.search.views import IndexViews
+from engine.session import Session
 
 if TYPE_CHECKING:
     from engine.evaluation.queries import JudgedQuery
@@ -26,8 +28,17 @@ OnLearning = Callable[[str, int, int], None]
 """Called with a stage, how much of it is done, and how much there is."""
 
 
-class Learning(Collection):
-    """The side of a collection that learns."""
+class LearningService:
+    """Learns one collection's transforms from judged queries, and keeps them."""
+
+    def __init__(
+        self, session: Session, views: IndexViews, transforms: TransformCache, statistics: StatisticsCache
+    ) -> None:
+        self._session = session
+        self._views = views
+        self._cache = transforms
+        self._transforms = transforms.transforms
+        self._statistics = statistics
 
     def learn(
         self,
@@ -81,13 +92,14 @@ class Learning(Collection):
             raise InvalidInput(f"modality must be one of {', '.join(MODALITIES)}, got {modality!r}")
         options = TrainingOptions(
             method, parameterisation, temperature, learn_temperature, seed=seed,
-            device=resolve_device(self.settings.device),
+            device=resolve_device(self._session.settings.device),
         )  # fmt: skip
         if modality != ANY and modality not in method_to_rule(method).modalities:
             raise InvalidInput(f"{method} cannot score a {modality} query")
         tell = on_progress or _silent
-        encoder_id, identity = self._searchable(encoder)
-        data = self._training_set(queries, method, modality, encoder_id, identity, tell)
+        ref = self._session.encoder(encoder)
+        encoder_id, identity = ref
+        data = self._training_set(queries, method, modality, ref, tell)
         report = cross_validate(data, options, folds, on_fold=lambda done, all_: tell("folds", done, all_)).report()
         trained = train_on_all(data, options)
         tell("training", 1, 1)
@@ -99,7 +111,7 @@ class Learning(Collection):
             "epochs": len(trained.history) - 1,
             "temperature": trained.temperature,
             "validation": max(trained.history),
-            "shrinkage": None if method == FIRST_MOMENT else self.settings.shrinkage,
+            "shrinkage": None if method == FIRST_MOMENT else self._session.settings.shrinkage,
             "forced": force,
         }
         arrays = matrix_to_arrays(parameterisation, trained.matrix)
@@ -107,7 +119,6 @@ class Learning(Collection):
         added = self._transforms.add(
             encoder_id, method, modality, parameterisation, arrays, report, activate=activate
         )  # fmt: skip
-        self._fast = {}
         return added
 
     def transforms(self) -> list[Transform]:
@@ -124,7 +135,6 @@ class Learning(Collection):
         """
         self._refuse_whitening(name)
         self._transforms.arrays(self._transforms.get(name))
-        self._fast = {}
         return self._transforms.activate(name)
 
     def deactivate_transform(self, name: str) -> Transform:
@@ -135,7 +145,6 @@ class Learning(Collection):
             InvalidInput: it is a whitening, which its own method always uses.
         """
         self._refuse_whitening(name)
-        self._fast = {}
         return self._transforms.deactivate(name)
 
     def remove_transform(self, name: str) -> None:
@@ -145,12 +154,11 @@ class Learning(Collection):
             TransformNotFound
         """
         removed = self._transforms.remove(name)
-        self._fast = {}
         if removed.method in (FIRST_MOMENT, WHITENED):
-            identity = self._catalog.encoders()[removed.encoder_id]
-            self._views.forget(removed.encoder_id, identity, transform_to_key(removed))
-        if removed.method == WHITENED:
-            self._views.forget(removed.encoder_id, identity, LINEAR)
+            encoder = EncoderRef(removed.encoder_id, self._session.catalog.encoders()[removed.encoder_id])
+            self._views.forget(encoder, transform_to_key(removed))
+            if removed.method == WHITENED:
+                self._views.forget(encoder, LINEAR)
 
     def _refuse_whitening(self, name: str) -> None:
         if self._transforms.get(name).method == WHITENED:
@@ -164,8 +172,7 @@ class Learning(Collection):
         source: str | Path | Sequence[Mapping[str, Any]],
         method: str,
         modality: str,
-        encoder_id: int,
-        identity: EncoderIdentity,
+        encoder: EncoderRef,
         tell: OnLearning,
     ) -> TrainingSet:
         from engine.evaluation.encoding import queries_to_parts
@@ -179,23 +186,24 @@ class Learning(Collection):
                 f"there are no judged queries of modality {modality} alone with one right model",
                 hint="name a modality that the file has",
             )
-        names = {model.name: model.id for model in self._catalog.models()}
+        names = {model.name: model.id for model in self._session.catalog.models()}
         check_models(judged, names)
-        view = self._views.current(encoder_id, identity)
+        identity = encoder.identity
+        view = self._views.current(encoder)
         inverses = log_dets = None
         if method == FIRST_MOMENT:
             ids = np.sort(view.index.ids)
             means = view.index.vectors(ids)
         else:
-            toward = self._maps.shrinkage(encoder_id, identity, self.settings.shrinkage)  # as searches do
-            factors = self._evidence.factors(encoder_id, view.index.ids.tolist(), toward)
+            toward = self._cache.shrinkage(encoder, self._session.settings.shrinkage)  # as searches do
+            factors = self._statistics.factors(encoder.id, view.index.ids.tolist(), toward)
             ids = np.array(sorted(factors), np.int64)
             means = np.stack([factors[i].mean for i in ids.tolist()])
             inverses = np.stack([factors[i].inverse for i in ids.tolist()])
             log_dets = np.array([factors[i].log_det for i in ids.tolist()])
         owners = _rows(judged, names, ids, method, identity)
         parts, _ = queries_to_parts(
-            judged, identity, lambda: self._matching_encoder(identity), self.settings.max_pixels, tell
+            judged, identity, lambda: self._session.query_encoder(identity), self._session.settings.max_pixels, tell
         )
         features = np.stack([one[0].feature for one in parts])
         return TrainingSet(features, owners, means, inverses, log_dets, identity.logit_scale)

@@ -10,7 +10,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from engine._searching import Searching
+from engine.rerank import StatisticsCache
+from engine.search.plan import PlanRequest
+from engine.search.service import SearchService
+from engine.session import Session
 
 if TYPE_CHECKING:
     from engine.evaluation import Report
@@ -18,8 +21,13 @@ if TYPE_CHECKING:
     from engine.search import Plan
 
 
-class Evaluating(Searching):
-    """The side of a collection that says how well it answers."""
+class EvaluationService:
+    """Measures how well one collection answers judged queries."""
+
+    def __init__(self, session: Session, search: SearchService, statistics: StatisticsCache) -> None:
+        self._session = session
+        self._search = search
+        self._statistics = statistics
 
     def evaluate(
         self,
@@ -59,27 +67,27 @@ class Evaluating(Searching):
         from engine.evaluation.progress import silent
         from engine.evaluation.samples_curve import Densities
 
-        length = self.settings.shortlist if shortlist is None else shortlist
+        length = self._session.settings.shortlist if shortlist is None else shortlist
         methods = (methods,) if isinstance(methods, str) else tuple(methods)
         options = EvaluationOptions(methods, length, resamples, seed, full_ranking, samples_curve)
         judged = read_queries(queries)
-        encoder_id, identity = self._searchable(encoder)
+        encoder_id, identity = self._session.encoder(encoder)
 
         def plan_for(method: str, modalities: list[str]) -> Plan:
-            plan = self._plan(encoder_id, identity, modalities, method, transform, shortlist_space)
+            plan = self._search.plan(PlanRequest(encoder, tuple(modalities), method, transform, shortlist_space))
             return plan if shortlist is None else replace(plan, shortlist=None)
 
         def read_samples(ids: list[int]) -> Mapping[int, NDArray[np.float32]]:
-            return self._catalog.sample_features(encoder_id, ids)[0]
+            return self._session.catalog.sample_features(encoder_id, ids)[0]
 
         subject = Subject(
-            models={model.name: model for model in self._catalog.models()},
+            models={model.name: model for model in self._session.catalog.models()},
             identity=identity,
-            encoder=lambda: self._matching_encoder(identity),
+            encoder=lambda: self._session.query_encoder(identity),
             plan_for=plan_for,
-            evidence=self._evidence,
+            evidence=self._statistics,
             read_samples=read_samples,
-            densities=Densities(self.settings.epsilon, self.settings.shrinkage),
-            max_pixels=self.settings.max_pixels,
+            densities=Densities(self._session.settings.epsilon, self._session.settings.shrinkage),
+            max_pixels=self._session.settings.max_pixels,
         )
         return queries_to_report(judged, subject, options, on_progress or silent)
