@@ -38,17 +38,12 @@ from scipy.linalg import cholesky, solve_triangular
 from benchmarks.clustered import draw
 from benchmarks.encoder_speed import machine
 from engine.compiled import FREE, LINE, pointer, prefetch
-from engine.rerank import (
-    ByteCache,
-    PackedFactor,
-    RecordKey,
-    RecordStore,
-    feature_to_rotated,
-    packed_densities,
-    statistics_to_packed,
-)
 from engine.rerank import density_records as rule
+from engine.rerank.byte_cache import ByteCache
 from engine.rerank.density_kernel import AHEAD
+from engine.rerank.density_records import PackedFactor, feature_to_rotated, packed_densities, statistics_to_packed
+from engine.rerank.record_file import RecordKey
+from engine.rerank.record_store import RecordStore
 from engine.scores import Shrinkage
 from engine.scores.gaussian_density import LOG_2PI, shrunk_covariance
 

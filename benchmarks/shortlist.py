@@ -27,8 +27,7 @@ from engine import Engine
 from engine.blas import one_thread
 from engine.config import Settings
 from engine.records import Statistics
-from engine.rerank import feature_to_rotated, statistics_to_packed, statistics_to_rotation
-from engine.rerank.density_records import distances_at
+from engine.rerank.density_records import distances_at, feature_to_rotated, statistics_to_packed, statistics_to_rotation
 from engine.scores import Shrinkage, fit_whitening, unit
 from engine.scores.gaussian_density import covariance_to_cholesky, shrunk_covariance
 from engine.scores.linear_density import LinearDensity

@@ -13,7 +13,7 @@ import io
 import json
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
@@ -32,7 +32,8 @@ from engine.errors import (
     SourceNotFound,
 )
 from engine.filters import Where, values_to_text, where_to_pairs
-from engine.records import Hit, Hits, Model, Models
+from engine.options import NAMES, SearchKeywords, SearchOptions, keywords_to_options, with_options
+from engine.records import Hit, Hits, Model, Models, Part
 from engine.texts import quoted
 
 try:
@@ -42,6 +43,7 @@ except ImportError as error:
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+    from typing_extensions import Unpack
 
 POLL = 0.1
 """Seconds between questions for a job's progress."""
@@ -65,13 +67,19 @@ class _Requests:
         self._headers = {"Authorization": f"Bearer {key}"} if key else {}
 
     @staticmethod
-    def search_form(given: dict[str, Any], k: int, options: dict[str, Any]) -> dict[str, Any]:
+    def search_form(
+        given: Mapping[str, Any], parts: Sequence[Part], weights: Mapping[str, float] | None, options: SearchOptions
+    ) -> dict[str, Any]:
         """The arguments of an HTTP request for a search."""
-        query = {name: value for name, value in given.items() if name in ("text", "model") and value is not None}
-        query |= {"k": k, **{name: value for name, value in options.items() if value is not None}}
-        query["transform"] = options["transform"]
-        if options["where"] is not None:
-            query["where"] = where_to_pairs(options["where"])
+        query: dict[str, Any] = {name: getattr(options, name) for name in NAMES}
+        query["where"] = None if options.where is None else where_to_pairs(options.where)
+        query |= {"text": given["text"], "model": given["model"], "weights": weights}
+        if isinstance(given["text"], (list, tuple)):
+            query["text"] = None
+            parts = [*(Part("text", one) for one in given["text"]), *parts]
+        query = {name: value for name, value in query.items() if value is not None or name == "transform"}
+        if parts:
+            query["parts"] = [_part_to_json(part) for part in parts]
         files = {
             name: (name, image_to_bytes(given[name])) for name in ("image", "sketch") if given[name] is not None
         }  # fmt: skip
@@ -134,31 +142,22 @@ class Client(_Requests):
         except UnicodeEncodeError as error:
             raise unsendable(error) from error
 
+    @with_options
     def search(
         self,
         *,
-        text: str | None = None,
+        text: str | Sequence[str] | None = None,
         image: Any = None,
         sketch: Any = None,
         model: str | None = None,
-        k: int = 10,
-        method: str = "auto",
+        parts: Sequence[Part] = (),
         weights: Mapping[str, float] | None = None,
-        where: Where | None = None,
-        encoder: str | None = None,
-        shortlist: int | None = None,
-        tempered: bool = True,
-        transform: str | None = "auto",
-        shortlist_space: str | None = None,
-        recall: float | None = None,
+        **options: Unpack[SearchKeywords],
     ) -> Hits:
         """As ``Engine.search``; hits hold of a model what an answer says: its name, id, kind, tags and description."""
-        options = {
-            "method": method, "weights": weights, "where": where, "encoder": encoder, "shortlist": shortlist,
-            "tempered": tempered, "transform": transform, "shortlist_space": shortlist_space, "recall": recall,
-        }  # fmt: skip
         given = {"text": text, "image": image, "sketch": sketch, "model": model}
-        return json_to_hits(self._ask("POST", "/v1/search", **self.search_form(given, k, options)))
+        form = self.search_form(given, parts, weights, keywords_to_options(options))
+        return json_to_hits(self._ask("POST", "/v1/search", **form))
 
     def similar(self, name: str, k: int = 10, *, distance: str = "frechet", encoder: str | None = None) -> Hits:
         """As ``Engine.similar``."""
@@ -293,31 +292,22 @@ class AsyncClient(_Requests):
         except UnicodeEncodeError as error:
             raise unsendable(error) from error
 
+    @with_options
     async def search(
         self,
         *,
-        text: str | None = None,
+        text: str | Sequence[str] | None = None,
         image: Any = None,
         sketch: Any = None,
         model: str | None = None,
-        k: int = 10,
-        method: str = "auto",
+        parts: Sequence[Part] = (),
         weights: Mapping[str, float] | None = None,
-        where: Where | None = None,
-        encoder: str | None = None,
-        shortlist: int | None = None,
-        tempered: bool = True,
-        transform: str | None = "auto",
-        shortlist_space: str | None = None,
-        recall: float | None = None,
+        **options: Unpack[SearchKeywords],
     ) -> Hits:
         """As ``Client.search``."""
-        options = {
-            "method": method, "weights": weights, "where": where, "encoder": encoder, "shortlist": shortlist,
-            "tempered": tempered, "transform": transform, "shortlist_space": shortlist_space, "recall": recall,
-        }  # fmt: skip
         given = {"text": text, "image": image, "sketch": sketch, "model": model}
-        return json_to_hits(await self._ask("POST", "/v1/search", **self.search_form(given, k, options)))
+        form = self.search_form(given, parts, weights, keywords_to_options(options))
+        return json_to_hits(await self._ask("POST", "/v1/search", **form))
 
     async def similar(self, name: str, k: int = 10, *, distance: str = "frechet", encoder: str | None = None) -> Hits:
         """As ``Client.similar``."""
@@ -327,6 +317,14 @@ class AsyncClient(_Requests):
     async def get(self, name: str) -> Model:
         """As ``Client.get``."""
         return json_to_model(await self._ask("GET", "/v1/model", params=_named(name)))
+
+
+def _part_to_json(part: Part) -> dict[str, Any]:
+    value = part.value
+    if part.modality in ("image", "sketch"):
+        value = base64.b64encode(image_to_bytes(value)).decode()
+    told = {"modality": part.modality, "value": value, "weight": part.weight, "name": part.name}
+    return {name: one for name, one in told.items() if one is not None}
 
 
 def _named(name: str) -> dict[str, str]:

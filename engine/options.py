@@ -73,7 +73,9 @@ class SearchOptions:
         checked_k(self.k)
         checked_shortlist(self.shortlist)
         checked_recall(self.recall, 1.0)
-        for what in ("method", "encoder", "transform", "shortlist_space"):
+        if self.encoder is not None and not isinstance(self.encoder, str):
+            raise InvalidQuery(f"the encoder is named by a text, got {self.encoder!r:.80}")
+        for what in ("method", "transform", "shortlist_space"):
             if getattr(self, what) is not None:
                 checked_text(getattr(self, what), what)
         if self.method is None:

@@ -12,7 +12,9 @@ from engine.exchange.service import ExchangeService
 from engine.ingest.draw import DrawingService
 from engine.ingest.service import IngestService
 from engine.ingest.trust import TrustService
-from engine.rerank import Card, Files, StatisticsCache
+from engine.rerank.gpu_densities import Card
+from engine.rerank.scorer import Files
+from engine.rerank.statistics_cache import StatisticsCache
 from engine.search.browse import BrowseService
 from engine.search.explore import MapService
 from engine.search.plan import Planner

@@ -31,9 +31,11 @@ from engine.config import Settings
 from engine.index import FlatIndex
 from engine.index.choose import suited
 from engine.records import Statistics
-from engine.rerank import ByteCache, RecordKey, RecordStore, feature_to_rotated, statistics_to_packed
 from engine.rerank import density_records as rule
-from engine.rerank.density_records import distances_at
+from engine.rerank.byte_cache import ByteCache
+from engine.rerank.density_records import distances_at, feature_to_rotated, statistics_to_packed
+from engine.rerank.record_file import RecordKey
+from engine.rerank.record_store import RecordStore
 from engine.scores import Shrinkage
 from engine.scores.gaussian_density import LOG_2PI
 

@@ -12,7 +12,7 @@ from engine.doctor.findings import DAMAGE, NOTE, STALE, Commands, Finding, Mend
 from engine.errors import CorruptData, EngineError, InvalidImage
 from engine.ingest.state import bytes_to_state
 from engine.records import EncoderIdentity, EncoderRef
-from engine.rerank import StatisticsCache
+from engine.rerank.statistics_cache import StatisticsCache
 from engine.samples import bytes_to_image
 from engine.samples.media import media_type
 from engine.scores import Whitening

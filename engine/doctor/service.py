@@ -5,7 +5,7 @@ from __future__ import annotations
 from engine.doctor.examine import Collection, OnProgress, examine
 from engine.doctor.findings import Finding
 from engine.doctor.repair import repair as repair_collection
-from engine.rerank import StatisticsCache
+from engine.rerank.statistics_cache import StatisticsCache
 from engine.search.similar import SimilarModels
 from engine.search.transforms import TransformCache
 from engine.search.upkeep import IndexService

@@ -22,7 +22,7 @@ from engine.evaluation.samples_curve import Densities, Reader, samples_to_ranks
 from engine.evaluation.wanted import Wanted, queries_to_wanted
 from engine.numbers import checked_whole
 from engine.records import EncoderIdentity, Model, QueryPart
-from engine.rerank import StatisticsCache
+from engine.rerank.statistics_cache import StatisticsCache
 
 Float64 = NDArray[np.float64]
 Int64 = NDArray[np.int64]

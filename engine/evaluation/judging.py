@@ -17,7 +17,7 @@ from engine.evaluation.progress import OnProgress, silent
 from engine.evaluation.queries import PARTS
 from engine.evaluation.wanted import Wanted
 from engine.records import QueryPart
-from engine.rerank import StatisticsCache
+from engine.rerank.statistics_cache import StatisticsCache
 from engine.search import Plan, Ranking, rank
 from engine.search.rules import method_to_rule
 

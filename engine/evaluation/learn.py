@@ -11,7 +11,7 @@ import numpy as np
 
 from engine.errors import InvalidInput, InvalidQuery, MissingStatistics
 from engine.records import EncoderIdentity, EncoderRef, Transform
-from engine.rerank import StatisticsCache
+from engine.rerank.statistics_cache import StatisticsCache
 from engine.scores import matrix_to_covariance_map
 from engine.search.rules import method_to_rule
 from engine.search.spaces import FIRST_MOMENT, LINEAR, WHITENED, transform_to_key

@@ -24,7 +24,7 @@ from engine.options import (
     with_options,
 )
 from engine.records import EncoderRef, Hit, Hits, Part, QueryPart
-from engine.rerank import StatisticsCache
+from engine.rerank.statistics_cache import StatisticsCache
 from engine.search.change_watcher import ChangeWatcher
 from engine.search.plan import Plan, Planner, PlanRequest
 from engine.search.queries import checked_vectors, encode_parts, given_to_parts

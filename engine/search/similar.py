@@ -21,7 +21,7 @@ from engine.errors import CorruptData, InvalidQuery, MissingStatistics, StorageE
 from engine.index import MISSING
 from engine.options import SearchOptions, checked_k
 from engine.records import EncoderRef, Hits, Part
-from engine.rerank import StatisticsCache
+from engine.rerank.statistics_cache import StatisticsCache
 from engine.search.distances import DISTANCES, FRECHET, Distance, Measured, name_to_distance
 from engine.search.service import SearchService
 from engine.search.views import IndexView, IndexViews

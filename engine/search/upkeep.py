@@ -10,7 +10,7 @@ from typing import Any
 
 from engine.errors import CorruptData, MissingStatistics, TransformNotFound
 from engine.records import EncoderRef
-from engine.rerank import StatisticsCache
+from engine.rerank.statistics_cache import StatisticsCache
 from engine.search.agreement import SIZES, measure_agreement, save_agreement
 from engine.search.plan import Planner, PlanRequest
 from engine.search.similar import SimilarModels

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import anyio
 
 from engine.samples import is_large
+from engine.search.rules import PICTURES
 from engine.server.gate import Gate
 from engine.server.schemas import Query
 
@@ -47,7 +48,8 @@ def heads_of(queries: Iterable[Query], files: Iterable[bytes] = ()) -> list[byte
     """The beginnings of the pictures that are asked with; what is no base64 is left to whoever decodes it."""
     found = [data[:HEAD] for data in files]
     for query in queries:
-        for text in (query.image, query.sketch):
+        further = (part.value for part in query.parts if part.modality in PICTURES)
+        for text in (query.image, query.sketch, *further):
             if text is not None:
                 encoded = text[:ENCODED].partition(",")[2] if text.startswith("data:") else text
                 with suppress(ValueError):

@@ -13,6 +13,8 @@ from engine.texts import suggestion
 
 Modality = Literal["text", "image", "sketch", "model"]
 Texts = str | list[str]
+PARTS = 8
+"""Of one query, besides the named ones."""
 HIT: dict[str, Any] = {
     "rank": 1, "name": "noto-birds", "score": 3.21, "kind": "procedural", "tags": ["animal"], "description": None,
     "parts": {}, "id": 17,
@@ -35,8 +37,17 @@ class Strict(BaseModel):
         return given
 
 
+class Part(Strict):
+    """One part of a query, of which there may be several of a kind."""
+
+    modality: Modality
+    value: str = Field(description="The text, the model's name, or the picture in base64.")
+    weight: FiniteFloat = Field(1.0, gt=0, description="Its exponent in the product of experts, 1e-9 to 1e9.")
+    name: str | None = Field(None, description="What it is called in the hits; default: its modality.")
+
+
 class Query(Strict):
-    """What is asked: any of text, image, sketch and model together, or one ready vector."""
+    """What is asked: any of text, image, sketch, model and further parts together, or one ready vector."""
 
     model_config = ConfigDict(
         extra="forbid",
@@ -51,6 +62,7 @@ class Query(Strict):
     image: str | None = Field(None, description="An encoded picture in base64, also as a data: URL. Never a path.")
     sketch: str | None = Field(None, description="A drawing, likewise.")
     model: str | None = Field(None, description="A model's name: find others like it.")
+    parts: list[Part] = Field([], max_length=PARTS, description="Further parts, as of two texts.")
     vector: list[FiniteFloat] | None = Field(
         None, fail_fast=True, description="A ready feature of the encoder's dimension, alone."
     )
@@ -58,8 +70,8 @@ class Query(Strict):
     k: int = Field(10, ge=1, description="How many answers.")
     offset: int = Field(0, ge=0, description="How many of the best to skip.")
     method: str = Field("auto", description="A rule, or auto.")
-    weights: dict[Modality, Annotated[FiniteFloat, Field(gt=0)]] | None = Field(
-        None, description="A part's exponent in the product of experts, 1e-9 to 1e9; 1 if not given."
+    weights: dict[str, Annotated[FiniteFloat, Field(gt=0)]] | None = Field(
+        None, description="A part's exponent in the product of experts, by its name, 1e-9 to 1e9; 1 if not given."
     )
     where: dict[str, Texts] | list[tuple[str, Texts]] | None = Field(
         None,

@@ -16,10 +16,14 @@ from engine import Engine
 from engine.errors import InvalidFeatures, InvalidImage
 from engine.filters import check_size, where_to_filters
 from engine.numbers import shown
+from engine.options import NAMES
+from engine.records import Part
+from engine.search.rules import PICTURES
 from engine.server.encoders import check_encoder
 from engine.server.json_bodies import JSON
 from engine.server.limits import Limits
 from engine.server.problems import Refused
+from engine.server.schemas import Part as QueryPart
 from engine.server.schemas import Query
 from engine.shapes import hit_to_json, hits_to_json
 
@@ -92,10 +96,10 @@ def answered(engine: Engine, limits: Limits, query: Query, pictures: dict[str, b
         raise Refused(
             422, "LimitExceeded", f"shortlist is at most {limits.shortlist}, got {shown(query.shortlist)}"
         )  # fmt: skip
-    if query.text is not None and len(query.text) > limits.text_characters:
-        raise Refused(
-            422, "LimitExceeded", f"a text may have {limits.text_characters} characters, got {len(query.text)}"
-        )  # fmt: skip
+    texts = [query.text or "", *(part.value for part in query.parts if part.modality == "text")]
+    longest = max(map(len, texts))
+    if longest > limits.text_characters:
+        raise Refused(422, "LimitExceeded", f"a text may have {limits.text_characters} characters, got {longest}")
     query.encoder = check_encoder(engine, query.encoder)
     if query.vector is not None:
         found = _by_vector(engine, query, count, pictures)
@@ -113,19 +117,29 @@ def _by_parts(engine: Engine, query: Query, count: int, pictures: dict[str, byte
             raise Refused(422, "InvalidRequest", f"{modality} is given twice, as a file and in the query")
         if encoded is not None:
             given[modality] = base64_to_bytes(encoded, modality)
-    weights = None if query.weights is None else {str(part): value for part, value in query.weights.items()}
     hits = engine.search(
-        text=query.text, image=given.get("image"), sketch=given.get("sketch"), model=query.model, k=count,
-        method=query.method, weights=weights, where=query.where,
-        encoder=query.encoder, shortlist=query.shortlist, recall=query.recall, tempered=query.tempered,
-        shortlist_space=query.shortlist_space,
-        transform=query.transform,
-    )  # fmt: skip
+        text=query.text,
+        image=given.get("image"),
+        sketch=given.get("sketch"),
+        model=query.model,
+        parts=[Part(one.modality, _part_to_value(one), one.weight, one.name) for one in query.parts],
+        weights=query.weights,
+        k=count,
+        **query.model_dump(include=OPTIONS),
+    )
     return hits_to_json(hits)
 
 
+OPTIONS = {*NAMES} - {"k"}
+"""Members of a query that are ``SearchOptions`` as they are."""
+
+
+def _part_to_value(part: QueryPart) -> str | bytes:
+    return base64_to_bytes(part.value, part.modality) if part.modality in PICTURES else part.value
+
+
 def _by_vector(engine: Engine, query: Query, count: int, pictures: dict[str, bytes]) -> dict[str, Any]:
-    others = [name for name in ("text", "image", "sketch", "model") if getattr(query, name) is not None]
+    others = [name for name in ("text", "image", "sketch", "model", "parts") if getattr(query, name)]
     if others or pictures:
         raise Refused(422, "InvalidRequest", f"a vector is asked alone, got {', '.join([*others, *pictures])} besides")
     vector = np.asarray(query.vector, np.float64)

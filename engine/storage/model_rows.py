@@ -19,6 +19,9 @@ from engine.texts import is_storable, quoted, suggestion
 
 CHUNK = 1000  # ids in one IN (...): well below every database's limit on bound parameters
 COLUMNS = tuple(getattr(ModelRow, each.key) for each in inspect(ModelRow).column_attrs)
+_MODELS, _STATISTICS, _ENCODERS, _MODEL_TAGS, _TAG_NAMES = map(
+    row_to_table, (ModelRow, StatisticsRow, EncoderRow, ModelTagRow, TagRow)
+)
 IDS: BindParameter[Any] = bindparam("ids", expanding=True)
 
 # Made once: composing them anew costs a search as much as running them does.
@@ -26,17 +29,19 @@ LAST_CHANGE = select(func.coalesce(func.max(row_to_table(ChangeRow).c.seq), 0))
 _NEW_CHANGE = insert(row_to_table(ChangeRow)).returning(row_to_table(ChangeRow).c.seq)
 _NAMED = select(ModelRow).where(ModelRow.name == bindparam("name"))
 _TAGS = select(TagRow).where(TagRow.name.in_(bindparam("names", expanding=True)))
-_FOUND = select(*COLUMNS).where(ModelRow.id.in_(IDS))
+_FOUND = select(*(each.columns[0].label(each.key) for each in inspect(ModelRow).column_attrs)).where(
+    _MODELS.c.id.in_(IDS)
+)
 _MEASURED = (
-    select(StatisticsRow.model_id, EncoderRow.name, StatisticsRow.samples, StatisticsRow.quarantined)
-    .join(EncoderRow, EncoderRow.id == StatisticsRow.encoder_id)
-    .where(StatisticsRow.model_id.in_(IDS))
-    .order_by(StatisticsRow.change)
+    select(_STATISTICS.c.model_id, _ENCODERS.c.name, _STATISTICS.c.samples, _STATISTICS.c.quarantined)
+    .join(_ENCODERS, _ENCODERS.c.id == _STATISTICS.c.encoder_id)
+    .where(_STATISTICS.c.model_id.in_(IDS))
+    .order_by(_STATISTICS.c.change)
 )
 _TAGGED = (
-    select(ModelTagRow.model_id, TagRow.name)
-    .join(TagRow, TagRow.id == ModelTagRow.tag_id)
-    .where(ModelTagRow.model_id.in_(IDS))
+    select(_MODEL_TAGS.c.model_id, _TAG_NAMES.c.name)
+    .join(_TAG_NAMES, _TAG_NAMES.c.id == _MODEL_TAGS.c.tag_id)
+    .where(_MODEL_TAGS.c.model_id.in_(IDS))
 )
 
 
@@ -139,20 +144,22 @@ def read_models(session: Session, query: Select[Any]) -> list[Model]:
 def models_by_id(session: Session, ids: Iterable[int]) -> dict[int, Model]:
     """Records by id; ids that are gone are left out."""
     found: dict[int, Model] = {}
+    connection = session.connection()
     for block in chunks(ids):
-        rows = session.execute(_FOUND, {"ids": block}).all()
+        rows = connection.execute(_FOUND, {"ids": block}).all()
         found.update((model.id, model) for model in rows_to_models(session, rows))
     return found
 
 
 def rows_to_models(session: Session, rows: Sequence[ModelRow | Row[Any]]) -> list[Model]:
     """Records of rows, or of their columns, in order."""
+    connection = session.connection()
     measured: dict[int, list[tuple[str, int, int]]] = {}
     tags: dict[int, list[str]] = {}
     for ids in chunks(row.id for row in rows):
-        for model_id, name, samples, quarantined in session.execute(_MEASURED, {"ids": ids}):
+        for model_id, name, samples, quarantined in connection.execute(_MEASURED, {"ids": ids}):
             measured.setdefault(model_id, []).append((name, samples, quarantined))
-        for model_id, name in session.execute(_TAGGED, {"ids": ids}):
+        for model_id, name in connection.execute(_TAGGED, {"ids": ids}):
             tags.setdefault(model_id, []).append(name)
     return [_record(row, measured.get(row.id, []), tags.get(row.id, [])) for row in rows]
 

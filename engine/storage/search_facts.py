@@ -16,15 +16,16 @@ from engine.storage.model_rows import LAST_CHANGE
 from engine.storage.tables import EncoderRow, StatisticsRow, TransformRow, row_to_table
 from engine.storage.transforms import read_transforms
 
-Stamp = tuple[tuple[str, int], ...]
+Stamp = tuple[tuple[str, int, str], ...]
+CHANGE = "change"
 _ENCODERS, _TRANSFORMS, _STATISTICS = map(row_to_table, (EncoderRow, TransformRow, StatisticsRow))
 _ACTIVE = case((_TRANSFORMS.c.active, literal("active")), else_=literal("kept"))
 _STAMP = union_all(
-    select(literal("change"), LAST_CHANGE.scalar_subquery()),
-    select(literal("encoder"), func.coalesce(func.max(_ENCODERS.c.id), 0)),
-    select(_ACTIVE, _TRANSFORMS.c.id),
+    select(literal(CHANGE), LAST_CHANGE.scalar_subquery(), literal("")),
+    select(literal("encoder"), func.coalesce(func.max(_ENCODERS.c.id), 0), literal("")),
+    select(_ACTIVE, _TRANSFORMS.c.id, _TRANSFORMS.c.name + " " + _TRANSFORMS.c.checksum),
 )
-"""Whatever changes the facts changes this: statistics enter the change sequence, and ids are never reused."""
+"""Whatever changes the facts changes this: statistics enter the change sequence, and encoders are never removed."""
 _COUNT = select(func.count()).select_from(_STATISTICS).where(_STATISTICS.c.encoder_id == bindparam("encoder_id"))
 
 
@@ -80,7 +81,9 @@ class FactsReader:
         """The facts as of now: what anybody has committed is seen."""
         commits = self._database.commits
         with self._database.read() as session:
-            stamp = tuple(sorted((str(kind), int(number)) for kind, number in session.execute(_STAMP)))
+            stamp: Stamp = tuple(
+                sorted((kind, number, text) for kind, number, text in session.connection().execute(_STAMP))
+            )
             known = self._facts
             if known is None or known.stamp != stamp or known.commits != commits:
                 known = self._facts = self._fresh(session, stamp, commits, known)
@@ -100,4 +103,5 @@ class FactsReader:
         for transform in read_transforms(session, TransformRow.active):
             active.setdefault(transform.encoder_id, []).append(transform)
         counts = {i: int(session.scalar(_COUNT, {"encoder_id": i}) or 0) for i in encoders}
-        return SearchFacts(dict(stamp)["change"], encoders, counts, active, commits, stamp)
+        change = next(number for kind, number, _ in stamp if kind == CHANGE)
+        return SearchFacts(change, encoders, counts, active, commits, stamp)

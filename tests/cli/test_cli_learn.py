@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 from click.testing import Result
-from engine._collection import Collection
 
+from engine.session import Session
 from tests.cli.conftest import invoke
 from tests.engine.judged_zoo import NAMES, make_zoo
 from tests.engine.small_encoder import ProjectionEncoder
@@ -28,7 +28,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def run(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     """Run a command on that collection, with an encoder that needs no weights."""
-    monkeypatch.setattr(Collection, "_load", lambda *_: ProjectionEncoder())
+    monkeypatch.setattr(Session, "load_encoder", lambda *_: ProjectionEncoder())
     return lambda *arguments, **extra: invoke(f"sqlite:///{folder / 'zoo.db'}", *arguments, **extra)
 
 

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from engine import Engine
 from engine.cli.failures import ERROR, PARTIAL, USAGE
+from engine.ingest.service import IngestService
 from tests.cli.conftest import DIMENSION, write_features
 
 
@@ -96,14 +96,14 @@ def test_a_bad_source_of_several_with_each(drawn: Any, library: Path, bad: str) 
 
 
 def test_each_goes_on_where_it_stopped(drawn: Any, library: Path, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    real = Engine.ingest_outcome
+    real = IngestService.ingest_outcome
 
-    def interrupted(self: Engine, source: Any, **given: Any) -> Any:
+    def interrupted(self: IngestService, source: Any, **given: Any) -> Any:
         if given["name"] == "bee":
             raise KeyboardInterrupt
         return real(self, source, **given)
 
-    monkeypatch.setattr(Engine, "ingest_outcome", interrupted)
+    monkeypatch.setattr(IngestService, "ingest_outcome", interrupted)
     assert drawn("ingest", str(library), "--each").exit_code == 130
     monkeypatch.undo()
     monkeypatch.delenv("ENGINE_DATABASE", raising=False)

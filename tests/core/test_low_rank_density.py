@@ -9,9 +9,15 @@ from hypothesis import strategies as st
 from scipy.stats import multivariate_normal
 
 from engine.records import Statistics
-from engine.rerank import shrinkage_to_common, statistics_to_low_rank
 from engine.rerank.density_records import distances_to_densities, record_bytes
-from engine.rerank.low_rank_records import is_smaller, low_rank_bytes, low_rank_distances_at, low_rank_epsilons
+from engine.rerank.low_rank_records import (
+    is_smaller,
+    low_rank_bytes,
+    low_rank_distances_at,
+    low_rank_epsilons,
+    shrinkage_to_common,
+    statistics_to_low_rank,
+)
 from engine.scores import Shrinkage
 from engine.scores.gaussian_density import shrunk_covariance
 

@@ -10,9 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.rerank import best_k_at, features_to_packed
 from engine.rerank import sample_records as packed_samples
-from engine.rerank.sample_records import PackedSamples, samples_bytes
+from engine.rerank.sample_records import PackedSamples, best_k_at, features_to_packed, samples_bytes
 from engine.scores import best_k
 
 

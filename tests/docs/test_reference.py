@@ -62,10 +62,10 @@ def test_choices_are_the_librarys() -> None:
     from engine.evaluation.learn import MODALITIES
     from engine.filters import FIELDS
     from engine.learning import METHODS, PARAMETERISATIONS
+    from engine.search.distances import DISTANCES as KNOWN
     from engine.search.rules import RULES
-    from engine.search.similar import DISTANCES as KNOWN
 
-    assert DISTANCES == KNOWN
+    assert tuple(DISTANCES) == tuple(KNOWN)
     assert (learn.METHODS, learn.PARAMETERISATIONS) == (METHODS, PARAMETERISATIONS)
     assert learn.MODALITIES == MODALITIES
     helps = {option.name: option.help or "" for option in COMMANDS["engine search"].params

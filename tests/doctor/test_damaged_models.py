@@ -49,7 +49,7 @@ def made(tmp_path_factory: pytest.TempPathFactory, cloud: Any) -> Path:
     with Engine.open(f"sqlite:///{folder / 'zoo.db'}", create=True, encoder="external:test", settings=settings) as eng:
         for number, name in enumerate(NAMES):
             eng.ingest(features_of(number, cloud), name=name, tags=["animal"])
-        encoder_id, _ = eng.services.catalog.encoder_by_name("external:test")
+        encoder_id, _ = eng.services.session.encoder("external:test")
         with_preview = Ingested(
             VICTIM, {"tags": ["animal"]}, Moments.of(features_of(5, cloud)).to_statistics(1e-4),
             {"type": "test", "path": "/pictures/m 05"}, "d", sample_features=features_of(5, cloud).astype(np.float16),
@@ -264,7 +264,7 @@ def test_a_damaged_whitening_is_fitted_again(whole: str, settings: Settings, clo
 
 def test_a_damaged_checkpoint_is_dropped(whole: str, settings: Settings) -> None:
     with Engine.open(whole, settings=settings) as eng:
-        encoder_id, _ = eng.services.catalog.encoder_by_name("external:test")
+        encoder_id, _ = eng.services.session.encoder("external:test")
         eng.services.catalog.save_checkpoint("half", encoder_id, "d", 5, b"garbage")
         (finding,) = eng.doctor()
         assert (finding.severity, finding.what.startswith("half: ")) == ("note", True)
@@ -311,7 +311,7 @@ def test_similar_names_what_is_damaged(whole: str, settings: Settings, tmp_path:
 
 def test_a_damaged_learned_transform_stops_only_what_uses_it(whole: str, settings: Settings, cloud: Any) -> None:
     with Engine.open(whole, settings=settings) as eng:
-        encoder_id, _ = eng.services.catalog.encoder_by_name("external:test")
+        encoder_id, _ = eng.services.session.encoder("external:test")
         arrays = {"matrix": np.eye(D, dtype=np.float32)}
         name = eng.services.transforms.transforms.add(
             encoder_id, "first_moment", "sketch", "full", arrays, {}, activate=True

@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from engine import Engine, _ingesting
+from engine import Engine
 from engine.cli.app import app
 from engine.cli.failures import PARTIAL
 from engine.errors import IngestError
+from engine.ingest import service as ingesting
 
 ROWS = np.random.default_rng(0).normal(size=(9, 4))
 ERRORS = [TypeError("x"), KeyError("x"), MemoryError(), RecursionError(), OSError(5, "x"), OverflowError("x")]
@@ -40,14 +41,14 @@ def eng(url: str) -> Iterator[Engine]:
 @pytest.fixture(params=ERRORS, ids=lambda error: type(error).__name__)
 def failing(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Exception:
     """What is raised while the model named bad is taken in."""
-    usual = _ingesting.ingest_source
+    usual = ingesting.ingest_source
 
     def broken(*arguments: Any, name: str, **options: Any) -> Any:
         if name == "bad":
             raise request.param
         return usual(*arguments, name=name, **options)
 
-    monkeypatch.setattr(_ingesting, "ingest_source", broken)
+    monkeypatch.setattr(ingesting, "ingest_source", broken)
     return request.param  # type: ignore[no-any-return]
 
 

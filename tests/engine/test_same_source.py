@@ -210,7 +210,7 @@ def test_what_was_replaced_in_part_is_gone_on_with(eng: Engine, tmp_path: Path) 
 def test_two_that_are_ingested_at_once(eng: Engine, tmp_path: Path) -> None:
     """The second meets the first when it is written: looking before encoding is not enough."""
     eng.ingest(write(tmp_path / "birds.npy", 1), encoder=ELSEWHERE)
-    encoder_id, _ = eng.services.catalog.encoder_by_name(ELSEWHERE)
+    encoder_id, _ = eng.services.session.encoder(ELSEWHERE)
     statistics = Moments.of(features(2)).to_statistics(1e-4)
     late = Ingested("birds", {}, statistics, {"type": "features", "path": "/other.npy"}, "x")
     with pytest.raises(DuplicateName):

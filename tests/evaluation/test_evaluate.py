@@ -14,6 +14,7 @@ import scipy.stats
 from engine import Engine
 from engine.errors import EncoderNotFound, InvalidQuery, MissingStatistics
 from engine.evaluation import Report, judging
+from engine.records import EncoderRef
 from engine.samples import any_to_image
 from engine.search import Ranking
 
@@ -307,6 +308,6 @@ def test_texts_need_an_encoder_that_reads(eng: Engine, encoder, monkeypatch: pyt
     from dataclasses import replace
 
     identity = replace(encoder.identity, modalities=frozenset({"image"}))
-    monkeypatch.setattr(eng, "_searchable", lambda name: (1, identity))
+    monkeypatch.setattr(eng.services.session, "encoder", lambda *_: EncoderRef(1, identity))
     with pytest.raises(InvalidQuery, match=r"query 1: the encoder .* is image-only"):
         eng.evaluate([{"model": "red", "text": "red"}])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.rerank import ByteCache
+from engine.rerank.byte_cache import ByteCache
 
 
 def test_the_least_recently_used_goes_first() -> None:

@@ -19,9 +19,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.errors import CorruptData, DiskFull, StorageError
-from engine.rerank import ByteCache, RecordKey, RecordStore
 from engine.rerank import record_file as files
 from engine.rerank import record_store as store_module
+from engine.rerank.byte_cache import ByteCache
+from engine.rerank.record_file import RecordKey
+from engine.rerank.record_store import RecordStore
 
 SIZE = 128
 KEY = RecordKey("collection", "encoder", 4, "", "0.6 v1", "")

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from engine.records import EncoderIdentity, EncoderRef, QueryPart
-from engine.rerank import StatisticsCache
+from engine.rerank.statistics_cache import StatisticsCache
 from engine.scores import unit
 from engine.search import IndexViews, Ranking, rank, rule_for
 from engine.storage import Catalog

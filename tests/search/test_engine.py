@@ -406,8 +406,8 @@ def test_a_change_during_a_fast_search_is_seen_by_the_next(eng: Engine, zoo, clo
     """The view that a search was opening when a model came must not be kept as the current one."""
     real = eng.services.views.current
 
-    def current(arguments):
-        view = real(*arguments)
+    def current(*arguments, **options):
+        view = real(*arguments, **options)
         monkeypatch.setattr(eng.services.views, "current", real)
         eng.ingest(cloud(70), name="gnu")
         return view

@@ -122,7 +122,7 @@ def test_a_recall_is_tuned_on_what_the_collection_is_asked(tmp_path: Path) -> No
         assert "the collection's own" in built_families(eng)
         kept = unit(rng.normal(size=(4, 16)).astype(np.float32))
         eng.ingest(kept, name="kept")
-        encoder_id = eng.services.catalog.encoder_by_name("external:a")[0]
+        encoder_id = eng.services.session.encoder("external:a")[0]
         queries = real_queries(eng.services.catalog, encoder_id, 400)
         assert len(queries) == 301
         assert (np.abs(queries @ kept.T - 1).min(axis=1) < 1e-3).sum() == 1, "one of its samples"
@@ -131,7 +131,7 @@ def test_a_recall_is_tuned_on_what_the_collection_is_asked(tmp_path: Path) -> No
 
 def built_families(eng: Engine) -> tuple[str, ...]:
     eng.build_index()
-    encoder_id, identity = eng.services.catalog.encoder_by_name("external:a")
+    encoder_id, identity = eng.services.session.encoder("external:a")
     return eng.services.views.current(EncoderRef(encoder_id, identity)).index.live.base.tuning.families
 
 

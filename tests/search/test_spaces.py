@@ -193,7 +193,7 @@ def test_a_shortlist_can_come_from_the_whitened_space(
         assert set(eng.names(ids)) == set(names[:3])
         _, ids = eng.search_vectors(query, 3, "gaussian_density", shortlist=3, shortlist_space="first_moment")
         assert set(eng.names(ids)) == set(plain)
-        with pytest.raises(InvalidQuery, match="no space"):
+        with pytest.raises(InvalidQuery, match="unknown shortlist space"):
             eng.search_vectors(query, 3, shortlist_space="nonsense")
     with pytest.raises(InvalidInput, match="shortlist_space"):
         Settings(shortlist_space="nonsense")

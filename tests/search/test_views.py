@@ -43,7 +43,7 @@ def published(views: IndexViews, put, encoder_id: int, identity: EncoderIdentity
     """A collection of five models whose snapshot is current; the snapshot's folder."""
     for number in range(5):
         put(f"m{number}")
-    views.rebuild(encoder_id, identity)
+    views.rebuild(EncoderRef(encoder_id, identity))
     return views.folder(identity)
 
 
@@ -178,7 +178,7 @@ def test_a_snapshot_replaced_while_it_is_read_is_read_again(
     def load(root: Path, manifest: snapshots.SnapshotManifest):
         monkeypatch.setattr(snapshots, "load", real)
         put("new")
-        views.rebuild(encoder_id, identity)
+        views.rebuild(EncoderRef(encoder_id, identity))
         return real(root, manifest)
 
     monkeypatch.setattr(snapshots, "load", load)
@@ -194,7 +194,7 @@ def test_a_damaged_mean_is_left_out_until_it_is_ingested_again(
     with database.write() as session:
         statement = text("UPDATE statistics SET mean = :zeros WHERE model_id = :i")
         session.execute(statement, {"i": victim, "zeros": bytes(32)})
-    views.rebuild(encoder_id, identity)
+    views.rebuild(EncoderRef(encoder_id, identity))
     for view in (views.current(EncoderRef(encoder_id, identity)), reopened(), reopened()):
         assert victim not in view.index.ids
         assert view.damaged == {victim}

@@ -16,6 +16,7 @@ from fastapi.testclient import TestClient
 
 from engine import Engine, errors
 from engine.client import AsyncClient, Client, ServerError
+from engine.records import Part
 from engine.server import create_app
 from tests.samples.test_generator_onnx import linear
 from tests.server.conftest import COLOURS, LIMITS, picture, to_bytes
@@ -46,6 +47,8 @@ QUERIES: list[dict[str, Any]] = [
     {"sketch": np.asarray(picture(COLOURS["blues"], 51))},
     {"image": to_bytes(picture(COLOURS["greys"], 52)), "text": "grey", "weights": {"text": 0.5}},
     {"model": "reds", "where": [("tag", "colour")]},
+    {"text": ["a red circle", "blue"], "weights": {"text_2": 2.0}},
+    {"text": "red", "parts": [Part("image", picture(COLOURS["blues"], 53), 2.0), Part("model", "reds", name="like")]},
     {"text": "blue", "where": {"tag": ["grey"]}, "transform": None, "tempered": False, "recall": 1.0},
 ]
 

@@ -20,6 +20,7 @@ from engine.errors import (
 from engine.records import EncoderIdentity, Quarantined, Thumbnail
 from engine.storage import Catalog, Database
 from engine.storage.details import checked_details, checked_name
+from engine.storage.search_facts import FactsReader
 from engine.storage.tables import Base
 
 # --- models
@@ -253,8 +254,10 @@ def test_encoders_are_told_apart(catalog: Catalog, identity: EncoderIdentity, en
     with pytest.raises(EncoderMismatch, match="other weights") as caught:
         catalog.register_encoder(other(identity, fingerprint="e" * 64))
     assert caught.value.hint
+    facts = FactsReader(catalog.database).read()
+    assert facts.encoder("external:other", "external:test").identity == second
     with pytest.raises(EncoderNotFound, match="nothing") as caught:
-        catalog.encoder_by_name("nothing")
+        facts.encoder("nothing", "external:test")
     assert "external:test" in str(caught.value.hint)
 
 

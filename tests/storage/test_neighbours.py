@@ -11,12 +11,17 @@ from hypothesis import strategies as st
 
 from engine.config import Settings
 from engine.records import EncoderIdentity, EncoderRef
-from engine.rerank import StatisticsCache
+from engine.rerank.statistics_cache import StatisticsCache
 from engine.scores import frechet_distance
 from engine.scores.frechet import statistics_to_cholesky
-from engine.search import IndexViews
-from engine.search.similar import FRECHET, complete_neighbours
-from engine.storage import Catalog, Database, Neighbours
+from engine.search import IndexViews, Planner, TransformCache
+from engine.search.distances import FRECHET as BY_FRECHET
+from engine.search.service import SearchService
+from engine.search.similar import SimilarModels
+from engine.session import Session
+from engine.storage import Catalog, Database, Neighbours, Transforms
+
+FRECHET = BY_FRECHET.name
 
 KEEP = 3
 
@@ -24,14 +29,14 @@ KEEP = 3
 @pytest.fixture
 def complete(catalog: Catalog, database: Database, encoder_id: int, identity: EncoderIdentity, tmp_path: Path):
     """Compute what is missing; ``complete(only=id)`` for one model."""
-    views = IndexViews(catalog, tmp_path / "index")
-    evidence = StatisticsCache(catalog, 10**8)
-    few = Settings(neighbours=KEEP, neighbour_candidates=100)
+    session = Session(database, Settings(neighbours=KEEP, neighbour_candidates=100))
+    views, statistics = IndexViews(catalog, tmp_path / "index"), StatisticsCache(catalog, 10**8)
+    planner = Planner(views, TransformCache(catalog, Transforms(database)), session.settings)
+    search = SearchService(session, views, planner, statistics)
+    similar = SimilarModels(session, views, statistics, Neighbours(database), search)
 
     def run(only: int | None = None) -> int:
-        return complete_neighbours(
-            views.current(EncoderRef(encoder_id, identity)), evidence, Neighbours(database), few, only=only
-        )  # fmt: skip
+        return similar.complete(EncoderRef(encoder_id, identity), only=only)
 
     return run
 

@@ -374,7 +374,9 @@ def records(name: str, signed: bool, folder: Path) -> Reader:
     """One file of a factor store: what is found in it is what was put there, and the rest is made again."""
     import ctypes
 
-    from engine.rerank import ByteCache, RecordKey, RecordStore
+    from engine.rerank.byte_cache import ByteCache
+    from engine.rerank.record_file import RecordKey
+    from engine.rerank.record_store import RecordStore
 
     key, versions = RecordKey("c", "e", D, "", "0.6", ""), {i: 100 + i for i in range(6)}
     made = {i: np.random.default_rng(i).integers(0, 256, 128, np.uint8) for i in versions}

@@ -9,7 +9,7 @@ from PIL import Image, ImageOps
 
 from engine.errors import InvalidImage
 from engine.records import Thumbnail
-from engine.rerank import ByteCache
+from engine.rerank.byte_cache import ByteCache
 from engine.samples.decode import bytes_to_image
 
 SIDE = 384
