@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from itertools import chain, count
 from typing import Any
 
 import numpy as np
@@ -75,19 +75,24 @@ def given_to_parts(
 
 
 def _named(parts: Sequence[Part]) -> list[Part]:
-    """Each part with its name: the modality, numbered from the second on."""
-    counts: Counter[str] = Counter()
-    named: dict[str, Part] = {}
+    """Each part with its name: one that was given, or its modality, numbered where that is taken."""
+    taken: set[str] = set()
     for part in parts:
         if part.modality not in MODALITIES:
             raise InvalidQuery(f"unknown modality {part.modality!r:.80}", hint=f"parts are {', '.join(MODALITIES)}")
-        counts[part.modality] += 1
-        count = counts[part.modality]
-        name = part.name or (part.modality if count == 1 else f"{part.modality}_{count}")
-        if checked_text(name, "part") in named:
-            raise InvalidQuery(f"two parts of the query are called {name!r}", hint="give each another name")
-        named[name] = replace(part, name=name)
-    return list(named.values())
+        if part.name is not None:
+            if checked_text(part.name, "part") in taken:
+                raise InvalidQuery(f"two parts of the query are called {part.name!r}", hint="give each another name")
+            taken.add(part.name)
+    named = []
+    for part in parts:
+        name = part.name
+        if name is None:
+            numbered = (f"{part.modality}_{number}" for number in count(2))
+            name = next(one for one in chain([part.modality], numbered) if one not in taken)
+            taken.add(name)
+        named.append(replace(part, name=name))
+    return named
 
 
 def checked_vectors(queries: Any, dimension: int) -> NDArray[np.float32]:

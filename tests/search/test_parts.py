@@ -60,7 +60,10 @@ def test_a_lone_parts_weight_counts(eng: Engine) -> None:
     ("query", "message"),
     [
         ({"parts": [Part("sound", "a bark")]}, "unknown modality 'sound'"),
-        ({"parts": [Part("text", "a"), Part("text", "b", name="text")]}, "two parts of the query are called 'text'"),
+        (
+            {"parts": [Part("text", "a", name="x"), Part("text", "b", name="x")]},
+            "two parts of the query are called 'x'",
+        ),
         ({"parts": "a fox"}, "parts must be a list of Part"),
         ({"parts": ["a fox"]}, "parts must be a list of Part"),
         ({"text": []}, "there is no query"),
