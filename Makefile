@@ -12,7 +12,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo zoo accuracy tools test browser screenshots load torture check lint format types docs install npm constraints speed bench gpu audit clean
+.PHONY: help demo zoo accuracy tools test test-all browser screenshots load torture check lint format types docs install npm constraints speed bench gpu audit clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
@@ -36,10 +36,15 @@ BESIDE := -n $(shell echo $$(($$(getconf _NPROCESSORS_ONLN) + 1))) --maxprocesse
 
 tools: install browser $(if $(shell command -v npm),npm)
 
-# threads of matrix libraries wait by spinning, on the cores that other files' tests need: with one thread each, four
-# files of tests about matrices took 102 s instead of 223
-test: tools  ## the whole test suite
-	@OPENBLAS_NUM_THREADS=1 .ci/in-memory $(PY) -m pytest $(BESIDE)
+# Matrix libraries' threads spin while they wait, on the cores that other files' tests need. With one thread each,
+# tests/learning took 18 s of CPU instead of 107.
+ONE_THREAD := OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1
+
+test: tools  ## the test suite
+	@$(ONE_THREAD) .ci/in-memory $(PY) -m pytest $(BESIDE) -m "not slow"
+
+test-all: tools  ## the test suite, with what repeats at size and more examples of every property
+	@$(ONE_THREAD) HYPOTHESIS_PROFILE=thorough .ci/in-memory $(PY) -m pytest $(BESIDE)
 
 browser:  ## a Chromium for the tests of the page, where there is none
 	@for name in $(BROWSERS); do command -v $$name >/dev/null && exit 0; done; \

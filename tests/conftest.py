@@ -20,8 +20,9 @@ from engine.statistics import Moments
 from engine.storage import Catalog, Database, migrate
 from tests.postgres import copy_collection, shared_server
 
-hypothesis.settings.register_profile("engine", deadline=None)  # a busy machine is no failure
-hypothesis.settings.load_profile("engine")
+hypothesis.settings.register_profile("engine", deadline=None, max_examples=30)  # a busy machine is no failure
+hypothesis.settings.register_profile("thorough", deadline=None, max_examples=100)
+hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "engine"))
 # What tests trust is recorded for them alone; processes that they start inherit this.
 STATE = tempfile.TemporaryDirectory(prefix="engine-tests-")
 os.environ["XDG_STATE_HOME"] = STATE.name
@@ -64,6 +65,16 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "backend" in metafunc.fixturenames:
         marker = metafunc.definition.get_closest_marker("backends")
         metafunc.parametrize("backend", marker.args if marker else ("sqlite", "postgres"), scope="session")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests that need a server or a browser are marked by what they ask for."""
+    for item in items:
+        callspec = getattr(item, "callspec", None)
+        if callspec is not None and callspec.params.get("backend") == "postgres":
+            item.add_marker("postgres")
+        if "browser" in getattr(item, "fixturenames", ()):
+            item.add_marker("browser")
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

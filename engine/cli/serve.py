@@ -6,8 +6,6 @@ import copy
 import ipaddress
 import re
 import signal
-import threading
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import click
@@ -16,14 +14,13 @@ from engine.cli.group import Group
 from engine.cli.options import database_option, open_collection, shared
 from engine.cli.output import say, show_json
 from engine.cli.table import Column, show_table
-from engine.errors import EngineError, InvalidInput, MissingDependency
+from engine.errors import InvalidInput, MissingDependency
 
 if TYPE_CHECKING:
     import socket
 
     import uvicorn
 
-    from engine import Engine
     from engine.storage.keys import Key
 
 HOST = re.compile(r"(\*\.)?[a-z0-9]([a-z0-9_.-]{0,251}[a-z0-9])?|\[[0-9a-f:.]+\]")
@@ -70,6 +67,7 @@ def serve(url: str, host: str, port: int, auth: str, allowed: tuple[str, ...], w
         from engine.server import Limits, create_app
         from engine.server.connections import IDLE_SECONDS, limited
         from engine.server.listening import Server, listening
+        from engine.server.warming import Warming
     except ImportError as error:
         raise MissingDependency(
             f"serving needs the package {error.name}", hint="pip install 'engine[server]'"
@@ -99,8 +97,15 @@ def serve(url: str, host: str, port: int, auth: str, allowed: tuple[str, ...], w
             )
         hosts = frozenset({*(LOOPBACK if near else ()), host, *(name.lower() for name in allowed)})
         limits = Limits(searches=workers)
+        warming = Warming(eng)
         app = create_app(
-            eng, limits=limits, with_keys=with_keys, trust=trust, hosts=hosts, direct=auth == "auto" and near
+            eng,
+            limits=limits,
+            with_keys=with_keys,
+            trust=trust,
+            hosts=hosts,
+            direct=auth == "auto" and near,
+            warming=warming,
         )
         logs = copy.deepcopy(uvicorn.config.LOGGING_CONFIG)
         logs["handlers"]["access"]["stream"] = "ext://sys.stderr"
@@ -109,14 +114,8 @@ def serve(url: str, host: str, port: int, auth: str, allowed: tuple[str, ...], w
             app, log_config=logs, timeout_graceful_shutdown=limits.grace, server_header=False, proxy_headers=False,
             http=limited(limits), ws="none", timeout_keep_alive=IDLE_SECONDS,
         )  # fmt: skip
-        threading.Thread(target=_warm, args=(eng,), daemon=True).start()
+        warming.start()
         _run_until_told(Server(config), sockets)
-
-
-def _warm(eng: Engine) -> None:
-    """Load the encoder and the index before the first caller waits for them."""
-    with suppress(EngineError):  # an empty collection, or an encoder that is not installed: who asks is told
-        eng.search(text="warm", k=1)
 
 
 def _run_until_told(server: uvicorn.Server, sockets: list[socket.socket]) -> None:

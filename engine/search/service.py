@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from engine.errors import EngineError, InvalidQuery
 from engine.filters import Where
 from engine.options import (
+    AUTO,
     SearchKeywords,
     SearchOptions,
     checked_k,
@@ -262,6 +263,26 @@ class SearchService:
             encoder = self._session.encoder(request.encoder, facts)
             plan = plans.by_request[request] = self._planner.plan(encoder, request, facts)
         return plan
+
+    def warming(self) -> dict[str, Callable[[], object]]:
+        """What makes the first searches quick, by what is prepared: to be called one after another.
+
+        Raises:
+            EncoderNotFound: there are no statistics yet.
+        """
+        facts = self._session.facts()
+        encoder = self._session.encoder(None, facts)
+        count, name = facts.counts[encoder.id], encoder.identity.name
+        query = np.ones(encoder.identity.dimension, np.float32)
+        stages: dict[str, Callable[[], object]] = {
+            f"the index of {count:,} models under {name}": lambda: self.search_vectors(query, 1),
+            f"the records of exact rules under {name}": lambda: self.search_vectors(query, 1, AUTO),
+        }
+        if "text" in encoder.identity.modalities:
+            stages[f"the encoder {name}"] = lambda: self.search(text="warm", k=1)
+        elif encoder.identity.modalities:
+            stages[f"the encoder {name}"] = lambda: self._session.query_encoder(encoder.identity)
+        return stages
 
     def refresh(self) -> None:
         """Let ``search_vectors`` see what other processes have committed (``search`` always does).

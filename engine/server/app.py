@@ -42,6 +42,7 @@ from engine.server.problems import Refused
 from engine.server.reference import add_reference
 from engine.server.searching import FORM, answered, check_batch, request_to_parts
 from engine.server.told import model_to_told
+from engine.server.warming import Warming
 from engine.shapes import hits_to_json
 from engine.storage.keys import ADMIN
 
@@ -109,6 +110,7 @@ def create_app(
     trust: bool = False,
     hosts: frozenset[str] | None = None,
     direct: bool = False,
+    warming: Warming | None = None,
 ) -> FastAPI:
     """The API over an open collection, which the caller closes.
 
@@ -118,6 +120,7 @@ def create_app(
         trust: let generators run code when more is drawn from them, if they are trusted on this machine.
         hosts: names that requests may be for, without ports, ``*.example.org`` for all below one; None for any.
         direct: refuse what came through a proxy.
+        warming: what must be prepared before ``/readyz`` says yes.
     """
     limits = limits or Limits()
     gate = Gate(limits)
@@ -343,7 +346,10 @@ def create_app(
 
     @app.get("/readyz", response_class=PlainTextResponse, tags=["server"], responses={503: PROBLEMS[503]})
     async def readyz() -> str:
-        """Whether the database answers."""
+        """Whether the server is prepared and the database answers."""
+        progress = None if warming is None else warming.progress
+        if progress is not None:
+            raise Refused(503, "NotReady", f"preparing {progress}", retry_after=1)
         try:
             await gate.aside(engine.encoders)
         except EngineError as error:
