@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 from engine.filters import Where
 from engine.records import EncoderIdentity, Ingested, Model, Models, Origin
 from engine.storage import blobs
+from engine.storage.database import Database
 from engine.storage.details import checked_details, checked_name
 from engine.storage.encoder_rows import find_encoder, put_encoder, read_encoders
 from engine.storage.filters import where_to_conditions
@@ -22,7 +23,6 @@ from engine.storage.model_rows import (
     apply_details,
     chunks,
     find_row,
-    models_by_id,
     new_row,
     now,
     read_models,
@@ -33,6 +33,7 @@ from engine.storage.model_rows import (
 )
 from engine.storage.neighbours import forget_neighbours, remove_row
 from engine.storage.ordering import ByBytes
+from engine.storage.record_cache import RecordCache
 from engine.storage.sources import (
     is_passing,
     is_precomputed,
@@ -63,6 +64,10 @@ _ENCODERS_OF = (
 
 class Catalog(StatisticsReads):
     """Questions and changes to one database whose schema is current."""
+
+    def __init__(self, database: Database) -> None:
+        super().__init__(database)
+        self._records = RecordCache()
 
     # --- the collection and its encoders
 
@@ -195,7 +200,9 @@ class Catalog(StatisticsReads):
             if row is None or is_passing(place) or origin_to_place(row_to_origin(row, encoder)) == place:
                 return
         with self.database.write() as session:
-            write_origin(row_of(session, name), encoder, origin)
+            row = row_of(session, name)
+            write_origin(row, encoder, origin)
+            row.updated_at = now()
 
     def update(self, name: str, changes: Mapping[str, Any]) -> Model:
         """Change descriptive fields; ``name`` among them renames.
@@ -240,9 +247,9 @@ class Catalog(StatisticsReads):
             return Models(read_models(session, query), remarks=remarks)
 
     def models_by_id(self, ids: Iterable[int]) -> dict[int, Model]:
-        """Records by id; ids that are gone are left out."""
+        """Records by id; ids that are gone are left out. Records that are known and unchanged are not read again."""
         with self.database.read() as session:
-            return models_by_id(session, ids)
+            return self._records.read(session, ids)
 
     def names(self, ids: Iterable[int]) -> dict[int, str]:
         """Names by id; ids that are gone are left out."""
