@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from engine import errors
+from engine.distances import FRECHET
 from engine.errors import (
     EngineError,
     InvalidImage,
@@ -159,7 +160,7 @@ class Client(_Requests):
         form = self.search_form(given, parts, weights, keywords_to_options(options))
         return json_to_hits(self._ask("POST", "/v1/search", **form))
 
-    def similar(self, name: str, k: int = 10, *, distance: str = "frechet", encoder: str | None = None) -> Hits:
+    def similar(self, name: str, k: int = 10, *, distance: str = FRECHET.name, encoder: str | None = None) -> Hits:
         """As ``Engine.similar``."""
         asked = {"k": k, "distance": distance, **({} if encoder is None else {"encoder": encoder})}
         return json_to_hits(self._ask("GET", "/v1/model/similar", params={**_named(name), **asked}))
@@ -309,7 +310,9 @@ class AsyncClient(_Requests):
         form = self.search_form(given, parts, weights, keywords_to_options(options))
         return json_to_hits(await self._ask("POST", "/v1/search", **form))
 
-    async def similar(self, name: str, k: int = 10, *, distance: str = "frechet", encoder: str | None = None) -> Hits:
+    async def similar(
+        self, name: str, k: int = 10, *, distance: str = FRECHET.name, encoder: str | None = None
+    ) -> Hits:
         """As ``Client.similar``."""
         asked = {"k": k, "distance": distance, **({} if encoder is None else {"encoder": encoder})}
         return json_to_hits(await self._ask("GET", "/v1/model/similar", params={**_named(name), **asked}))
@@ -390,7 +393,8 @@ def json_to_hits(said: dict[str, Any]) -> Hits:
         for one in said["hits"]
     ]  # fmt: skip
     rest = {name: said[name] for name in ("method", "timings_ms", "shortlist", "left_out", "transform")}
-    return Hits(hits, **rest, remarks=tuple(said["remarks"]))
+    nearer = said.get("lower_is_nearer", False)
+    return Hits(hits, **rest, remarks=tuple(said["remarks"]), lower_is_nearer=nearer)
 
 
 def json_to_model(said: dict[str, Any]) -> Model:

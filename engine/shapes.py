@@ -58,6 +58,7 @@ def hits_to_json(hits: Hits) -> dict[str, Any]:
         "left_out": hits.left_out,
         "transform": hits.transform,
         "remarks": list(hits.remarks),
+        "lower_is_nearer": hits.lower_is_nearer,
     }
 
 

@@ -18,12 +18,12 @@ from engine.cli.options import (
 from engine.cli.output import say, say_remarks, show_json
 from engine.cli.table import Column, show_table
 from engine.config import SHORTLIST_SPACES, Settings
+from engine.distances import DISTANCES, FRECHET
 from engine.shapes import hits_to_json
 
 if TYPE_CHECKING:
     from engine.records import Hits
 
-DISTANCES = ("frechet", "cosine")
 timings_option = click.option("--timings", is_flag=True, help="Print the time of each stage, too.")
 
 
@@ -120,7 +120,7 @@ def search(
     "--distance",
     type=click.Choice(DISTANCES),
     metavar="|".join(DISTANCES),
-    default="frechet",
+    default=FRECHET.name,
     show_default=True,
     help="Fréchet distance between the models' distributions (lower is nearer), or cosine of their means "
     "(higher is nearer).",
@@ -150,7 +150,7 @@ def show_hits(hits: Hits, as_json: bool, *, timings: bool) -> None:
         columns = [
             Column("", right=True),
             Column("name", least=16, keep=True),
-            Column("distance" if hits.method == "frechet" else "score", right=True),
+            Column("distance" if hits.lower_is_nearer else "score", right=True),
             *([Column("parts", least=14)] if hits[0].parts else []),
             Column("kind", least=8, keep=True),
             Column("tags", least=10),

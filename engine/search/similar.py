@@ -17,12 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.blas import one_thread
+from engine.distances import DISTANCES, FRECHET, Distance, Measured, name_to_distance
 from engine.errors import CorruptData, InvalidQuery, MissingStatistics, StorageError
 from engine.index import MISSING
 from engine.options import SearchOptions, checked_k
 from engine.records import EncoderRef, Hits, Part
 from engine.rerank.statistics_cache import StatisticsCache
-from engine.search.distances import DISTANCES, FRECHET, Distance, Measured, name_to_distance
 from engine.search.service import SearchService
 from engine.search.views import IndexView, IndexViews
 from engine.session import Session
@@ -47,7 +47,7 @@ class SimilarModels:
         self._neighbours = neighbours
         self._search = search
 
-    def similar(self, name: str, k: int = 10, *, distance: str = "frechet", encoder: str | None = None) -> Hits:
+    def similar(self, name: str, k: int = 10, *, distance: str = FRECHET.name, encoder: str | None = None) -> Hits:
         """Models whose samples are distributed like this one's.
 
         Args:

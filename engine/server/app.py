@@ -16,6 +16,7 @@ from fastapi.responses import JSONResponse, PlainTextResponse
 from starlette.datastructures import UploadFile
 
 from engine import Engine, __version__
+from engine.distances import FRECHET
 from engine.errors import EngineError, ModelNotFound
 from engine.files import write_error
 from engine.records import Model
@@ -213,7 +214,7 @@ def create_app(
 
     @app.get("/v1/models/{name:path}/similar", response_model=schemas.Answer, tags=["models"], **told)
     async def similar(
-        name: Name, k: Annotated[int, Query(ge=1)] = 10, distance: str = "frechet", encoder: str | None = None
+        name: Name, k: Annotated[int, Query(ge=1)] = 10, distance: str = FRECHET.name, encoder: str | None = None
     ) -> Any:
         """Models whose samples are distributed like this one's."""
         if k > limits.k:

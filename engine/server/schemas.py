@@ -110,6 +110,7 @@ class Answer(BaseModel):
     left_out: int = Field(description="Models without a finite score.")
     transform: str | None
     remarks: list[str] = Field(description="Values of the filter that no model has.")
+    lower_is_nearer: bool = Field(False, description="Whether the scores are distances.")
 
 
 class Batch(Strict):

@@ -17,7 +17,7 @@ from engine.errors import InvalidFeatures, InvalidImage
 from engine.filters import check_size, where_to_filters
 from engine.numbers import shown
 from engine.options import NAMES
-from engine.records import Part
+from engine.records import Hits, Part
 from engine.search.rules import PICTURES
 from engine.server.encoders import check_encoder
 from engine.server.json_bodies import JSON
@@ -25,7 +25,7 @@ from engine.server.limits import Limits
 from engine.server.problems import Refused
 from engine.server.schemas import Part as QueryPart
 from engine.server.schemas import Query
-from engine.shapes import hit_to_json, hits_to_json
+from engine.shapes import hits_to_json
 
 FORM = "multipart/form-data"
 
@@ -156,15 +156,8 @@ def _by_vector(engine: Engine, query: Query, count: int, pictures: dict[str, byt
     hits = engine.records(ids, scores)
     ended = perf_counter()
     timings = {"search": 1e3 * (searched - started), "records": 1e3 * (ended - searched)}
-    return {
-        "hits": [hit_to_json(hit) for hit in hits],
-        "method": method,
-        "timings_ms": {**timings, "total": 1e3 * (ended - started)},
-        "shortlist": None,
-        "left_out": 0,
-        "transform": None,
-        "remarks": list(engine.remarks(query.where)),
-    }
+    timings["total"] = 1e3 * (ended - started)
+    return hits_to_json(Hits(hits, method=method, timings_ms=timings, remarks=engine.remarks(query.where)))
 
 
 def base64_to_bytes(text: str, what: str) -> bytes:

@@ -59,10 +59,10 @@ def test_every_promised_command_is_there() -> None:
 def test_choices_are_the_librarys() -> None:
     """The command line repeats a few names, so that its help needs no heavy import."""
     from engine.cli import learn
+    from engine.distances import DISTANCES as KNOWN
     from engine.evaluation.learn import MODALITIES
     from engine.filters import FIELDS
     from engine.learning import METHODS, PARAMETERISATIONS
-    from engine.search.distances import DISTANCES as KNOWN
     from engine.search.rules import RULES
 
     assert tuple(DISTANCES) == tuple(KNOWN)

@@ -21,6 +21,7 @@ ORDER = [
     {"records", "config", "blas", "compiled", "files", "covariances", "filters"},
     {"options"},
     {"samples", "encoders", "statistics", "scores", "storage", "index"},
+    {"distances"},
     {"rerank", "learning"},
     {"session"},
     {"ingest", "search"},

@@ -10,12 +10,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from engine.config import Settings
+from engine.distances import FRECHET as BY_FRECHET
 from engine.records import EncoderIdentity, EncoderRef
 from engine.rerank.statistics_cache import StatisticsCache
 from engine.scores import frechet_distance
 from engine.scores.frechet import statistics_to_cholesky
 from engine.search import IndexViews, Planner, TransformCache
-from engine.search.distances import FRECHET as BY_FRECHET
 from engine.search.service import SearchService
 from engine.search.similar import SimilarModels
 from engine.session import Session

@@ -15,6 +15,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import FileResponse, JSONResponse, RedirectResponse, Response
 
 from engine import Engine
+from engine.distances import DISTANCES, FRECHET
 from engine.errors import EngineError, InvalidQuery, ModelNotFound, printable
 from engine.records import Hits
 from engine.samples.media import media_type
@@ -46,7 +47,7 @@ PLACEHOLDER = (
 )
 """Shown for models that keep no pictures."""
 SIMILAR, COMPARED = 12, 3
-DISTANCES = {"frechet": "Fréchet distance", "cosine": "cosine of means"}
+LABELS = {one.name: one.label for one in DISTANCES.values()}
 View = Callable[..., Awaitable[Response]]
 
 
@@ -165,12 +166,12 @@ def add_page(
         return page("browse.html", cards_=cards, sort=sort, next=found.next, asked=Asked())
 
     @shown("/models/{name:path}")
-    async def model(request: Request, name: Name, distance: str = "frechet") -> Response:
+    async def model(request: Request, name: Name, distance: str = FRECHET.name) -> Response:
         """All of one model."""
-        context = await gate.run(_model, engine, name, distance if distance in DISTANCES else "frechet", may_draw)
+        context = await gate.run(_model, engine, name, distance if distance in DISTANCES else FRECHET.name, may_draw)
         context["draws"] &= DRAW in granted(request.scope)
         return page(
-            "model.html", **context, drawn=limits.drawn, asked=Asked(), distances=DISTANCES
+            "model.html", **context, drawn=limits.drawn, asked=Asked(), distances=LABELS
         )  # fmt: skip
 
     @shown("/compare")

@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 
 from engine.errors import InvalidQuery
 from engine.records import Statistics
-from engine.scores import frechet_distance, unit
 
 Cholesky = NDArray[np.float64]
 Measured = tuple[Statistics, Cholesky | None]
@@ -38,12 +37,16 @@ class Distance:
 
 def _frechet(a: Measured, b: Measured) -> float:
     (first, own), (second, other) = a, b
+    from engine.scores import frechet_distance
+
     if own is None or other is None:
         return float("nan")
     return 0.0 if first is second else frechet_distance(first.mean, own, second.mean, other)
 
 
 def _cosine(a: Measured, b: Measured) -> float:
+    from engine.scores import unit
+
     return float(unit(a[0].mean) @ unit(b[0].mean))
 
 
