@@ -15,7 +15,7 @@ Timed, in turns, so that what else the machine does falls on all alike; each tur
 - ``all``: as ``rerank`` for k = 100, where nothing can be dropped;
 - ``scipy``: ``solve_triangular`` in float64 with factors taken before; ``torch, kept``: ``log_prob`` of a float64
   ``MultivariateNormal`` made before; ``torch, made``: of one made from mean and covariance for the query, as the
-  papers' code does; ``numpy``: the engine without Numba. Each a candidate, on fewer of them.
+  papers' code does. Each a candidate, on fewer of them.
 
 Scores and ranks are compared with SciPy's. Writes ``benchmarks/results/rerank.{json,md}``.
 """
@@ -205,10 +205,6 @@ def measure(
                 )
                 / FEW
             )
-            compiled, rule.kernel = rule.kernel, lambda: None  # type: ignore[assignment]
-            turned = feature_to_rotated(rotation, query)
-            row["numpy"] = timed(lambda m=mine[:FEW], t=turned: packed_densities(m, t, K)) / FEW
-            rule.kernel = compiled
         if turn < 0:
             continue
         for name, value in row.items():

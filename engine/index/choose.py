@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
-
 import numpy as np
 
 from engine.index.base import FirstMomentIndex, Float32, Int64
@@ -95,11 +93,8 @@ def reason(index: FirstMomentIndex) -> tuple[str, str]:
     decided = _by_number(n)
     if decided is not None:
         return decided
-    missing = _uncompiled()
     share = gathers(index)
     said = f"the first eighth of the directions holds {100 * share:.0f} % of {n} models' second moment"
-    if missing and n >= MANY:
-        said = f"{' and '.join(missing)} cannot be imported, so that there are no codes; {said}"
     if share < GATHERED:
         return FlatIndex.kind, f"{said}, under {100 * GATHERED:.0f} %: no model can be dropped early"
     return PanoramaIndex.kind, f"{said}: most models are dropped early, exactly"
@@ -128,14 +123,9 @@ def _by_number(n: int) -> tuple[str, str] | None:
     """The kind of so many models, and why; None where it depends on their structure."""
     if n < WORTH:
         return FlatIndex.kind, f"{n} models are fewer than {WORTH}: all of them are read"
-    if n >= MANY and not _uncompiled():
+    if n >= MANY:
         return QuantizedIndex.kind, f"{n} models are {MANY} or more: short codes of the nearest cells are read"
     return None
-
-
-def _uncompiled() -> list[str]:
-    """What is missing of what compiles the loops over codes."""
-    return [name for name in ("numba", "llvmlite") if find_spec(name) is None]
 
 
 def no_models(dimension: int) -> FlatIndex:

@@ -21,7 +21,6 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from types import ModuleType
 
 import numpy as np
 from numpy.typing import NDArray
@@ -254,10 +253,9 @@ def statistics_to_rotation(statistics: Iterable[Statistics]) -> Float32:
 
 def feature_to_rotated(rotation: Float32, feature: Float32) -> Float64:
     """R h̃ ``(d,)`` float64, summed in float64: ε is small, so L⁻¹ makes much of an error in z."""
-    compiled = kernel()
-    if compiled is None:
-        return np.asarray(rotation.astype(np.float64) @ feature.astype(np.float64))
-    turned: Float64 = compiled.rotated(rotation, np.asarray(feature, np.float64))
+    from engine.rerank import density_kernel
+
+    turned: Float64 = density_kernel.rotated(rotation, np.asarray(feature, np.float64))
     return turned
 
 
@@ -313,64 +311,24 @@ def distances_at(
     ``turn`` ``(d, d)`` is a learned map of covariances in the shared basis, RA⁻¹Rᵀ: z is turned by it. ``best``
     ``(k,)`` holds the least distances of other candidates, ascending, and takes in what is found here.
     """
+    from engine.rerank import density_kernel
+
     assert k >= 1, "the k best of none"
     assert (addresses != 0).all(), "a record lies somewhere"
     dimension = len(query)
     read = np.full(len(addresses), dimension, np.int64)
-    compiled = kernel()
-    if compiled is None:
-        narrow = differences_at(addresses, query, turn)
-        factors = [PackedFactor.at(address, dimension) for address in addresses.tolist()]
-        return np.array([_distance(factor, row) for factor, row in zip(factors, narrow, strict=True)], np.float64), read
     so_far = np.full(k, np.inf) if best is None else best
     turned = np.empty((0, dimension), np.float32) if turn is None else differences_at(addresses, query, turn)
     wide = np.ascontiguousarray(query, np.float64)
-    found: Float64 = compiled.distances(addresses, wide, turned, so_far, row_places(dimension), read)
+    found: Float64 = density_kernel.distances(addresses, wide, turned, so_far, row_places(dimension), read)
     return found, read
 
 
 def differences_at(addresses: Addresses, query: Float64, turn: Float64 | None = None) -> Float32:
     """z = R(h̃ − μ) of each record ``(n, d)``, turned by ``turn`` where that is given."""
+    from engine.rerank import density_kernel
+
     wide = np.ascontiguousarray(query, np.float64)
-    compiled = kernel()
-    if compiled is None:
-        means = [PackedFactor.at(address, len(wide)).mean for address in addresses.tolist()]
-        z = wide - np.array(means, np.float64).reshape(len(addresses), len(wide))
-    else:
-        z = np.empty((len(addresses), len(wide)), np.float32 if turn is None else np.float64)
-        compiled.differences(addresses, wide, z)
+    z = np.empty((len(addresses), len(wide)), np.float32 if turn is None else np.float64)
+    density_kernel.differences(addresses, wide, z)
     return np.ascontiguousarray(z if turn is None else z @ turn.T, np.float32)
-
-
-def _distance(factor: PackedFactor, z: Float32) -> float:
-    """The same without Numba, and without dropping."""
-    columns, starts = _columns(len(z))
-    rows = np.add.reduceat(factor.packed * z[columns], starts, dtype=np.float64)
-    return float(rows @ rows) + factor.log_det
-
-
-@lru_cache(maxsize=4)
-def _columns(dimension: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Of each packed number its column, and where each row starts."""
-    rows = np.arange(dimension)
-    return np.asarray(np.tril_indices(dimension)[1]), rows * (rows + 1) // 2
-
-
-def why_uncompiled() -> str | None:
-    """Why Numba is not used, or None where it is: for whoever may log it."""
-    kernel()
-    return _missing[0] if _missing else None
-
-
-_missing: list[str] = []
-
-
-@lru_cache(maxsize=1)
-def kernel() -> ModuleType | None:
-    """The compiled loops, or None without Numba."""
-    try:
-        from engine.rerank import density_kernel as packed_kernel
-    except ImportError as error:
-        _missing[:] = [str(error)]
-        return None
-    return packed_kernel

@@ -15,9 +15,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
-from functools import lru_cache
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -111,31 +109,13 @@ def _locate(
 ) -> tuple[int, int]:
     """How many records were read before and are good, into ``addresses`` and ``sizes``; how many rows of records that
     were not are in ``others``. All are ``(n,)``."""
-    compiled = _compiled()
-    if compiled is not None:
-        found, left = compiled.located(
-            ids, changes, table.ids, table.changes, table.addresses, table.sizes, table.state, GOOD, addresses,
-            sizes, others,
-        )  # fmt: skip
-        return int(found), int(left)
-    at = np.minimum(np.searchsorted(table.ids, ids), max(len(table.ids) - 1, 0))
-    ours = np.flatnonzero((table.ids[at] == ids) & (table.changes[at] == changes)) if len(table.ids) else at[:0]
-    good = table.state[at[ours]] == GOOD
-    here = ours[good]
-    addresses[here], sizes[here] = table.addresses[at[here]], table.sizes[at[here]]
-    left = len(ours) - len(here)
-    others[:left] = at[ours[~good]]
-    return len(here), left
+    from engine.rerank import lookup
 
-
-@lru_cache(maxsize=1)
-def _compiled() -> ModuleType | None:
-    """The compiled loop, or None without Numba."""
-    try:
-        from engine.rerank import lookup as factor_lookup
-    except ImportError:
-        return None
-    return factor_lookup
+    found, left = lookup.located(
+        ids, changes, table.ids, table.changes, table.addresses, table.sizes, table.state, GOOD, addresses, sizes,
+        others,
+    )  # fmt: skip
+    return int(found), int(left)
 
 
 class RecordStore:

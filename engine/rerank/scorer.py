@@ -170,10 +170,10 @@ class Stores:
         store = self.samples(view)
         places, found = self._found(store, view, ids, partial(self._make_samples, view, store))
         there = found.addresses != 0
-        addresses, sizes, places = found.addresses[there], found.sizes[there], places[there]
+        addresses, places = found.addresses[there], places[there]
         scores = np.full((len(features), len(ids)), np.nan)
         for row, query in enumerate(self._turned(store, features, turned)):
-            scores[row, places] = best_k_at(addresses, sizes, query, k)
+            scores[row, places] = best_k_at(addresses, query, k)
         return scores
 
     # --- stores

@@ -444,14 +444,6 @@ def test_many_models_get_codes() -> None:
     assert f"{MANY} or more" in reason(index)[1]
 
 
-def test_without_a_compiler_there_are_no_codes(monkeypatch) -> None:
-    monkeypatch.setattr("engine.index.choose.find_spec", lambda name: None)
-    index = FlatIndex.build(np.arange(MANY), np.ones((MANY, 2), np.float32), dimension=2)
-    kind, why = reason(index)
-    assert kind == "panorama"
-    assert "numba and llvmlite cannot be imported" in why
-
-
 def test_a_mapped_file_with_bytes_before_its_rows_is_refused(tmp_path: Path) -> None:
     """What is verified behind a search is read from the file's end: the rows must end there, too."""
     rows = gathered(np.random.default_rng(3), 300)
