@@ -49,6 +49,7 @@ from engine.rerank import (
 )
 from engine.rerank import density_records as rule
 from engine.rerank.density_kernel import AHEAD
+from engine.rerank.density_layout import record_bytes
 from engine.scores import Shrinkage
 from engine.scores.gaussian_density import LOG_2PI, shrunk_covariance
 
@@ -115,7 +116,7 @@ def main(turns: int, models: int) -> None:
     asked = [queries[0] for queries in drawn.queries]
     nearest = [np.argsort(-(means @ query))[:CANDIDATES].tolist() for query in asked]
     with tempfile.TemporaryDirectory() as folder:
-        size = rule.record_bytes(DIMENSION)
+        size = record_bytes(DIMENSION)
         key = RecordKey("benchmark", "synthetic", DIMENSION, "", shrinkage.version, "")
         store = RecordStore(Path(folder), key, budget=models * size, memory=ByteCache(0))
         store.start(rotation)
@@ -169,10 +170,10 @@ def measure(
         row["rerank"] = timed(lambda q=query, at=at: rule.distances_at(at, feature_to_rotated(rotation, q), K))
         _, _, mine_ = chosen(step * turn + 1)
         at = np.array([factor.address for factor in mine_], np.uint64)
-        row["read"] = timed(lambda at=at: read(at, rule.record_bytes(DIMENSION) // 4))
+        row["read"] = timed(lambda at=at: read(at, record_bytes(DIMENSION) // 4))
         _, _, others = chosen(step * turn + 4)
         at = np.array([factor.address for factor in others], np.uint64)
-        row["read ahead"] = timed(lambda at=at: read_ahead(at, rule.record_bytes(DIMENSION) // 4))
+        row["read ahead"] = timed(lambda at=at: read_ahead(at, record_bytes(DIMENSION) // 4))
         q, i, _ = chosen(step * turn + 2)
         at = np.array(i)
         row["store + rerank"] = timed(

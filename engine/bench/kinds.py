@@ -107,10 +107,10 @@ class Approximate(EngineKind):
         if setting is None or self.setting["recall"] >= 1:
             rows = self.index.rows
             return rows.long.nbytes + rows.errors.nbytes, "at least"
-        from engine.index.quantized import kernel as quantized_kernel
+        from engine.index.quantized import scan_kernel
 
         partition = self.index.partition
-        near = int(quantized_kernel.worth_ranking(setting.probes))
+        near = int(scan_kernel.worth_ranking(setting.probes))
         cells = min(partition.rough.nbytes + self.dimension * near, partition.coarse.nbytes)
         code = 4 * int(partition.layout.first.sum())
         return cells + setting.codes * code + 2 * self.dimension * setting.wanted, "at least"

@@ -23,7 +23,8 @@ from numpy.typing import NDArray
 from scipy.linalg import lapack
 
 from engine.records import Statistics
-from engine.rerank.density_records import ALIGNED, Addresses, record_bytes
+from engine.rerank.density_layout import ALIGNED, record_bytes
+from engine.rerank.density_records import Addresses
 from engine.scores.gaussian_density import Shrinkage, cholesky_to_inverse, covariance_to_cholesky
 
 Float32 = NDArray[np.float32]

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.rerank.density_records import ALIGNED
+from engine.rerank.density_layout import ALIGNED
 
 Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]

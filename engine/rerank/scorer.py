@@ -23,11 +23,11 @@ from engine.blas import one_thread
 from engine.errors import StorageError
 from engine.records import EncoderIdentity, StoredStatistics
 from engine.rerank.byte_cache import ByteCache
+from engine.rerank.density_layout import record_bytes
 from engine.rerank.density_records import (
     distances_at,
     distances_to_densities,
     feature_to_rotated,
-    record_bytes,
     statistics_to_packed,
     statistics_to_rotation,
 )

@@ -10,7 +10,8 @@ from scipy.stats import multivariate_normal
 
 from engine.records import Statistics
 from engine.rerank import shrinkage_to_common, statistics_to_low_rank
-from engine.rerank.density_records import distances_to_densities, record_bytes
+from engine.rerank.density_layout import record_bytes
+from engine.rerank.density_records import distances_to_densities
 from engine.rerank.low_rank_records import is_smaller, low_rank_bytes, low_rank_distances_at, low_rank_epsilons
 from engine.scores import Shrinkage
 from engine.scores.gaussian_density import shrunk_covariance

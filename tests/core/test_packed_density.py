@@ -13,14 +13,13 @@ from scipy.stats import multivariate_normal
 
 from engine.errors import InvalidStatistics
 from engine.records import Statistics
-from engine.rerank import density_records as packed_density
+from engine.rerank.density_layout import STEPS, UPPER, pack_nibbles, record_bytes, unpack_nibbles
 from engine.rerank.density_records import (
     PackedFactor,
     distances_to_densities,
     feature_to_rotated,
     packed_densities,
     packed_distances,
-    record_bytes,
     spectral_bound,
     statistics_to_packed,
     statistics_to_rotation,
@@ -96,7 +95,7 @@ def test_the_numbers_are_those_of_the_square_factor() -> None:
     for model in models:
         ours, theirs = statistics_to_packed(model, identity), statistics_to_factor(model)
         beside = np.abs(theirs.inverse - np.diag(np.diag(theirs.inverse))).max(axis=1, keepdims=True)
-        step = beside / (packed_density.STEPS * packed_density.UPPER)
+        step = beside / (STEPS * UPPER)
         error = np.abs(ours.square() - theirs.inverse)
         assert (error <= 0.51 * step + 1e-6 * np.abs(theirs.inverse)).all()
         assert ours.log_det == pytest.approx(theirs.log_det)
@@ -297,7 +296,7 @@ def test_products_are_the_same_with_and_without_the_instruction(pairs: bool, mon
     four = (random.standard_normal((3, 4)) * [[1e-5], [3], [2]]).astype(np.float32)
     units, diagonal, z = four.astype(np.float64)
     sums, totals = np.zeros(4, np.int32), np.zeros(4)
-    found = squares(rows, packed_density._packed(middle.ravel()), last, asked, rest, four, sums, totals)
+    found = squares(rows, pack_nibbles(middle.ravel()), last, asked, rest, four, sums, totals)
     wide = asked.astype(np.int64)
     upper = rows @ wide
     better = upper + middle @ wide / 15
@@ -310,8 +309,8 @@ def test_products_are_the_same_with_and_without_the_instruction(pairs: bool, mon
 
 def test_four_bits_are_packed_and_unpacked() -> None:
     numbers = np.random.default_rng(0).integers(-8, 8, 64)
-    halves = packed_density._packed(numbers)
+    halves = pack_nibbles(numbers)
     assert halves.nbytes == 32
-    assert packed_density._unpacked(halves).tolist() == numbers.tolist()
+    assert unpack_nibbles(halves).tolist() == numbers.tolist()
     assert halves[0] == (int(numbers[0]) & 15) | (int(numbers[16]) & 15) << 4
     assert halves[16] == (int(numbers[32]) & 15) | (int(numbers[48]) & 15) << 4

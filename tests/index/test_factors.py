@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from engine.errors import CorruptData, DiskFull, StorageError
 from engine.rerank import ByteCache, RecordKey, RecordStore
 from engine.rerank import record_file as files
-from engine.rerank import record_store as store_module
+from engine.rerank.record_table import GOOD, RecordTable
 
 SIZE = 128
 KEY = RecordKey("collection", "encoder", 4, "", "0.6 v1", "")
@@ -98,10 +98,10 @@ def test_records_are_located_by_id_change_and_state(
     wanted = np.array(asked, np.int64).reshape(-1, 2)
     addresses, sizes = np.zeros(len(asked), np.uint64), np.zeros(len(asked), np.int64)
     others = np.full(len(asked), -1, np.int64)
-    found, left = store_module._locate(
+    found, left = RecordTable.locate(
         table, *map(np.ascontiguousarray, wanted.T), addresses, sizes, others  # type: ignore[arg-type]
     )  # fmt: skip
-    good = [change == there.get(i, (0, 0))[0] and there[i][1] == store_module.GOOD for i, change in asked]
+    good = [change == there.get(i, (0, 0))[0] and there[i][1] == GOOD for i, change in asked]
     unread = [ids.index(i) for i, change in asked if i in there and there[i] in ((change, 0), (change, 2))]
     assert addresses.tolist() == [1000 + i if ok else 0 for (i, _), ok in zip(asked, good, strict=True)]
     assert sizes.tolist() == [2000 + i if ok else 0 for (i, _), ok in zip(asked, good, strict=True)]

@@ -19,7 +19,7 @@ from engine.index import MISSING, FlatIndex, GraphIndex, LiveIndex, QuantizedInd
 from engine.index import snapshot as snapshots
 from engine.index.checked import Checked, checksums
 from engine.index.choose import MANY, reason, suited
-from engine.index.quantized import kernel as quantized_kernel
+from engine.index.quantized import scan_kernel
 from engine.index.quantized.block_products import products_by, ways_here
 from engine.index.quantized.codes import WIDTHS, interleaved, packed, separated, variances_to_layout, variances_to_long
 from engine.index.quantized.tuning import DEPTHS, RECALLS, Setting, Tuning
@@ -116,12 +116,12 @@ def test_cells_are_ranked_by_what_they_promise(collection) -> None:
     partition, rough = index.partition, index.partition.rough_layout
     cells = len(partition.centroids)
     for probes in (1, 8, 40, cells):
-        assert (quantized_kernel.worth_ranking(probes) < cells) == (probes < cells), "both ways"
+        assert (scan_kernel.worth_ranking(probes) < cells) == (probes < cells), "both ways"
         same = []
         for query in near(np.random.default_rng(8), rows, 50):
             turned = index.turned(query)
             chosen, bases = np.empty(cells, np.int64), np.empty(cells, np.float32)
-            count = quantized_kernel.cells_ranked(
+            count = scan_kernel.cells_ranked(
                 turned, partition.coarse, partition.coarse_steps, partition.centre, partition.bonus, partition.rough,
                 partition.rough_order, rough.counts, rough.steps, rough.halves, probes, chosen, bases,
             )  # fmt: skip
