@@ -167,7 +167,7 @@ def promise_table(searches: Sequence[Result]) -> Table:
 
 def scale_table(results: Sequence[Result]) -> Table:
     """The engine's exact kinds beside the bare FAISS call."""
-    kinds = {"FAISS flat": "FAISS Flat", "flat": "engine flat", "panorama": "engine panorama", "live": "engine live"}
+    kinds = {"FAISS flat": "FAISS Flat", "flat": "engine flat", "live": "engine live"}
     table = Table(
         "scale_search", "Exact first-moment search",
         "Milliseconds a query (k = 10, one thread; median [p95, p99]). *Live*: the kind that suits the "

@@ -59,7 +59,7 @@ def test_recall_by_hand() -> None:
     assert measure.recall(np.array([[1, 2, 3, -1], [6, 5, 4, -1]]), truth, 4) == 1.0
 
 
-@pytest.mark.parametrize("kind", [kinds.Flat, kinds.Panorama, kinds.Live, peers.FaissFlat])
+@pytest.mark.parametrize("kind", [kinds.Flat, kinds.Live, peers.FaissFlat])
 @pytest.mark.usefixtures("quick")
 def test_exact_kinds_find_everything(kind: type[Searcher], drawn: data.Drawn, tmp_path: Path) -> None:
     found = measure.measured(kind, "", drawn, tmp_path)
