@@ -10,11 +10,12 @@ import numpy as np
 
 from benchmarks.accuracy.tables import Table
 from benchmarks.suite.papers import papers_table
+from benchmarks.suite.summaries import fastest
 from benchmarks.suite.tasks import Loading
 from engine.bench import report
 from engine.bench.cells import Result
 from engine.bench.data import KINDEST
-from engine.bench.report import family_of, fastest, megabytes, number
+from engine.bench.report import family_of, megabytes, number
 
 RECALLS = (0.9, 0.95, 0.99, 1.0)
 FAMILY_RECALLS = (0.95, 0.98, 0.99)
