@@ -15,7 +15,7 @@ Timed, in turns, so that what else the machine does falls on all alike; each tur
 - ``all``: as ``rerank`` for k = 100, where nothing can be dropped;
 - ``scipy``: ``solve_triangular`` in float64 with factors taken before; ``torch, kept``: ``log_prob`` of a float64
   ``MultivariateNormal`` made before; ``torch, made``: of one made from mean and covariance for the query, as the
-  papers' code does; ``numpy``: the engine without Numba. Each a candidate, on fewer of them.
+  papers' code does. Each a candidate, on fewer of them.
 
 Scores and ranks are compared with SciPy's. Writes ``benchmarks/results/rerank.{json,md}``.
 """
@@ -41,6 +41,7 @@ from engine.compiled import FREE, LINE, pointer, prefetch
 from engine.rerank import density_records as rule
 from engine.rerank.byte_cache import ByteCache
 from engine.rerank.density_kernel import AHEAD
+from engine.rerank.density_layout import record_bytes
 from engine.rerank.density_records import PackedFactor, feature_to_rotated, packed_densities, statistics_to_packed
 from engine.rerank.record_file import RecordKey
 from engine.rerank.record_store import RecordStore
@@ -110,7 +111,7 @@ def main(turns: int, models: int) -> None:
     asked = [queries[0] for queries in drawn.queries]
     nearest = [np.argsort(-(means @ query))[:CANDIDATES].tolist() for query in asked]
     with tempfile.TemporaryDirectory() as folder:
-        size = rule.record_bytes(DIMENSION)
+        size = record_bytes(DIMENSION)
         key = RecordKey("benchmark", "synthetic", DIMENSION, "", shrinkage.version, "")
         store = RecordStore(Path(folder), key, budget=models * size, memory=ByteCache(0))
         store.start(rotation)
@@ -164,10 +165,10 @@ def measure(
         row["rerank"] = timed(lambda q=query, at=at: rule.distances_at(at, feature_to_rotated(rotation, q), K))
         _, _, mine_ = chosen(step * turn + 1)
         at = np.array([factor.address for factor in mine_], np.uint64)
-        row["read"] = timed(lambda at=at: read(at, rule.record_bytes(DIMENSION) // 4))
+        row["read"] = timed(lambda at=at: read(at, record_bytes(DIMENSION) // 4))
         _, _, others = chosen(step * turn + 4)
         at = np.array([factor.address for factor in others], np.uint64)
-        row["read ahead"] = timed(lambda at=at: read_ahead(at, rule.record_bytes(DIMENSION) // 4))
+        row["read ahead"] = timed(lambda at=at: read_ahead(at, record_bytes(DIMENSION) // 4))
         q, i, _ = chosen(step * turn + 2)
         at = np.array(i)
         row["store + rerank"] = timed(
@@ -200,10 +201,6 @@ def measure(
                 )
                 / FEW
             )
-            compiled, rule.kernel = rule.kernel, lambda: None  # type: ignore[assignment]
-            turned = feature_to_rotated(rotation, query)
-            row["numpy"] = timed(lambda m=mine[:FEW], t=turned: packed_densities(m, t, K)) / FEW
-            rule.kernel = compiled
         if turn < 0:
             continue
         for name, value in row.items():

@@ -13,13 +13,14 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from engine.version import __version__
+
 if TYPE_CHECKING:
     from engine.config import Settings
     from engine.engine import Engine
     from engine.errors import EngineError
     from engine.records import Hit, Hits, Model, Statistics
 
-__version__ = "0.1.0"
 __all__ = ["Engine", "EngineError", "Hit", "Hits", "Model", "Settings", "Statistics", "__version__"]
 
 _HOMES = {

@@ -15,7 +15,7 @@ DEFAULT_ENCODER = "open_clip:ViT-B-32/openai"
 SHORTLIST_SPACES = ("auto", "first_moment", "whitened_first_moment", "linear_density")
 """The spaces that the exact rules' candidates can come from."""
 
-INDEX_KINDS = ("auto", "flat", "panorama", "quantized", "graph", "gpu")
+INDEX_KINDS = ("auto", "flat", "quantized", "gpu")
 """How the index is searched; see ``engine.index.choose``."""
 
 _WHOLE = {
@@ -48,8 +48,8 @@ class Settings:
     shrinkage: float = 0.8
     """Weight of the collection's pooled covariance in each model's own, for Gaussian density; 0: its own alone."""
     index_kind: str = "auto"
-    """`flat` reads every vector, `panorama` drops most of them early, `quantized` reads short codes of the nearest
-    cells, `graph` walks from neighbour to neighbour, `gpu` asks a card that has answered its probes; `auto` chooses."""
+    """`flat` reads every vector, `quantized` reads short codes of the nearest cells, `gpu` asks a card that has
+    answered its probes; `auto` chooses."""
     recall: float = 0.95
     """Share of the best first moments that a search finds, on average: measured when the index was built. 1: all."""
     refresh_interval: float = 5.0

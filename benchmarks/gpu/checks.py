@@ -18,9 +18,9 @@ from engine.index import torch_device
 from engine.index.dispatcher import Dispatcher
 from engine.index.faiss_device import FaissDevice, faiss_sees_gpu
 from engine.index.gpu import GpuIndex
+from engine.index.gpu_factors import GpuFactors
 from engine.index.proof import rounding
 from engine.index.torch_device import TorchDevice
-from engine.rerank.gpu_factors import GpuFactors
 
 D = 40
 

@@ -20,7 +20,7 @@ from typing import Any
 
 from benchmarks.gpu.child import counted, pytested, section
 from benchmarks.gpu.options import Options
-from engine.index.device import may_see_cuda
+from engine.index.cuda import may_see_cuda
 
 TOTAL = 450.0
 """Seconds in all: half a minute less than eight minutes, for what starts this."""

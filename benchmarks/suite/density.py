@@ -33,6 +33,7 @@ from engine.index.choose import suited
 from engine.records import Statistics
 from engine.rerank import density_records as rule
 from engine.rerank.byte_cache import ByteCache
+from engine.rerank.density_layout import record_bytes
 from engine.rerank.density_records import distances_at, feature_to_rotated, statistics_to_packed
 from engine.rerank.record_file import RecordKey
 from engine.rerank.record_store import RecordStore
@@ -200,7 +201,7 @@ class Work:
             scored = self.n if every else FEW if ("torch" in entrant.name or "SciPy" in entrant.name) else self.count
             if entrant.name.startswith("engine"):
                 scored = min(self.engine.settings.shortlist, self.n) if self.engine else 0
-            size = scored * (4 * self.d * self.d if every else rule.record_bytes(self.d))
+            size = scored * (4 * self.d * self.d if every else record_bytes(self.d))
             if entrant.name.startswith("shortlist"):
                 size += 4 * self.n * self.d if isinstance(self.index, FlatIndex) and self.index.kind == "flat" else 0
             row: dict[str, Any] = {
@@ -255,7 +256,7 @@ class Factors:
         shrinkage: Shrinkage | None,
     ) -> None:
         key = RecordKey("bench", data, dimension, "", shrinkage.version if shrinkage else "", "")
-        budget = len(wanted) * rule.record_bytes(dimension)
+        budget = len(wanted) * record_bytes(dimension)
         self.store = RecordStore(folder, key, budget=budget, memory=ByteCache(0))
         self.store.start(rule.statistics_to_rotation(item for _, item in statistics(wanted[: 2 * CANDIDATES])))
         self.factor_ms = self._fill(wanted, statistics, shrinkage)

@@ -14,10 +14,11 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from benchmarks.suite.summaries import folder_bytes
 from engine.bench.machine import resident_bytes
 from engine.bench.peers import PEERS as LIBRARIES
 from engine.bench.peers import WIDTHS, lists, padded
-from engine.bench.searcher import Float32, Int64, Searcher, Setting, folder_bytes, missing
+from engine.bench.searcher import Float32, Int64, Searcher, Setting, missing
 
 
 class Lance(Searcher):

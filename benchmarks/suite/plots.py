@@ -8,9 +8,10 @@ from typing import Any
 
 from matplotlib import pyplot
 
+from benchmarks.suite.summaries import fastest
 from benchmarks.suite.tables import figures
 from engine.bench.cells import Result
-from engine.bench.report import Row, fastest
+from engine.bench.report import Row
 
 MARKS = "osv^<>DPX*hpd"
 ENOUGH = 0.95

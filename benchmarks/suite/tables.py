@@ -10,11 +10,12 @@ import numpy as np
 
 from benchmarks.accuracy.tables import Table
 from benchmarks.suite.papers import papers_table
+from benchmarks.suite.summaries import fastest
 from benchmarks.suite.tasks import Loading
 from engine.bench import report
 from engine.bench.cells import Result
 from engine.bench.data import KINDEST
-from engine.bench.report import family_of, fastest, megabytes, number
+from engine.bench.report import family_of, megabytes, number
 
 RECALLS = (0.9, 0.95, 0.99, 1.0)
 FAMILY_RECALLS = (0.95, 0.98, 0.99)
@@ -167,7 +168,7 @@ def promise_table(searches: Sequence[Result]) -> Table:
 
 def scale_table(results: Sequence[Result]) -> Table:
     """The engine's exact kinds beside the bare FAISS call."""
-    kinds = {"FAISS flat": "FAISS Flat", "flat": "engine flat", "panorama": "engine panorama", "live": "engine live"}
+    kinds = {"FAISS flat": "FAISS Flat", "flat": "engine flat", "live": "engine live"}
     table = Table(
         "scale_search", "Exact first-moment search",
         "Milliseconds a query (k = 10, one thread; median [p95, p99]). *Live*: the kind that suits the "

@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.suite.summaries import folder_bytes, spread
 from engine import Engine
 from engine.bench.cells import BUILT, Cell, Result
 from engine.bench.child import collection
 from engine.bench.data import simulated
 from engine.bench.machine import PACKAGES, bandwidth, machine, resident_bytes, trim
-from engine.bench.searcher import folder_bytes
-from engine.bench.timing import Entrant, in_turns, percentiles, spread
+from engine.bench.timing import Entrant, in_turns, percentiles
 from engine.config import Settings
 from engine.statistics import Moments, features_to_statistics
 

@@ -22,7 +22,7 @@ from time import perf_counter
 from typing import Any
 
 from engine.bench.data import DIMENSION, QUERIES, SEED
-from engine.bench.searcher import named
+from engine.bench.searcher import named, path_of
 
 Say = Callable[[str], None]
 Result = dict[str, Any]
@@ -64,14 +64,13 @@ def cells(
     seed: int,
 ) -> list[Cell]:
     """Every variant of every searcher on every collection; small collections first."""
-    found = []
-    for n in sorted(sizes):
-        for name in data:
-            for title, kind in kinds.items():
-                for variant in kind.variants(n):
-                    path = f"{kind.__module__}:{kind.__name__}"
-                    found.append(Cell(path, title, variant, name, n, dimension, queries, seed))
-    return found
+    return [
+        Cell(path_of(kind), title, variant, name, n, dimension, queries, seed)
+        for n in sorted(sizes)
+        for name in data
+        for title, kind in kinds.items()
+        for variant in kind.variants(n)
+    ]
 
 
 def finished(cell: Cell, folder: Path) -> Result | None:

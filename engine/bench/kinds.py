@@ -9,9 +9,8 @@ from typing import Any, ClassVar
 import numpy as np
 
 from engine.bench.searcher import Float32, Int64, Searcher, Setting
-from engine.index import FlatIndex, LiveIndex, PanoramaIndex, QuantizedIndex
+from engine.index import FlatIndex, LiveIndex, QuantizedIndex
 from engine.index.choose import AUTO, suited
-from engine.index.panorama import SLICE
 
 TAIL, DEAD = 1000, 100
 """Models that came, and models that went, since the live index was built."""
@@ -48,20 +47,6 @@ class Flat(EngineKind):
         self.index = FlatIndex.build(np.arange(self.n), vectors, dimension=self.dimension)
 
 
-class Panorama(EngineKind):
-    """``PanoramaIndex``."""
-
-    exact: ClassVar[bool] = True
-
-    def __init__(self, variant: str, vectors: Float32, folder: Path) -> None:
-        super().__init__(variant, vectors, folder)
-        self.index = PanoramaIndex.build(np.arange(self.n), vectors, dimension=self.dimension)
-
-    def bytes_read(self, k: int) -> tuple[int, str]:
-        """The first slice of each."""
-        return 4 * self.n * min(SLICE, self.dimension), "at least"
-
-
 class Live(EngineKind):
     """``LiveIndex``: the kind that suits the vectors, with tail and tombstones; in the end it holds the same models."""
 
@@ -78,14 +63,12 @@ class Live(EngineKind):
         live = LiveIndex.over(suited(base, AUTO)[0], least=2 * (new + gone))
         self.index = live.updated(ids[older:], np.ascontiguousarray(vectors[older:]), dead)
         assert self.index.writes, "nothing was folded in"
-        self.first_slice = isinstance(self.index.base, PanoramaIndex)
 
     def bytes_read(self, k: int) -> tuple[int, str]:
         """As of the base."""
         if not getattr(self.index.base, "exact", False):
             return Approximate.least_bytes(self.n, self.dimension, k)
-        width = min(SLICE, self.dimension) if self.first_slice else self.dimension
-        return 4 * self.n * width, "at least" if self.first_slice else "all"
+        return super().bytes_read(k)
 
 
 class Approximate(EngineKind):
@@ -107,10 +90,10 @@ class Approximate(EngineKind):
         if setting is None or self.setting["recall"] >= 1:
             rows = self.index.rows
             return rows.long.nbytes + rows.errors.nbytes, "at least"
-        from engine.index.quantized import kernel as quantized_kernel
+        from engine.index.quantized import scan_kernel
 
         partition = self.index.partition
-        near = int(quantized_kernel.worth_ranking(setting.probes))
+        near = int(scan_kernel.worth_ranking(setting.probes))
         cells = min(partition.rough.nbytes + self.dimension * near, partition.coarse.nbytes)
         code = 4 * int(partition.layout.first.sum())
         return cells + setting.codes * code + 2 * self.dimension * setting.wanted, "at least"
@@ -123,7 +106,6 @@ class Approximate(EngineKind):
 
 KINDS: dict[str, type[Searcher]] = {
     "engine flat": Flat,
-    "engine panorama": Panorama,
     "engine live": Live,
     "engine approximate": Approximate,
 }

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.index.device import cuda_driver as _cuda_driver
+from engine.index.cuda import cuda_driver as _cuda_driver
 
 PACKAGES = ("engine", "numpy", "scipy", "torch", "faiss-cpu", "faiss-gpu", "numba")
 BYTES = 2**30

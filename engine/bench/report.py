@@ -119,12 +119,6 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return "\n".join(lines)
 
 
-def fastest(rows: Iterable[Row], least: float) -> Row | None:
-    """The row with the least median among those whose recall is at least ``least``."""
-    able = [row for row in rows if row["recall"] >= least]
-    return min(able, key=lambda row: row["p50_ms"]) if able else None
-
-
 def write_report(results: Sequence[Result], out: Path, name: str) -> list[Path]:
     """``NAME.json`` and ``NAME.md`` in ``out``."""
     out.mkdir(parents=True, exist_ok=True)

@@ -94,8 +94,3 @@ def missing(*modules: str) -> str | None:
         except Exception as error:  # a library may fail in its own way
             return f"{module} cannot be imported: {type(error).__name__}: {error}".splitlines()[0]
     return None
-
-
-def folder_bytes(folder: Path) -> int:
-    """The sizes of all files under a folder."""
-    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())

@@ -57,11 +57,6 @@ def percentiles(seconds: Sequence[float]) -> dict[str, float]:
     return {"p50_ms": float(middle), "p95_ms": float(high), "p99_ms": float(highest), "timed": float(len(seconds))}
 
 
-def spread(values: Sequence[float]) -> dict[str, float]:
-    """The least, the median and the most."""
-    return {"least": float(min(values)), "median": float(np.median(values)), "most": float(max(values))}
-
-
 def rate(work: Callable[[], Any], items: int, *, least: int = 5, seconds: float = 0.5) -> float:
     """Items a second: the median of ``least`` runs or more, ``seconds`` of them, after one that is not counted.
 

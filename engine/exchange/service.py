@@ -39,8 +39,8 @@ class ExchangeService:
             Conflict: the path is a folder.
             DiskFull, StorageError: it could not be written; nothing is left of it.
         """
-        from engine import __version__
         from engine.exchange import export_archive
+        from engine.version import __version__
 
         return export_archive(
             self._session.database, checked_path(path), where,

@@ -5,17 +5,13 @@ Everything here can be rebuilt from the database.
 
 from engine.index.base import MISSING, FirstMomentIndex
 from engine.index.flat import FlatIndex
-from engine.index.graph import GraphIndex
 from engine.index.live import LiveIndex
-from engine.index.panorama import PanoramaIndex
 from engine.index.quantized import QuantizedIndex
 
 __all__ = [
     "MISSING",
     "FirstMomentIndex",
     "FlatIndex",
-    "GraphIndex",
     "LiveIndex",
-    "PanoramaIndex",
     "QuantizedIndex",
 ]

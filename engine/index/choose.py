@@ -2,30 +2,23 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
-
 import numpy as np
 
 from engine.index.base import FirstMomentIndex, Float32, Int64
 from engine.index.device import any_device, find_device, require_device
 from engine.index.flat import FlatIndex
 from engine.index.gpu import GpuIndex
-from engine.index.graph import GraphIndex
-from engine.index.panorama import PanoramaIndex, gathers
 from engine.index.quantized.index import QuantizedIndex
 from engine.index.quantized.query_families import RealQueries
 
 AUTO = "auto"
 ASKED = "the setting index_kind says so"
-KINDS: dict[str, type[FirstMomentIndex]] = {
-    kind.kind: kind for kind in (FlatIndex, PanoramaIndex, QuantizedIndex, GraphIndex, GpuIndex)
-}
+KINDS: dict[str, type[FirstMomentIndex]] = {kind.kind: kind for kind in (FlatIndex, QuantizedIndex, GpuIndex)}
 WORTH = 10_000
-"""Models from which on leaving off early is worth its set-up."""
-MANY = 50_000
-"""Models from which on reading all of them takes longer than a millisecond, and codes are worth their training."""
-GATHERED = 0.4
-"""Share of the second moment in the first eighth of the directions, from which on it leaves off early enough."""
+"""Models from which on a GPU is worth asking."""
+MANY = 20_000
+"""Models from which on codes are worth their training: reading all vectors takes some milliseconds. See "Decisions" in
+docs/architecture.md."""
 
 
 def suited(
@@ -46,20 +39,15 @@ def suited(
     if not refused and (wanted == GpuIndex.kind or (wanted == AUTO and len(index) >= WORTH)):
         make = require_device() if wanted == GpuIndex.kind else find_device()
         if make is not None:
-            flat = index if isinstance(index, FlatIndex) and index.kind == FlatIndex.kind else _flat(index)
+            flat = index if isinstance(index, FlatIndex) else _flat(index)
             card = GpuIndex.proven(flat, make)
             if not card.refused:
                 why = f"there is a GPU, and {len(index)} models are {WORTH} or more"
                 return card, why if wanted == AUTO else ASKED
             refused = card.refused
     own = wanted in (AUTO, GpuIndex.kind)
-    kind, why = reason(index) if own else (wanted, ASKED)
-    if kind == index.kind:
-        made = index
-    elif kind == PanoramaIndex.kind and isinstance(index, FlatIndex):
-        made = PanoramaIndex.of(index)
-    else:
-        made = _of_kind(kind, index.ids, index.vectors(index.ids), index.dimension, real)
+    kind, why = reason(len(index)) if own else (wanted, ASKED)
+    made = index if kind == index.kind else _of_kind(kind, index.ids, index.vectors(index.ids), index.dimension, real)
     made.refused = refused
     return made, f"{refused}; {why}" if refused and own else why
 
@@ -89,20 +77,11 @@ def reopened(
     return card, card.refused or why
 
 
-def reason(index: FirstMomentIndex) -> tuple[str, str]:
-    """The kind that suits these vectors on a processor, and why in words."""
-    n = len(index)
-    decided = _by_number(n)
-    if decided is not None:
-        return decided
-    missing = _uncompiled()
-    share = gathers(index)
-    said = f"the first eighth of the directions holds {100 * share:.0f} % of {n} models' second moment"
-    if missing and n >= MANY:
-        said = f"{' and '.join(missing)} cannot be imported, so that there are no codes; {said}"
-    if share < GATHERED:
-        return FlatIndex.kind, f"{said}, under {100 * GATHERED:.0f} %: no model can be dropped early"
-    return PanoramaIndex.kind, f"{said}: most models are dropped early, exactly"
+def reason(models: int) -> tuple[str, str]:
+    """The kind that suits so many models on a processor, and why in words."""
+    if models < MANY:
+        return FlatIndex.kind, f"{models} models are fewer than {MANY}: all of them are read"
+    return QuantizedIndex.kind, f"{models} models are {MANY} or more: short codes of the nearest cells are read"
 
 
 def built(
@@ -114,7 +93,7 @@ def built(
     """
     decided: tuple[str, str] | None = (wanted, ASKED)
     if wanted == AUTO:
-        decided = _by_number(len(ids)) if len(ids) < WORTH or find_device() is None else None
+        decided = reason(len(ids)) if len(ids) < WORTH or find_device() is None else None
     if decided is not None and decided[0] == QuantizedIndex.kind:  # without a flat index in between: it is as large
         return _of_kind(decided[0], ids, vectors, dimension, real), decided[1]
     return suited(FlatIndex.build(ids, vectors, dimension=dimension), wanted, real)
@@ -122,20 +101,6 @@ def built(
 
 def _flat(index: FirstMomentIndex) -> FlatIndex:
     return FlatIndex.build(index.ids, index.vectors(index.ids), dimension=index.dimension)
-
-
-def _by_number(n: int) -> tuple[str, str] | None:
-    """The kind of so many models, and why; None where it depends on their structure."""
-    if n < WORTH:
-        return FlatIndex.kind, f"{n} models are fewer than {WORTH}: all of them are read"
-    if n >= MANY and not _uncompiled():
-        return QuantizedIndex.kind, f"{n} models are {MANY} or more: short codes of the nearest cells are read"
-    return None
-
-
-def _uncompiled() -> list[str]:
-    """What is missing of what compiles the loops over codes."""
-    return [name for name in ("numba", "llvmlite") if find_spec(name) is None]
 
 
 def no_models(dimension: int) -> FlatIndex:

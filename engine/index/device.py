@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import ctypes
-import sys
 from collections.abc import Callable
-from importlib.metadata import PackageNotFoundError, version
 from typing import Protocol
 
 from engine.errors import EngineError, MissingDependency
@@ -56,25 +53,6 @@ def require_device() -> DeviceFactory:
     if torch_sees_gpu():
         return TorchDevice
     raise MissingDependency("there is no GPU that FAISS or torch can use", hint="use index_kind auto")
-
-
-def may_see_cuda() -> bool:
-    """Whether torch may see a GPU: importing it takes seconds, and this does not."""
-    if "torch" in sys.modules or cuda_driver():
-        return True
-    try:
-        return "rocm" in version("torch")
-    except PackageNotFoundError:
-        return False
-
-
-def cuda_driver() -> bool:
-    """Whether there is a driver of CUDA."""
-    try:
-        ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
-    except OSError:
-        return False
-    return True
 
 
 def error_to_text(error: Exception) -> str:

@@ -57,25 +57,20 @@ class FlatIndex(FirstMomentIndex):
     @property
     def matrix(self) -> Float32:
         """What FAISS holds, the vectors ``(n, d)`` in row order: no copy, and good for as long as the index lives."""
-        return self._matrix
-
-    @cached_property
-    def _by_id(self) -> RowsById:
-        return RowsById(self._ids)
-
-    @property
-    def _matrix(self) -> Float32:
         if not len(self._ids):
             return np.empty((0, self._dimension), np.float32)
         flat = self._faiss.rev_swig_ptr(self._index.get_xb(), self._index.ntotal * self._dimension)
         return np.asarray(flat, np.float32).reshape(-1, self._dimension)
 
+    @cached_property
+    def _by_id(self) -> RowsById:
+        return RowsById(self._ids)
+
     def updated(self, ids: Int64, vectors: Float32, removed: Int64) -> FlatIndex:
         """See the base class. Costs one copy of the vectors."""
         keep = np.flatnonzero(~np.isin(self._ids, np.concatenate([np.asarray(removed, np.int64), ids])))
-        return self._of_stored(
-            np.concatenate([self._ids[keep], ids]), np.concatenate([self._stored(keep), self._mapped(vectors)])
-        )
+        rows = np.concatenate([self.matrix[keep], vectors])
+        return FlatIndex(np.concatenate([self._ids[keep], ids]), rows, self._dimension)
 
     def search(
         self, queries: Float32, k: int, *, allowed: Int64 | None = None, recall: float = 1.0
@@ -90,7 +85,7 @@ class FlatIndex(FirstMomentIndex):
             parameters = self._faiss.SearchParameters(sel=selector)
         # One query is fastest on one thread (a second one only adds jitter); the setting is this thread's own.
         self._faiss.omp_set_num_threads(1 if len(queries) == 1 else max(os.cpu_count() or 1, 1))
-        scores, rows = self._index.search(self._mapped(queries), k, params=parameters)
+        scores, rows = self._index.search(queries, k, params=parameters)
         # What is missing comes last; one query's last answer is looked at without a reduction.
         if rows.size and (rows.item(-1) if len(rows) == 1 else rows[:, -1].min()) >= 0:
             return scores, self._ids[rows]
@@ -106,27 +101,13 @@ class FlatIndex(FirstMomentIndex):
         rows = self._by_id.find(ids)
         there = rows >= 0
         if there.any():
-            result[there] = self._rows_to_vectors(rows[there])
+            result[there] = self.matrix[rows[there]]
         return result
-
-    # What FAISS holds is the vectors as they are; see ``PanoramaIndex`` for another way.
-
-    def _mapped(self, vectors: Float32) -> Float32:
-        return vectors
-
-    def _stored(self, rows: Int64) -> Float32:
-        return self._matrix[rows]
-
-    def _of_stored(self, ids: Int64, stored: Float32) -> FlatIndex:
-        return FlatIndex(ids, stored, self._dimension)
-
-    def _rows_to_vectors(self, rows: Int64) -> Float32:
-        return self._stored(rows)
 
     def blocks(self) -> Iterator[Float32]:
         """All vectors in row order, some at a time."""
         for start in range(0, len(self._ids), BLOCK):
-            yield self._rows_to_vectors(np.arange(start, min(start + BLOCK, len(self._ids))))
+            yield self.matrix[start : start + BLOCK]
 
     @cached_property
     def _moments(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -145,7 +126,7 @@ class FlatIndex(FirstMomentIndex):
 
     def save(self, folder: Path) -> None:
         """See the base class."""
-        array_to_file(self._matrix, folder / VECTORS)
+        array_to_file(self.matrix, folder / VECTORS)
         array_to_file(self._ids, folder / IDS)
 
     @classmethod

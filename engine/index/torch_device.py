@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from engine.index.base import Float32, Int64
-from engine.index.device import may_see_cuda
+from engine.index.cuda import may_see_cuda
 
 SCORES = 256 * 2**20
 """Bytes of scores that are on the card at a time."""

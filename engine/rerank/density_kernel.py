@@ -1,4 +1,4 @@
-"""The compiled loops behind ``packed_density``: imported on first use, because Numba takes a second to import.
+"""The compiled loops behind ``density_records``: imported on first use, because Numba takes a second to import.
 
 A record is one model's factor as it lies in memory or in a mapped file, without gaps: see ``PackedFactor``. Records are
 handed over by address: they lie in files, in a cache, anywhere, and a hundred of them are not copied together to be
@@ -14,7 +14,7 @@ from numba import carray
 from numpy.typing import NDArray
 
 from engine.compiled import LINE, compiled, pointer, prefetch
-from engine.rerank.density_records import HEADER
+from engine.rerank.density_layout import HEADER
 from engine.rerank.integer_products import last_squares, middle_squares, upper_squares
 
 AHEAD = 4096

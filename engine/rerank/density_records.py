@@ -20,14 +20,24 @@ import ctypes
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
-from types import ModuleType
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
 from engine.errors import InvalidStatistics
 from engine.records import Statistics
+from engine.rerank.density_layout import (
+    HEADER,
+    MIDDLE,
+    STEPS,
+    UPPER,
+    matrix_places,
+    pack_nibbles,
+    record_bytes,
+    row_places,
+    unpack_nibbles,
+)
 from engine.scores.gaussian_density import (
     LOG_2PI,
     Shrinkage,
@@ -39,48 +49,6 @@ from engine.scores.gaussian_density import (
 Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
 Addresses = NDArray[np.uint64]
-ALIGNED = 64
-"""Bytes that records are rounded up to: a cache line."""
-MIDDLE = 255
-"""What one of a number's middle four bits is of its last eight, which go from −127 to 127."""
-UPPER = 15 * MIDDLE
-"""And one of its upper eight: the middle ones go from −7 to 7, so that whatever is left is as often above as below."""
-STEPS = 127
-"""Of a row's unit to its largest number: the upper bits, with the sign, can still be rounded."""
-HEADER = 5
-"""Numbers of float64 that go before the units, besides the mean."""
-WIDTH = 16
-"""Numbers that vector registers take at a time."""
-
-
-def record_bytes(dimension: int) -> int:
-    """Bytes of one model's record: two and a half a number of L⁻¹, and what goes with it; in whole cache lines."""
-    places = row_places(dimension)
-    exact = 8 * (dimension + HEADER) + 32 * (len(places) - 1) + 10 * int(places[-1])
-    return -(-exact // ALIGNED) * ALIGNED
-
-
-@lru_cache(maxsize=8)
-def row_places(dimension: int) -> NDArray[np.int64]:
-    """At which number of its quarter each row of L⁻¹ begins, and where all end ``(⌈d/4⌉ + 1,)``.
-
-    Row r is the ⌊r/4⌋-th of the quarter r mod 4, so that four rows are read from four places at once, which memory does
-    faster. They are equally wide, a multiple of ``WIDTH``, with zeros where one is shorter: loops have no remainder.
-    """
-    lengths = np.arange(4, dimension + 4, 4)
-    widths = -(-np.minimum(lengths, dimension) // WIDTH) * WIDTH
-    return np.append(0, np.cumsum(widths))
-
-
-@lru_cache(maxsize=4)
-def _lower(dimension: int) -> NDArray[np.int64]:
-    """Of each number of a record, where in a ``(d, d)`` matrix it stands; d² where it stands nowhere."""
-    places = row_places(dimension)
-    found = np.full(4 * int(places[-1]), dimension**2)
-    for row in range(dimension):
-        start = int(places[row // 4]) + (row % 4) * int(places[-1])
-        found[start : start + row + 1] = row * dimension + np.arange(row + 1)
-    return found
 
 
 @dataclass(frozen=True, eq=False)
@@ -156,7 +124,7 @@ class PackedFactor:
         """L⁻¹ ``(d, d)``, with the zeros above its diagonal."""
         units, diagonal, upper, middle, last = self._parts()
         square = np.zeros(self.dimension**2 + 1)
-        square[_lower(self.dimension)] = upper + (MIDDLE * _unpacked(middle) + last) / UPPER
+        square[matrix_places(self.dimension)] = upper + (MIDDLE * unpack_nibbles(middle) + last) / UPPER
         rows = square[:-1].reshape(self.dimension, -1) * units[: self.dimension, None].astype(np.float64)
         np.fill_diagonal(rows, diagonal[: self.dimension])
         return np.asarray(rows, np.float32)
@@ -183,9 +151,9 @@ class PackedFactor:
         upper = (steps + UPPER // 2) // UPPER
         middle = (steps - UPPER * upper + MIDDLE // 2) // MIDDLE
         last = steps - UPPER * upper - MIDDLE * middle
-        places = _lower(d)
+        places = matrix_places(d)
         high[:], low[:] = np.append(upper, 0)[places], np.append(last, 0)[places]
-        between[:] = _packed(np.append(middle, 0)[places])
+        between[:] = pack_nibbles(np.append(middle, 0)[places])
         self.record[:8].view(np.float64)[0] = log_det
         self.mean[:] = mean
         kept = scale * upper
@@ -195,19 +163,6 @@ class PackedFactor:
         bounds = spectral_bound(beside - kept + wrong), spectral_bound(beside - more + wrong), np.linalg.norm(kept)
         self._bounds[:] = (1 + 1e-4) * np.array([*bounds, widest])
         return self
-
-
-def _packed(numbers: NDArray[np.int32]) -> NDArray[np.uint8]:
-    """Numbers of four bits with a sign, four quarters of them, in half as many bytes."""
-    quarters = (numbers & 15).astype(np.uint8).reshape(2, 2, -1)
-    return np.ravel(quarters[:, 0] | quarters[:, 1] << 4)
-
-
-def _unpacked(halves: NDArray[np.uint8]) -> NDArray[np.int32]:
-    """The same back."""
-    pairs = halves.reshape(2, -1)
-    both = np.stack([pairs & 15, pairs >> 4], axis=1)
-    return (np.ravel(both).astype(np.int32) ^ 8) - 8
 
 
 def spectral_bound(matrix: Float64) -> float:
@@ -254,10 +209,9 @@ def statistics_to_rotation(statistics: Iterable[Statistics]) -> Float32:
 
 def feature_to_rotated(rotation: Float32, feature: Float32) -> Float64:
     """R h̃ ``(d,)`` float64, summed in float64: ε is small, so L⁻¹ makes much of an error in z."""
-    compiled = kernel()
-    if compiled is None:
-        return np.asarray(rotation.astype(np.float64) @ feature.astype(np.float64))
-    turned: Float64 = compiled.rotated(rotation, np.asarray(feature, np.float64))
+    from engine.rerank import density_kernel
+
+    turned: Float64 = density_kernel.rotated(rotation, np.asarray(feature, np.float64))
     return turned
 
 
@@ -313,64 +267,24 @@ def distances_at(
     ``turn`` ``(d, d)`` is a learned map of covariances in the shared basis, RA⁻¹Rᵀ: z is turned by it. ``best``
     ``(k,)`` holds the least distances of other candidates, ascending, and takes in what is found here.
     """
+    from engine.rerank import density_kernel
+
     assert k >= 1, "the k best of none"
     assert (addresses != 0).all(), "a record lies somewhere"
     dimension = len(query)
     read = np.full(len(addresses), dimension, np.int64)
-    compiled = kernel()
-    if compiled is None:
-        narrow = differences_at(addresses, query, turn)
-        factors = [PackedFactor.at(address, dimension) for address in addresses.tolist()]
-        return np.array([_distance(factor, row) for factor, row in zip(factors, narrow, strict=True)], np.float64), read
     so_far = np.full(k, np.inf) if best is None else best
     turned = np.empty((0, dimension), np.float32) if turn is None else differences_at(addresses, query, turn)
     wide = np.ascontiguousarray(query, np.float64)
-    found: Float64 = compiled.distances(addresses, wide, turned, so_far, row_places(dimension), read)
+    found: Float64 = density_kernel.distances(addresses, wide, turned, so_far, row_places(dimension), read)
     return found, read
 
 
 def differences_at(addresses: Addresses, query: Float64, turn: Float64 | None = None) -> Float32:
     """z = R(h̃ − μ) of each record ``(n, d)``, turned by ``turn`` where that is given."""
+    from engine.rerank import density_kernel
+
     wide = np.ascontiguousarray(query, np.float64)
-    compiled = kernel()
-    if compiled is None:
-        means = [PackedFactor.at(address, len(wide)).mean for address in addresses.tolist()]
-        z = wide - np.array(means, np.float64).reshape(len(addresses), len(wide))
-    else:
-        z = np.empty((len(addresses), len(wide)), np.float32 if turn is None else np.float64)
-        compiled.differences(addresses, wide, z)
+    z = np.empty((len(addresses), len(wide)), np.float32 if turn is None else np.float64)
+    density_kernel.differences(addresses, wide, z)
     return np.ascontiguousarray(z if turn is None else z @ turn.T, np.float32)
-
-
-def _distance(factor: PackedFactor, z: Float32) -> float:
-    """The same without Numba, and without dropping."""
-    columns, starts = _columns(len(z))
-    rows = np.add.reduceat(factor.packed * z[columns], starts, dtype=np.float64)
-    return float(rows @ rows) + factor.log_det
-
-
-@lru_cache(maxsize=4)
-def _columns(dimension: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Of each packed number its column, and where each row starts."""
-    rows = np.arange(dimension)
-    return np.asarray(np.tril_indices(dimension)[1]), rows * (rows + 1) // 2
-
-
-def why_uncompiled() -> str | None:
-    """Why Numba is not used, or None where it is: for whoever may log it."""
-    kernel()
-    return _missing[0] if _missing else None
-
-
-_missing: list[str] = []
-
-
-@lru_cache(maxsize=1)
-def kernel() -> ModuleType | None:
-    """The compiled loops, or None without Numba."""
-    try:
-        from engine.rerank import density_kernel as packed_kernel
-    except ImportError as error:
-        _missing[:] = [str(error)]
-        return None
-    return packed_kernel

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from engine.errors import InvalidInput
 from engine.index.device import error_to_text
+from engine.index.gpu_factors import GpuFactors
 from engine.rerank.density_records import PackedFactor, differences_at, distances_at
-from engine.rerank.gpu_factors import GpuFactors
 from engine.rerank.record_store import RecordStore
 
 log = logging.getLogger("engine.search")

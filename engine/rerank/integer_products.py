@@ -1,4 +1,4 @@
-"""Products of four rows of a packed factor with a query: LLVM written out, for ``packed_kernel``.
+"""Products of four rows of a packed factor with a query: LLVM written out, for ``density_kernel``.
 
 The four rows are equally wide, a multiple of 16 numbers, and lie equally far apart: so the processor sees four streams
 to fetch ahead, which it does better by itself than it can be asked to. Two neighbouring numbers are multiplied
@@ -16,8 +16,8 @@ from numba.core import cgutils, types
 from numba.extending import intrinsic
 
 from engine.compiled import called, processor_has
-from engine.rerank.density_records import MIDDLE, UPPER
-from engine.rerank.density_records import WIDTH as LANES
+from engine.rerank.density_layout import MIDDLE, UPPER
+from engine.rerank.density_layout import WIDTH as LANES
 
 Numbers = Callable[[Any, list[Any], Any], list[Any]]
 LONG, WORD, SHORT, BYTE = (ir.IntType(bits) for bits in (64, 32, 16, 8))

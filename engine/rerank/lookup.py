@@ -12,7 +12,7 @@ from engine.compiled import compiled
 Int64 = NDArray[np.int64]
 
 
-def _located(
+def _locate(
     ids: Int64,
     changes: Int64,
     table_ids: Int64,
@@ -50,4 +50,4 @@ def _located(
     return found, left
 
 
-located = compiled(_located, nogil=True)
+locate = compiled(_locate, nogil=True)

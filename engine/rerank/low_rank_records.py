@@ -23,7 +23,8 @@ from numpy.typing import NDArray
 from scipy.linalg import lapack
 
 from engine.records import Statistics
-from engine.rerank.density_records import ALIGNED, Addresses, kernel, record_bytes
+from engine.rerank.density_layout import ALIGNED, record_bytes
+from engine.rerank.density_records import Addresses
 from engine.scores.gaussian_density import Shrinkage, cholesky_to_inverse, covariance_to_cholesky
 
 Float32 = NDArray[np.float32]
@@ -117,30 +118,12 @@ def low_rank_distances_at(
     ``query`` is W h̃ ``(d,)``, ``best`` the k least distances so far, ascending: what is found here enters it.
     ``turn`` is a learned map of covariances in W's basis.
     """
+    from engine.rerank import density_kernel
+
     wide = np.ascontiguousarray(query, np.float64)
     dimension = len(wide)
-    compiled = kernel()
-    if compiled is None:
-        found = [_distance(address, wide, turn) for address in addresses.tolist()]
-        return np.array(found, np.float64)
-    y = np.empty((len(addresses), len(wide)))
-    compiled.differences(addresses, wide, y)
+    y = np.empty((len(addresses), dimension))
+    density_kernel.differences(addresses, wide, y)
     turned = y if turn is None else np.ascontiguousarray(y @ turn.T)
-    distances: Float64 = compiled.low_rank(addresses, turned, best, dimension)
+    distances: Float64 = density_kernel.low_rank(addresses, turned, best, dimension)
     return distances
-
-
-def _distance(address: int, query: Float64, turn: Float64 | None) -> float:
-    """The same without Numba, and without dropping."""
-    d = len(query)
-
-    start = ctypes.c_double * (d + 3)
-    moments = np.ctypeslib.as_array(start.from_address(address)).astype(np.float64)
-    rank = int(moments[d + 2])
-    y = query - moments[1 : d + 1]
-    if turn is not None:
-        y = turn @ y
-    held = np.ctypeslib.as_array((ctypes.c_uint8 * low_rank_bytes(rank, d)).from_address(address))[8 * (d + 3) :]
-    weights = held[: 8 * rank].view(np.float64)
-    rows = held[8 * rank : 8 * rank + 4 * rank * d].view(np.float32).reshape(rank, d).astype(np.float64)
-    return float(y @ y - weights @ np.square(rows @ y) + moments[0])

@@ -13,11 +13,9 @@ import logging
 import os
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
-from functools import lru_cache
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -42,12 +40,12 @@ from engine.rerank.record_file import (
     write_segment,
     writing,
 )
+from engine.rerank.record_table import DAMAGED, GOOD, UNREAD, RecordTable
 
 log = logging.getLogger("engine.index")
 Int64 = NDArray[np.int64]
 Make = Callable[[list[int]], Mapping[int, Records]]
 """Model ids to their records, made from the database; a model that has none is absent."""
-UNREAD, GOOD, DAMAGED = 0, 1, 2
 MOST_NONE = 10**6
 """Models of which it is remembered that they have no record."""
 
@@ -63,79 +61,12 @@ class FactorCounts:
 
 
 @dataclass(frozen=True, eq=False)
-class Found:
+class RecordLocations:
     """Where records lie ``(n,)``, 0 for none, and their sizes ``(n,)``; good for as long as this object lives."""
 
     addresses: NDArray[np.uint64]
     sizes: Int64
     alive: tuple[object, ...]
-
-
-class _Table:
-    """What a directory says, sorted by id, with where each record lies in memory, and whether it has been read."""
-
-    def __init__(self, directory: Directory | None, maps: Mapping[str, Records | None], before: _Table | None) -> None:
-        self.segments = () if directory is None else directory.segments
-        entries = np.empty(0, ENTRY) if directory is None else directory.entries
-        entries = entries[np.argsort(entries["id"], kind="stable")]
-        self.maps = maps
-        self.ids, self.changes = np.ascontiguousarray(entries["id"]), np.ascontiguousarray(entries["change"])
-        self.offsets, self.sizes = np.ascontiguousarray(entries["offset"]), np.ascontiguousarray(entries["size"])
-        self.segment, self.digests = np.ascontiguousarray(entries["segment"]), entries["digest"]
-        places = [maps[name] for name in self.segments]
-        starts = np.array([0 if at is None else at.ctypes.data for at in places], np.uint64)
-        lengths = np.array([0 if at is None else len(at) for at in places], np.int64)
-        self.addresses = np.zeros(len(entries), np.uint64)
-        self.state = np.full(len(entries), UNREAD, np.uint8)
-        if len(entries):
-            self.addresses = starts[self.segment] + self.offsets.astype(np.uint64)
-            within = (self.offsets >= 0) & (self.sizes > 0) & (self.offsets + self.sizes <= lengths[self.segment])
-            self.addresses[~within] = 0
-        if before is not None and len(before.ids) and len(entries):
-            read = {(before.segments[s], o) for s, o in before._places(before.state == GOOD)}
-            known = [(self.segments[s], o) in read for s, o in self._places(np.ones(len(entries), bool))]
-            self.state[known] = GOOD
-
-    def _places(self, rows: NDArray[np.bool_]) -> Iterable[tuple[int, int]]:
-        return zip(self.segment[rows].tolist(), self.offsets[rows].tolist(), strict=True)
-
-    def record(self, row: int) -> Records | None:
-        mapped = self.maps[self.segments[self.segment[row]]]
-        if mapped is None or self.addresses[row] == 0:
-            return None
-        return mapped[self.offsets[row] : self.offsets[row] + self.sizes[row]]
-
-
-def _locate(
-    table: _Table, ids: Int64, changes: Int64, addresses: NDArray[np.uint64], sizes: Int64, others: Int64
-) -> tuple[int, int]:
-    """How many records were read before and are good, into ``addresses`` and ``sizes``; how many rows of records that
-    were not are in ``others``. All are ``(n,)``."""
-    compiled = _compiled()
-    if compiled is not None:
-        found, left = compiled.located(
-            ids, changes, table.ids, table.changes, table.addresses, table.sizes, table.state, GOOD, addresses,
-            sizes, others,
-        )  # fmt: skip
-        return int(found), int(left)
-    at = np.minimum(np.searchsorted(table.ids, ids), max(len(table.ids) - 1, 0))
-    ours = np.flatnonzero((table.ids[at] == ids) & (table.changes[at] == changes)) if len(table.ids) else at[:0]
-    good = table.state[at[ours]] == GOOD
-    here = ours[good]
-    addresses[here], sizes[here] = table.addresses[at[here]], table.sizes[at[here]]
-    left = len(ours) - len(here)
-    others[:left] = at[ours[~good]]
-    return len(here), left
-
-
-@lru_cache(maxsize=1)
-def _compiled() -> ModuleType | None:
-    """The compiled loop, or None without Numba."""
-    try:
-        from engine.rerank import lookup as factor_lookup
-    except ImportError:
-        return None
-    return factor_lookup
 
 
 class RecordStore:
@@ -157,7 +88,7 @@ class RecordStore:
         self._seen: tuple[int, int] | None = None
         self._lock = threading.RLock()
         self._maps: dict[str, Records | None] = {}
-        self._table = _Table(None, {}, None)
+        self._table = RecordTable(None, {}, None)
         self._set(self._read())
 
     @property
@@ -177,7 +108,7 @@ class RecordStore:
             self._made, self._none = {}, {}
             self._set(Directory(self.key, rotation, (), np.empty(0, ENTRY)))
 
-    def find(self, ids: Int64, changes: Int64, make: Make) -> Found:
+    def find(self, ids: Int64, changes: Int64, make: Make) -> RecordLocations:
         """Where the models' records lie, ``changes`` being those that wrote what they are made of.
 
         What is neither in the file nor held, of that change, is made, all at once, and held by recency.
@@ -213,17 +144,17 @@ class RecordStore:
                 if record is not None:
                     alive.append(record)
                     addresses[place], sizes[place] = record.ctypes.data, record.nbytes
-        return Found(addresses, sizes, tuple(alive))
+        return RecordLocations(addresses, sizes, tuple(alive))
 
-    def _mapped_at(self, table: _Table, ids: Int64, changes: Int64) -> tuple[NDArray[np.uint64], Int64, int]:
+    def _mapped_at(self, table: RecordTable, ids: Int64, changes: Int64) -> tuple[NDArray[np.uint64], Int64, int]:
         """Where the records are that the file has, and how long, 0 for the others; how many it has."""
         addresses, sizes = np.zeros(len(ids), np.uint64), np.zeros(len(ids), np.int64)
         unread = np.empty(len(ids), np.int64)
-        found, left = _locate(table, ids, changes, addresses, sizes, unread)
+        found, left = table.locate(ids, changes, addresses, sizes, unread)
         if left:
             for row in unread[:left].tolist():
                 self._verify(table, row)
-            found, _ = _locate(table, ids, changes, addresses, sizes, unread)
+            found, _ = table.locate(ids, changes, addresses, sizes, unread)
         return addresses, sizes, found
 
     def _keep(self, mine: object, model_id: int, change: int, record: Records | None) -> None:
@@ -352,7 +283,7 @@ class RecordStore:
         """The models that the file has records of ``(n,)``, ascending, whatever their changes."""
         return np.asarray(self._table.ids[self._table.state != DAMAGED])
 
-    def _living(self, table: _Table, versions: Mapping[int, int]) -> Int64:
+    def _living(self, table: RecordTable, versions: Mapping[int, int]) -> Int64:
         current = [versions.get(i) == c for i, c in zip(table.ids.tolist(), table.changes.tolist(), strict=True)]
         return np.flatnonzero(np.array(current, bool) & (table.state != DAMAGED))
 
@@ -388,19 +319,19 @@ class RecordStore:
         self._basis = "" if directory is None else rotation_digest(directory.rotation)
         known = {name: found for name, found in self._maps.items() if found is not None}
         self._maps = {name: known[name] if name in known else self._mapped(name) for name in segments}
-        self._table = _Table(directory, self._maps, self._table)
+        self._table = RecordTable(directory, self._maps, self._table)
 
     def _mapped(self, name: str) -> Records | None:
         return None if self.root is None else map_segment(self.root, name)
 
-    def _copy(self, table: _Table, rows: Int64, entries: NDArray[np.void], names: list[str] | None) -> None:
+    def _copy(self, table: RecordTable, rows: Int64, entries: NDArray[np.void], names: list[str] | None) -> None:
         """Rows as entries; ``names`` are their segments' new order, None for a segment that is still to be written."""
         entries["id"], entries["change"], entries["size"] = table.ids[rows], table.changes[rows], table.sizes[rows]
         entries["offset"], entries["digest"] = table.offsets[rows], table.digests[rows]
         if names is not None and len(rows):
             entries["segment"] = [names.index(table.segments[s]) for s in table.segment[rows].tolist()]
 
-    def _verify(self, table: _Table, row: int) -> bool:
+    def _verify(self, table: RecordTable, row: int) -> bool:
         """Whether a record matches its checksum; a damaged one is forgotten, and said."""
         if table.state[row] != UNREAD:
             return bool(table.state[row] == GOOD)
@@ -417,7 +348,7 @@ class RecordStore:
                 log.warning("the factor of model id %d in %s is damaged; it is made again", model_id, self.root)
         return False
 
-    def _absorbed(self, table: _Table, rows: Int64, new: int) -> set[str]:
+    def _absorbed(self, table: RecordTable, rows: Int64, new: int) -> set[str]:
         """The segments that are written anew: mostly dead ones, and, from the smallest, those that are small.
 
         Each that stays is more than twice as large as all smaller ones together: there are few, and a record is

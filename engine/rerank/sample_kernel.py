@@ -1,4 +1,4 @@
-"""The compiled loop behind ``packed_samples``: imported on first use. Records are handed over by address."""
+"""The compiled loop behind ``sample_records``: imported on first use. Records are handed over by address."""
 
 from __future__ import annotations
 

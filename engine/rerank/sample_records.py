@@ -14,15 +14,12 @@ max_i |r_ij| / 65534, which moves a cosine by some 1e-6.
 
 from __future__ import annotations
 
-import ctypes
 from dataclasses import dataclass
-from functools import lru_cache
-from types import ModuleType
 
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.rerank.density_records import ALIGNED
+from engine.rerank.density_layout import ALIGNED
 
 Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
@@ -53,7 +50,7 @@ class PackedSamples:
         return int(self.record[:8].view(np.float64)[0])
 
     def rows(self) -> tuple[Float64, Float32, Float64]:
-        """Rμ ``(d,)``, h̃ᵀμ ``(n,)``, and all r_i ``(n, d)``: for whoever has no compiled loop."""
+        """Rμ ``(d,)``, h̃ᵀμ ``(n,)``, and all r_i ``(n, d)``."""
         n, d, h = self.count, self.dimension, head(self.dimension)
         place = 8 * (d + 1)
         mean = self.record[8:place].view(np.float64)
@@ -107,30 +104,13 @@ def features_to_packed(features: Float32, rotation: Float32) -> NDArray[np.uint8
     return record
 
 
-def best_k_at(addresses: Addresses, sizes: NDArray[np.int64], query: Float64, k: int) -> Float64:
+def best_k_at(addresses: Addresses, query: Float64, k: int) -> Float64:
     """The rule's score of each record ``(n,)`` float64, by address; ``query`` is R h̃_q ``(d,)`` float64.
 
-    Whoever asks keeps the records, ``sizes`` bytes each, alive meanwhile.
+    Whoever asks keeps the records alive meanwhile.
     """
+    from engine.rerank import sample_kernel
+
     wide = np.ascontiguousarray(query, np.float64)
-    compiled = _kernel()
-    if compiled is not None:
-        found: Float64 = compiled.nearest(addresses, wide, int(k), head(len(wide)), ROUNDING)
-        return found
-    scores = np.empty(len(addresses))
-    for place, (address, size) in enumerate(zip(addresses.tolist(), sizes.tolist(), strict=True)):
-        held = np.ctypeslib.as_array((ctypes.c_uint8 * size).from_address(address))
-        mean, own, rows = PackedSamples(held, len(wide)).rows()
-        q = wide - mean
-        cosines = np.sort(own + mean @ q + rows @ q)
-        scores[place] = cosines[-k:].mean()
+    scores: Float64 = sample_kernel.nearest(addresses, wide, int(k), head(len(wide)), ROUNDING)
     return scores
-
-
-@lru_cache(maxsize=1)
-def _kernel() -> ModuleType | None:
-    try:
-        from engine.rerank import sample_kernel as samples_kernel
-    except ImportError:
-        return None
-    return samples_kernel

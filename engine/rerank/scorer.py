@@ -23,11 +23,11 @@ from engine.blas import one_thread
 from engine.errors import StorageError
 from engine.records import EncoderIdentity, StoredStatistics
 from engine.rerank.byte_cache import ByteCache
+from engine.rerank.density_layout import record_bytes
 from engine.rerank.density_records import (
     distances_at,
     distances_to_densities,
     feature_to_rotated,
-    record_bytes,
     statistics_to_packed,
     statistics_to_rotation,
 )
@@ -170,10 +170,10 @@ class Stores:
         store = self.samples(view)
         places, found = self._found(store, view, ids, partial(self._make_samples, view, store))
         there = found.addresses != 0
-        addresses, sizes, places = found.addresses[there], found.sizes[there], places[there]
+        addresses, places = found.addresses[there], places[there]
         scores = np.full((len(features), len(ids)), np.nan)
         for row, query in enumerate(self._turned(store, features, turned)):
-            scores[row, places] = best_k_at(addresses, sizes, query, k)
+            scores[row, places] = best_k_at(addresses, query, k)
         return scores
 
     # --- stores

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.errors import CorruptData
-from engine.index import GraphIndex, QuantizedIndex
+from engine.index import QuantizedIndex
 from engine.index import snapshot as snapshots
 from engine.index.quantized.tuning import Tuning
 from engine.records import EncoderIdentity, EncoderRef
@@ -64,7 +64,7 @@ def view_to_status(
 
 def _recalls(folder: Path, kind: str) -> list[dict[str, Any]] | None:
     """What was measured of each recall when the index was built; None where the kind is exact."""
-    if kind not in (QuantizedIndex.kind, GraphIndex.kind):
+    if kind != QuantizedIndex.kind:
         return None
     try:
         tuning = Tuning.from_json(json.loads((folder / "tuning.json").read_text(encoding="utf-8")))

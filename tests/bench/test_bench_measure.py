@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from engine.bench import data, kinds, machine, measure, peers, report, timing
+from benchmarks.suite import summaries
+from engine.bench import data, kinds, machine, measure, peers, timing
 from engine.bench.searcher import Searcher, missing, named, path_of
 
 
@@ -31,7 +32,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_percentiles_by_hand() -> None:
     found = timing.percentiles([i / 1000 for i in range(101)])
     assert found == pytest.approx({"p50_ms": 50, "p95_ms": 95, "p99_ms": 99, "timed": 101})
-    assert timing.spread([3.0, 1.0, 2.0]) == {"least": 1.0, "median": 2.0, "most": 3.0}
+    assert summaries.spread([3.0, 1.0, 2.0]) == {"least": 1.0, "median": 2.0, "most": 3.0}
 
 
 def test_turns_change_who_begins_and_keep_the_order_of_queries() -> None:
@@ -59,7 +60,7 @@ def test_recall_by_hand() -> None:
     assert measure.recall(np.array([[1, 2, 3, -1], [6, 5, 4, -1]]), truth, 4) == 1.0
 
 
-@pytest.mark.parametrize("kind", [kinds.Flat, kinds.Panorama, kinds.Live, peers.FaissFlat])
+@pytest.mark.parametrize("kind", [kinds.Flat, kinds.Live, peers.FaissFlat])
 @pytest.mark.usefixtures("quick")
 def test_exact_kinds_find_everything(kind: type[Searcher], drawn: data.Drawn, tmp_path: Path) -> None:
     found = measure.measured(kind, "", drawn, tmp_path)
@@ -111,8 +112,8 @@ def test_the_bandwidth_is_of_this_world() -> None:
 
 def test_fastest_at_a_recall() -> None:
     rows = [{"recall": 0.9, "p50_ms": 1.0}, {"recall": 0.96, "p50_ms": 3.0}, {"recall": 0.99, "p50_ms": 2.0}]
-    assert report.fastest(rows, 0.95) == rows[2]
-    assert report.fastest(rows, 0.999) is None
+    assert summaries.fastest(rows, 0.95) == rows[2]
+    assert summaries.fastest(rows, 0.999) is None
 
 
 @pytest.mark.parametrize("driver", [False, True])

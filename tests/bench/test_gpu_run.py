@@ -15,7 +15,7 @@ import pytest
 
 from benchmarks.gpu import child, run, section
 from benchmarks.gpu.options import Options
-from engine.index.device import cuda_driver
+from engine.index.cuda import cuda_driver
 
 ROOT = Path(__file__).resolve().parents[2]
 TINY = Options(**{**run.DRY, "sizes": (100,), "seconds": 0.0, "device": "cpu", "deadline": 1e12})

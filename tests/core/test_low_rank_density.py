@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from scipy.stats import multivariate_normal
 
 from engine.records import Statistics
-from engine.rerank.density_records import distances_to_densities, record_bytes
+from engine.rerank.density_layout import record_bytes
+from engine.rerank.density_records import distances_to_densities
 from engine.rerank.low_rank_records import (
     is_smaller,
     low_rank_bytes,
@@ -52,18 +53,9 @@ def distances(models: list[Statistics], shrinkage: Shrinkage | None, query: np.n
     return low_rank_distances_at(addresses, common.whiten @ query.astype(np.float64), np.full(k, np.inf))
 
 
-@pytest.fixture(params=["numba", "numpy"])
-def path(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    if request.param == "numpy":
-        monkeypatch.setattr("engine.rerank.low_rank_records.kernel", lambda: None)
-    else:
-        pytest.importorskip("numba")
-    return str(request.param)
-
-
 @pytest.mark.parametrize(("dimension", "samples"), [(16, 2), (16, 5), (64, 20), (128, 3), (256, 60)])
 @pytest.mark.parametrize("weight", [0.3, 0.8])
-def test_it_agrees_with_scipy(path: str, dimension: int, samples: int, weight: float) -> None:
+def test_it_agrees_with_scipy(dimension: int, samples: int, weight: float) -> None:
     models = [model(samples, dimension, seed) for seed in range(8)]
     shrinkage = pooled(dimension, weight)
     query = unit(dimension, 77)
@@ -76,7 +68,7 @@ def test_it_agrees_with_scipy(path: str, dimension: int, samples: int, weight: f
     assert np.argsort(-found).tolist() == np.argsort(-wanted).tolist()
 
 
-def test_it_agrees_with_scipy_where_it_is_worst_conditioned(path: str) -> None:
+def test_it_agrees_with_scipy_where_it_is_worst_conditioned() -> None:
     models = [model(40, 256, seed, epsilon=1e-4) for seed in range(6)]  # no shrinkage: C = εI
     query = unit(256, 5)
     wanted = np.array([
@@ -118,7 +110,7 @@ def test_what_is_not_of_low_rank_has_no_such_record() -> None:
     assert statistics_to_low_rank(Statistics(full.mean, nan, 1e-3, 3), common) is None
 
 
-def test_samples_that_are_all_the_same_have_rank_zero(path: str) -> None:
+def test_samples_that_are_all_the_same_have_rank_zero() -> None:
     same = Statistics(unit(16, 0), np.zeros((16, 16), np.float32), 1e-3, 5)
     shrinkage = pooled(16, 0.8)
     wanted = multivariate_normal(same.mean.astype(np.float64), shrunk_covariance(same, shrinkage))

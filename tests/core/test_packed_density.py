@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import builtins
-from collections.abc import Iterator
 from typing import Any
 
+import numba
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -14,14 +13,13 @@ from scipy.stats import multivariate_normal
 
 from engine.errors import InvalidStatistics
 from engine.records import Statistics
-from engine.rerank import density_records as packed_density
+from engine.rerank.density_layout import STEPS, UPPER, pack_nibbles, record_bytes, unpack_nibbles
 from engine.rerank.density_records import (
     PackedFactor,
     distances_to_densities,
     feature_to_rotated,
     packed_densities,
     packed_distances,
-    record_bytes,
     spectral_bound,
     statistics_to_packed,
     statistics_to_rotation,
@@ -58,16 +56,7 @@ def packed(models: list[Statistics], shrinkage: Shrinkage | None = None) -> tupl
     return rotation, [statistics_to_packed(model, rotation, shrinkage) for model in models]
 
 
-@pytest.fixture(params=["numba", "numpy"])
-def path(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    if request.param == "numpy":
-        monkeypatch.setattr(packed_density, "kernel", lambda: None)
-    else:
-        pytest.importorskip("numba")
-    return str(request.param)
-
-
-def test_a_density_worked_by_hand(path: str) -> None:
+def test_a_density_worked_by_hand() -> None:
     # Σ = diag(4, 1/4), μ = (1, 0), h = (3, 1): ‖L⁻¹z‖² = 4/4 + 1·4 = 5, log det = 0, so −½(5 + 2 log 2π).
     model = Statistics(np.array([1, 0], np.float32), np.diag([4, 0.25]).astype(np.float32), 0.0, 9)
     rotation = statistics_to_rotation([model])
@@ -80,7 +69,7 @@ def test_a_density_worked_by_hand(path: str) -> None:
 
 @pytest.mark.parametrize("dimension", [1, 2, 3, 5, 8, 31, 64])
 @pytest.mark.parametrize("weight", [0.0, 0.6])
-def test_it_agrees_with_scipy(path: str, dimension: int, weight: float) -> None:
+def test_it_agrees_with_scipy(dimension: int, weight: float) -> None:
     models = collection(12, dimension, seed=dimension)
     target = np.mean([np.float64(model.covariance) for model in models], axis=0)  # type: ignore[arg-type]
     shrinkage = Shrinkage(target, weight, "1") if weight else None
@@ -90,7 +79,7 @@ def test_it_agrees_with_scipy(path: str, dimension: int, weight: float) -> None:
     assert scores == pytest.approx(reference(models, query, shrinkage), abs=1e-3)
 
 
-def test_it_agrees_with_scipy_where_it_is_worst_conditioned(path: str) -> None:
+def test_it_agrees_with_scipy_where_it_is_worst_conditioned() -> None:
     models = collection(6, 256, seed=3, samples=50, epsilon=1e-4)  # no rank, no shrinkage: 1/√ε = 100 in L⁻¹
     rotation, factors = packed(models)
     query = unit(256, seed=4)
@@ -106,7 +95,7 @@ def test_the_numbers_are_those_of_the_square_factor() -> None:
     for model in models:
         ours, theirs = statistics_to_packed(model, identity), statistics_to_factor(model)
         beside = np.abs(theirs.inverse - np.diag(np.diag(theirs.inverse))).max(axis=1, keepdims=True)
-        step = beside / (packed_density.STEPS * packed_density.UPPER)
+        step = beside / (STEPS * UPPER)
         error = np.abs(ours.square() - theirs.inverse)
         assert (error <= 0.51 * step + 1e-6 * np.abs(theirs.inverse)).all()
         assert ours.log_det == pytest.approx(theirs.log_det)
@@ -135,7 +124,6 @@ def test_the_k_best_are_never_dropped(dimension: int, models: int, k: int, seed:
 
 
 def test_most_is_dropped_where_models_differ() -> None:
-    pytest.importorskip("numba")
     models = collection(100, 64, seed=7)
     rotation, factors = packed(models)
     query = feature_to_rotated(rotation, models[3].mean / np.linalg.norm(models[3].mean))
@@ -145,7 +133,7 @@ def test_most_is_dropped_where_models_differ() -> None:
     assert (read * (read + 1)).mean() < 0.3 * 64 * 65
 
 
-def test_what_ties_with_the_kth_is_kept(path: str) -> None:
+def test_what_ties_with_the_kth_is_kept() -> None:
     models = collection(1, 8, seed=0) * 5
     rotation, factors = packed(models)
     scores = packed_densities(factors, feature_to_rotated(rotation, unit(8, 1)), 2)
@@ -153,7 +141,7 @@ def test_what_ties_with_the_kth_is_kept(path: str) -> None:
     assert len(set(scores.tolist())) == 1
 
 
-def test_a_score_that_is_no_number_takes_no_place(path: str) -> None:
+def test_a_score_that_is_no_number_takes_no_place() -> None:
     models = collection(6, 8, seed=0)
     rotation, factors = packed(models)
     query = feature_to_rotated(rotation, unit(8, 1))
@@ -165,7 +153,7 @@ def test_a_score_that_is_no_number_takes_no_place(path: str) -> None:
     assert scores[others] == pytest.approx(whole[others])
 
 
-def test_no_candidates(path: str) -> None:
+def test_no_candidates() -> None:
     assert packed_densities([], np.zeros(4), 3).shape == (0,)
 
 
@@ -201,33 +189,6 @@ def test_a_record_holds_what_it_must_in_whole_cache_lines(dimension: int) -> Non
     assert dimension < 256 or size < 1.42 * dimension**2
 
 
-@pytest.fixture
-def without_numba(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    real = builtins.__import__
-
-    def refusing(name: str, *rest: Any, **named: Any) -> Any:
-        wanted = rest[2] if len(rest) > 2 else named.get("fromlist")
-        if name == "engine.scores" and "packed_kernel" in (wanted or ()):
-            raise ImportError("No module named 'numba'")
-        return real(name, *rest, **named)
-
-    packed_density.kernel.cache_clear()
-    monkeypatch.setattr(builtins, "__import__", refusing)
-    yield
-    packed_density.kernel.cache_clear()
-    packed_density._missing.clear()
-
-
-@pytest.mark.usefixtures("without_numba")
-def test_without_numba_it_says_why_and_scores_the_same() -> None:
-    models = collection(5, 8, seed=2)
-    rotation, factors = packed(models)
-    query = unit(8, 3)
-    scores = packed_densities(factors, feature_to_rotated(rotation, query), 2)
-    assert scores == pytest.approx(reference(models, query), abs=1e-3)
-    assert packed_density.why_uncompiled() == "No module named 'numba'"
-
-
 def test_distances_become_densities() -> None:
     assert distances_to_densities(np.array([0.0, np.inf]), 2).tolist() == [-np.log(2 * np.pi), -np.inf]
 
@@ -244,7 +205,6 @@ def factors_of(squares: np.ndarray[Any, np.dtype[np.float64]], means: np.ndarray
 @pytest.mark.parametrize("length", [1e-6, 1.0, 1e6])
 def test_sums_fit_whatever_the_rows_and_the_query(dimension: int, kind: str, length: float) -> None:
     """Rows whose products are as large as they can be, of one sign or of both: no sum of whole numbers overflows."""
-    pytest.importorskip("numba")
     random = np.random.default_rng(dimension)
     squares = {
         "signs": random.choice([-3.0, 3.0], (6, dimension, dimension)),
@@ -306,7 +266,6 @@ def test_what_fewer_bits_leave_out_is_bounded(weight: float) -> None:
 
 @pytest.mark.parametrize("pairs", [True, False])
 def test_products_are_the_same_with_and_without_the_instruction(pairs: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    numba = pytest.importorskip("numba")
     from engine.rerank import integer_products as packed_products
 
     monkeypatch.setattr(packed_products, "HAS_PAIRS", packed_products.HAS_PAIRS and pairs)
@@ -337,7 +296,7 @@ def test_products_are_the_same_with_and_without_the_instruction(pairs: bool, mon
     four = (random.standard_normal((3, 4)) * [[1e-5], [3], [2]]).astype(np.float32)
     units, diagonal, z = four.astype(np.float64)
     sums, totals = np.zeros(4, np.int32), np.zeros(4)
-    found = squares(rows, packed_density._packed(middle.ravel()), last, asked, rest, four, sums, totals)
+    found = squares(rows, pack_nibbles(middle.ravel()), last, asked, rest, four, sums, totals)
     wide = asked.astype(np.int64)
     upper = rows @ wide
     better = upper + middle @ wide / 15
@@ -350,8 +309,8 @@ def test_products_are_the_same_with_and_without_the_instruction(pairs: bool, mon
 
 def test_four_bits_are_packed_and_unpacked() -> None:
     numbers = np.random.default_rng(0).integers(-8, 8, 64)
-    halves = packed_density._packed(numbers)
+    halves = pack_nibbles(numbers)
     assert halves.nbytes == 32
-    assert packed_density._unpacked(halves).tolist() == numbers.tolist()
+    assert unpack_nibbles(halves).tolist() == numbers.tolist()
     assert halves[0] == (int(numbers[0]) & 15) | (int(numbers[16]) & 15) << 4
     assert halves[16] == (int(numbers[32]) & 15) | (int(numbers[48]) & 15) << 4

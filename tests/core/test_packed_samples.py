@@ -10,7 +10,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.rerank import sample_records as packed_samples
 from engine.rerank.sample_records import PackedSamples, best_k_at, features_to_packed, samples_bytes
 from engine.scores import best_k
 
@@ -29,22 +28,12 @@ def rotation_of(dimension: int, seed: int = 0) -> np.ndarray:
 def scored(models: list[np.ndarray], rotation: np.ndarray, query: np.ndarray, k: int) -> np.ndarray:
     records = [features_to_packed(rows, rotation) for rows in models]
     addresses = np.array([record.ctypes.data for record in records], np.uint64)
-    sizes = np.array([record.nbytes for record in records])
-    return best_k_at(addresses, sizes, rotation.astype(np.float64) @ query, k)
-
-
-@pytest.fixture(params=["numba", "numpy"])
-def path(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    if request.param == "numpy":
-        monkeypatch.setattr(packed_samples, "_kernel", lambda: None)
-    else:
-        pytest.importorskip("numba")
-    return str(request.param)
+    return best_k_at(addresses, rotation.astype(np.float64) @ query, k)
 
 
 @pytest.mark.parametrize("dimension", [1, 2, 3, 8, 31, 64, 130])
 @pytest.mark.parametrize("k", [1, 10])
-def test_it_agrees_with_best_k(path: str, dimension: int, k: int) -> None:
+def test_it_agrees_with_best_k(dimension: int, k: int) -> None:
     models = [samples(count, dimension, seed) for seed, count in enumerate((1, 2, 9, 10, 11, 64, 300))]
     for seed in range(3):
         query = samples(1, dimension, 50 + seed)[0]
@@ -78,5 +67,5 @@ def test_a_record_worked_by_hand() -> None:
     assert residuals == pytest.approx(np.array([[0.5, -0.5], [-0.5, 0.5]]))
 
 
-def test_no_candidates(path: str) -> None:
-    assert best_k_at(np.empty(0, np.uint64), np.empty(0, np.int64), np.zeros(4), 3).shape == (0,)
+def test_no_candidates() -> None:
+    assert best_k_at(np.empty(0, np.uint64), np.zeros(4), 3).shape == (0,)

@@ -31,6 +31,12 @@ def test_the_environment_is_read() -> None:
     assert Settings.from_environment({}) == Settings()
 
 
+@pytest.mark.parametrize("kind", ["panorama", "graph"])
+def test_an_index_kind_that_is_gone_is_refused(kind: str) -> None:
+    with pytest.raises(InvalidInput, match=f"index_kind must be one of auto, flat, quantized, gpu, got '{kind}'"):
+        Settings(index_kind=kind)
+
+
 @pytest.mark.parametrize(
     ("name", "text"), [("ENGINE_SHORTLIST", "many"), ("ENGINE_EPSILON", ""), ("ENGINE_EPSILON", "0")]
 )

@@ -15,7 +15,7 @@ from engine.errors import EngineError
 from engine.rerank.record_file import LOCK
 
 D, MODELS, FEW = 16, 30, 4
-KINDS = ("flat", "panorama", "quantized", "graph")
+KINDS = ("flat", "quantized")
 METHODS = (
     "first_moment", "whitened_first_moment", "first_second_moment", "gaussian_density", "blend", "monte_carlo",
     "best_10", "linear_density",

@@ -16,7 +16,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 
 # Each row may import the rows above it and, within the row, itself.
 ORDER = [
-    {"errors", "texts", "single_flight"},
+    {"errors", "texts", "single_flight", "version"},
     {"numbers"},
     {"records", "config", "blas", "compiled", "files", "covariances", "filters"},
     {"options"},

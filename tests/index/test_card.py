@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from engine.rerank.gpu_factors import GpuFactors
+from engine.index.gpu_factors import GpuFactors
 
 D = 12
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)]

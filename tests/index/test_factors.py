@@ -20,10 +20,10 @@ from hypothesis import strategies as st
 
 from engine.errors import CorruptData, DiskFull, StorageError
 from engine.rerank import record_file as files
-from engine.rerank import record_store as store_module
 from engine.rerank.byte_cache import ByteCache
 from engine.rerank.record_file import RecordKey
 from engine.rerank.record_store import RecordStore
+from engine.rerank.record_table import GOOD, RecordTable
 
 SIZE = 128
 KEY = RecordKey("collection", "encoder", 4, "", "0.6 v1", "")
@@ -85,10 +85,9 @@ def test_what_was_appended_is_found_by_the_next_process(tmp_path: Path) -> None:
 @given(
     st.dictionaries(st.integers(1, 30), st.tuples(st.integers(1, 3), st.sampled_from([0, 1, 2])), max_size=20),
     st.lists(st.tuples(st.integers(0, 32), st.integers(1, 3)), max_size=12),
-    st.booleans(),
 )
 def test_records_are_located_by_id_change_and_state(
-    there: dict[int, tuple[int, int]], asked: list[tuple[int, int]], compiled: bool
+    there: dict[int, tuple[int, int]], asked: list[tuple[int, int]]
 ) -> None:
     ids = sorted(there)
     table = SimpleNamespace(
@@ -101,13 +100,10 @@ def test_records_are_located_by_id_change_and_state(
     wanted = np.array(asked, np.int64).reshape(-1, 2)
     addresses, sizes = np.zeros(len(asked), np.uint64), np.zeros(len(asked), np.int64)
     others = np.full(len(asked), -1, np.int64)
-    with pytest.MonkeyPatch.context() as patch:
-        if not compiled:
-            patch.setattr(store_module, "_compiled", lambda: None)
-        found, left = store_module._locate(
-            table, *map(np.ascontiguousarray, wanted.T), addresses, sizes, others  # type: ignore[arg-type]
-        )  # fmt: skip
-    good = [change == there.get(i, (0, 0))[0] and there[i][1] == store_module.GOOD for i, change in asked]
+    found, left = RecordTable.locate(
+        table, *map(np.ascontiguousarray, wanted.T), addresses, sizes, others  # type: ignore[arg-type]
+    )  # fmt: skip
+    good = [change == there.get(i, (0, 0))[0] and there[i][1] == GOOD for i, change in asked]
     unread = [ids.index(i) for i, change in asked if i in there and there[i] in ((change, 0), (change, 2))]
     assert addresses.tolist() == [1000 + i if ok else 0 for (i, _), ok in zip(asked, good, strict=True)]
     assert sizes.tolist() == [2000 + i if ok else 0 for (i, _), ok in zip(asked, good, strict=True)]

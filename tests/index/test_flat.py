@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.index import MISSING, FlatIndex, LiveIndex, PanoramaIndex
+from engine.index import MISSING, FlatIndex, LiveIndex
 from engine.index.base import RowsById
-from engine.index.choose import WORTH, reason, suited
+from engine.index.choose import MANY, reason, suited
 from engine.scores import unit
 
 D = 5
@@ -54,7 +54,7 @@ def histories(draw):
     return pool, draw(some), draw(st.lists(st.tuples(some, some), max_size=4))
 
 
-@pytest.mark.parametrize("kind", ["flat", "panorama", "quantized", "graph"])
+@pytest.mark.parametrize("kind", ["flat", "quantized"])
 @pytest.mark.parametrize("least", [None, 0, 3, 1000])
 @FEW
 @given(history=histories(), k=st.integers(1, 20), queries=st.integers(0, 4), seed=st.integers(0, 2**31), data=st.data())
@@ -189,58 +189,35 @@ def gathered(rng: np.random.Generator, n: int, d: int) -> np.ndarray:
     return unit((wide @ np.linalg.qr(rng.normal(size=(d, d)))[0]).astype(np.float32))
 
 
-@pytest.mark.parametrize("d", [96, 113, 257])
-@pytest.mark.parametrize("queries", [1, 5])
-def test_leaving_off_early_changes_no_answer(rng: np.random.Generator, tmp_path: Path, d: int, queries: int) -> None:
-    """Whatever d is divisible by; also for vectors that are not of unit norm, with a filter, saved and loaded."""
-    rows = gathered(rng, 3000, d) * rng.uniform(0.5, 3, size=(3000, 1)).astype(np.float32)
-    flat = FlatIndex.build(np.arange(3000) * 2, rows, dimension=d)
-    panorama = PanoramaIndex.of(flat)
-    panorama.save(tmp_path)
-    asked = gathered(rng, queries, d)
-    for allowed in (None, np.arange(0, 6000, 34)):
-        scores, ids = flat.search(asked, 10, allowed=allowed)
-        for index in (panorama, PanoramaIndex.load(tmp_path, dimension=d)):
-            found, others = index.search(asked, 10, allowed=allowed)
-            np.testing.assert_array_equal(others, ids)
-            np.testing.assert_allclose(found, scores, atol=1e-5)
-
-
 def test_what_does_not_drift(rng: np.random.Generator) -> None:
     """A vector that stays through a hundred foldings is the same to the bit as after the first."""
-    index = PanoramaIndex.build(np.arange(50), gathered(rng, 50, 64), dimension=64)
+    index = FlatIndex.build(np.arange(50), gathered(rng, 50, 64), dimension=64)
     first = index.vectors(np.array([7]))
     for round_ in range(100):
         index = index.updated(np.array([100 + round_]), gathered(rng, 1, 64), np.array([99 + round_]))
     np.testing.assert_array_equal(index.vectors(np.array([7])), first)
 
 
-def test_the_kind_follows_number_and_structure(rng: np.random.Generator) -> None:
-    few = FlatIndex.build(np.arange(9), vectors(rng, 9), dimension=D)
-    assert reason(few) == ("flat", f"9 models are fewer than {WORTH}: all of them are read")
-    noise = FlatIndex.build(np.arange(WORTH), unit(rng.normal(size=(WORTH, 64)).astype(np.float32)), dimension=64)
-    assert reason(noise)[0] == "flat"
-    told = FlatIndex.build(np.arange(WORTH), gathered(rng, WORTH, 64), dimension=64)
-    assert reason(told)[0] == "panorama"
-    assert "second moment" in reason(told)[1]
+def test_the_kind_follows_number(rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert reason(MANY - 1) == ("flat", f"{MANY - 1} models are fewer than {MANY}: all of them are read")
+    assert reason(MANY)[0] == "quantized"
+    monkeypatch.setattr("engine.index.choose.MANY", 300)
+    rows = gathered(rng, 300, 64)
     live = LiveIndex.over(FlatIndex.build(np.empty(0, np.int64), np.empty((0, 64), np.float32), dimension=64))
-    live = live.updated(told.ids, told.vectors(told.ids), np.empty(0, np.int64)).compacted()
-    assert live.base.kind == "panorama"
-    assert "second moment" in live.why
+    live = live.updated(np.arange(299), rows[:299], np.empty(0, np.int64)).compacted()
+    assert (live.base.kind, live.why) == ("flat", "299 models are fewer than 300: all of them are read")
+    live = live.updated(np.arange(299, 300), rows[299:], np.empty(0, np.int64)).compacted()
+    assert live.base.kind == "quantized"
+    assert "300 or more" in live.why
     assert suited(live.base, "flat")[0].kind == "flat"
 
 
-@pytest.mark.parametrize("name", ["rotation.npy", "vectors.npy", "ids.npy"])
-def test_what_is_no_rotation_is_refused(rng: np.random.Generator, tmp_path: Path, name: str) -> None:
-    PanoramaIndex.build(np.arange(9), gathered(rng, 9, 16), dimension=16).save(tmp_path)
-    array = np.load(tmp_path / name)
-    np.save(tmp_path / name, array[:3])
+@pytest.mark.parametrize("name", ["vectors.npy", "ids.npy"])
+def test_files_of_another_shape_are_refused(rng: np.random.Generator, tmp_path: Path, name: str) -> None:
+    FlatIndex.build(np.arange(9), gathered(rng, 9, 16), dimension=16).save(tmp_path)
+    np.save(tmp_path / name, np.load(tmp_path / name)[:3])
     with pytest.raises(ValueError, match=r"shape|distinct"):
-        PanoramaIndex.load(tmp_path, dimension=16)
-    if name == "rotation.npy":
-        np.save(tmp_path / name, 2 * array)
-        with pytest.raises(ValueError, match="rotation"):
-            PanoramaIndex.load(tmp_path, dimension=16)
+        FlatIndex.load(tmp_path, dimension=16)
 
 
 @pytest.mark.parametrize("step", [1, 1_000_003])

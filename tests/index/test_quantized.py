@@ -15,11 +15,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.errors import CorruptData
-from engine.index import MISSING, FlatIndex, GraphIndex, LiveIndex, QuantizedIndex
+from engine.index import MISSING, FlatIndex, LiveIndex, QuantizedIndex
 from engine.index import snapshot as snapshots
 from engine.index.checked import Checked, checksums
 from engine.index.choose import MANY, reason, suited
-from engine.index.quantized import kernel as quantized_kernel
+from engine.index.quantized import scan_kernel
 from engine.index.quantized.block_products import products_by, ways_here
 from engine.index.quantized.codes import WIDTHS, interleaved, packed, separated, variances_to_layout, variances_to_long
 from engine.index.quantized.tuning import DEPTHS, RECALLS, Setting, Tuning
@@ -116,12 +116,12 @@ def test_cells_are_ranked_by_what_they_promise(collection) -> None:
     partition, rough = index.partition, index.partition.rough_layout
     cells = len(partition.centroids)
     for probes in (1, 8, 40, cells):
-        assert (quantized_kernel.worth_ranking(probes) < cells) == (probes < cells), "both ways"
+        assert (scan_kernel.worth_ranking(probes) < cells) == (probes < cells), "both ways"
         same = []
         for query in near(np.random.default_rng(8), rows, 50):
             turned = index.turned(query)
             chosen, bases = np.empty(cells, np.int64), np.empty(cells, np.float32)
-            count = quantized_kernel.cells_ranked(
+            count = scan_kernel.cells_ranked(
                 turned, partition.coarse, partition.coarse_steps, partition.centre, partition.bonus, partition.rough,
                 partition.rough_order, rough.counts, rough.steps, rough.halves, probes, chosen, bases,
             )  # fmt: skip
@@ -401,25 +401,6 @@ def test_blocks_are_verified_once(rng: np.random.Generator) -> None:
         Checked(array, checksums(array)[1:], Path("x"))
 
 
-def test_a_graph_reaches_what_it_promises(collection, tmp_path: Path) -> None:
-    rows, _ = collection
-    graph = GraphIndex.build(np.arange(4000), rows[:4000], dimension=D)
-    graph.save(tmp_path)
-    asked = near(np.random.default_rng(7), rows[:4000], 300)
-    order = np.argsort(-(asked @ rows[:4000].T), axis=1)
-    for index in (graph, GraphIndex.load(tmp_path, dimension=D)):
-        for k, recall in ((10, 0.9), (10, 0.99), (150, 0.95), (300, 0.95)):
-            _, ids = index.search(asked, k, recall=recall)
-            reached = np.mean([np.isin(one, true[:k]).mean() for one, true in zip(ids, order, strict=True)])
-            assert reached >= recall - 0.02
-        np.testing.assert_array_equal(index.search(asked, 10)[1], order[:, :10])
-        allowed = np.arange(0, 4000, 50)
-        assert np.isin(index.search(asked, 10, allowed=allowed, recall=0.9)[1], allowed).all()
-    (tmp_path / "graph.faiss").write_bytes((tmp_path / "graph.faiss").read_bytes()[:500])
-    with pytest.raises(ValueError, match="graph"):
-        GraphIndex.load(tmp_path, dimension=D)
-
-
 def test_what_is_verified_behind_is_not_asked_again(collection, tmp_path: Path) -> None:
     """A flipped byte in the file is not passed by the thread that reads it."""
     _, index = collection
@@ -439,17 +420,8 @@ def test_what_is_verified_behind_is_not_asked_again(collection, tmp_path: Path) 
 
 
 def test_many_models_get_codes() -> None:
-    index = FlatIndex.build(np.arange(MANY), np.ones((MANY, 2), np.float32), dimension=2)
-    assert reason(index)[0] == "quantized"
-    assert f"{MANY} or more" in reason(index)[1]
-
-
-def test_without_a_compiler_there_are_no_codes(monkeypatch) -> None:
-    monkeypatch.setattr("engine.index.choose.find_spec", lambda name: None)
-    index = FlatIndex.build(np.arange(MANY), np.ones((MANY, 2), np.float32), dimension=2)
-    kind, why = reason(index)
-    assert kind == "panorama"
-    assert "numba and llvmlite cannot be imported" in why
+    assert reason(MANY)[0] == "quantized"
+    assert f"{MANY} or more" in reason(MANY)[1]
 
 
 def test_a_mapped_file_with_bytes_before_its_rows_is_refused(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 
-from engine.index import FlatIndex, GraphIndex, QuantizedIndex
+from engine.index import FlatIndex, QuantizedIndex
 from engine.index.quantized.calibrate import cells_tried, estimates_kept
 from engine.index.quantized.query_families import FEWEST, query_families, vectors_to_shape
 from engine.index.quantized.tuning import DEPTHS, JUDGES, QUERIES, SURE, Tuning, assured, exact_rows, without_own
@@ -78,10 +78,9 @@ def test_the_hardest_family_decides() -> None:
         assert reached(told, rows, fresh, target) >= target - 0.02
 
 
-@pytest.mark.parametrize("kind", [QuantizedIndex, GraphIndex])
-def test_settings_say_what_they_were_measured_on(kind) -> None:
+def test_settings_say_what_they_were_measured_on() -> None:
     rows = unit(np.random.default_rng(3).normal(size=(1500, 16)).astype(np.float32))
-    tuning = kind.build(np.arange(1500), rows, dimension=16).tuning
+    tuning = QuantizedIndex.build(np.arange(1500), rows, dimension=16).tuning
     assert tuning.settings
     assert {one.hardest for one in tuning.settings} <= set(tuning.families)
     assert all(one.recall > one.target - 0.06 for one in tuning.settings)

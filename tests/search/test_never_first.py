@@ -19,7 +19,7 @@ from tests.postgres import copy_collection
 
 pytestmark = pytest.mark.backends("sqlite")  # what is stored is the same bytes; see test_rank for both databases
 D, GOOD = 16, 30
-KINDS = ("flat", "panorama", "quantized", "graph")
+KINDS = ("flat", "quantized")
 PICTURES = [method for method in METHODS if method not in ("auto", "best_k")]
 
 

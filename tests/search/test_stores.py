@@ -330,8 +330,8 @@ def test_a_card_answers_as_the_processor_does(opened: Opened, room: int) -> None
 @pytest.mark.parametrize("late", [False, True])
 def test_a_card_that_fails_is_left(opened: Opened, monkeypatch, caplog, fault: str, late: bool) -> None:
     """At its first shortlist or later: the processor answers, and it is said once."""
+    from engine.index.gpu_factors import GpuFactors
     from engine.rerank.gpu_densities import Card, GpuDensities
-    from engine.rerank.gpu_factors import GpuFactors
 
     honest = GpuFactors.distances
 

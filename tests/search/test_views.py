@@ -147,7 +147,7 @@ DAMAGES = {
     "garbage": garbage_manifest, "newer than the database": edit(change=10**6),
     "other collection": edit(collection="x"), "other weights": edit(fingerprint="x"),
     "other dimension": edit(dimension=9), "wrong count": edit(models=4),
-    "newer format": edit(format=99),
+    "newer format": edit(format=99), "a kind that is gone": edit(kind="panorama"),
 }  # fmt: skip
 
 

@@ -661,7 +661,7 @@ def all_formats() -> list[Format]:
     made += [Format(f"manifests/{suffix}", partial(manifest, suffix)) for suffix in (".yaml", ".jsonl")]
     made += [Format(f"features/{suffix}", partial(features, suffix)) for suffix in (".npy", ".npz")]
     made += [Format(f"statistics files/{suffix}", partial(statistics, suffix)) for suffix in (".npz", ".parquet")]
-    for kind in ("flat", "panorama", "quantized"):
+    for kind in ("flat", "quantized"):
         for name in file_names(kind):
             made.append(Format(f"snapshots/{kind} {name}", partial(snapshot, kind, name, False)))
             made.append(Format(f"snapshots, signed/{kind} {name}", partial(snapshot, kind, name, True)))

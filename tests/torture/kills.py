@@ -33,7 +33,7 @@ PICTURES = 48
 MODELS = 60
 """More than these are not kept: every audit scores all of them by brute force."""
 BULK = 24
-KINDS = ("auto", "panorama", "quantized")
+KINDS = ("auto", "flat", "quantized")
 PATIENCE = 60.0
 """Seconds after which a worker is taken to hang."""
 ACTIVITIES = (

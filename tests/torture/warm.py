@@ -9,7 +9,7 @@ from engine.config import Settings
 from tests.torture import child, content, kills
 from tests.torture.operations import opened
 
-KINDS = ("flat", "panorama", "quantized")
+KINDS = ("flat", "quantized")
 
 
 def warm(folder: Path) -> None:

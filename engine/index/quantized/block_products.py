@@ -1,4 +1,4 @@
-"""Inner products of a block of 16 codes with one query, for ``quantized_kernel``: LLVM written out, for each processor.
+"""Inner products of a block of 16 codes with one query, in LLVM written out for each processor.
 
 Codes lie in *groups* of 4 bytes a vector, 64 bytes a group of a block: a group holds 4 numbers of 8 bits, 8 of 4,
 16 of 2 or 32 of 1. Byte j of the 4 holds the numbers j, 4 + j, 8 + j …, lowest bits first, so that one instruction

@@ -8,16 +8,17 @@ estimate. The settings chosen so are then judged by searching with them.
 from __future__ import annotations
 
 import os
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.index.base import MISSING
+from engine.index.base import MISSING, FirstMomentIndex
 from engine.index.quantized.query_families import QueryFamily, query_families
+from engine.index.quantized.rows import Rows
 from engine.index.quantized.tuning import (
     DEPTHS,
     JUDGES,
@@ -31,9 +32,6 @@ from engine.index.quantized.tuning import (
     exact_rows,
     without_own,
 )
-
-if TYPE_CHECKING:
-    from engine.index.quantized.index import QuantizedIndex
 
 Float32 = NDArray[np.float32]
 Int64 = NDArray[np.int64]
@@ -50,7 +48,37 @@ START = 1 / 8
 """Share of the cells that is scanned at first; twice as many, and so on, where that does not reach every recall."""
 
 
-def tuned(index: QuantizedIndex, only: str = "") -> Tuning:
+class CalibratedIndex(FirstMomentIndex):
+    """An index of cells and codes, as far as it is measured here.
+
+    Attributes:
+        rows: its vectors, by row.
+        real: queries that the collection may be asked ``(m, d)``.
+    """
+
+    rows: Rows
+    real: Float32
+
+    @abstractmethod
+    def turned(self, query: Float32) -> Float32:
+        """A query ``(d,)`` in the basis of the codes."""
+
+    @abstractmethod
+    def ranked_cells(self, turned: Float32, probes: int) -> Int64:
+        """The ``probes`` cells that promise most for a turned query, best first."""
+
+    @abstractmethod
+    def candidates(
+        self, turned: Float32, probes: int, wanted: int, admitted: NDArray[np.bool_] | None = None
+    ) -> tuple[Int64, Float32, int]:
+        """Rows ``(n,)`` with the best estimates, in no order, these, and how many codes were read."""
+
+    @abstractmethod
+    def answers(self, query: Float32, k: int, setting: Setting) -> Int64:
+        """The ids ``(k,)`` that a search for ``query`` ``(d,)`` by that setting finds, best first."""
+
+
+def tuned(index: CalibratedIndex, only: str = "") -> Tuning:
     """Measure what each recall takes, for queries of every family, or of one."""
     if len(index) <= DEPTHS[-1]:
         return Tuning(len(index), 0, ())
@@ -80,7 +108,7 @@ def cells_tried(most: int) -> Int64:
     return np.unique(np.rint(steps)).astype(np.int64)
 
 
-def _truth(index: QuantizedIndex, family: QueryFamily) -> Int64:
+def _truth(index: CalibratedIndex, family: QueryFamily) -> Int64:
     """Each query's best rows ``(m, deepest)``."""
     there = index.rows.ids != MISSING
     rows = exact_rows(index.rows.all_vectors(), family.queries, DEPTHS[-1] + 1, there)
@@ -88,7 +116,7 @@ def _truth(index: QuantizedIndex, family: QueryFamily) -> Int64:
 
 
 def _cheapest(
-    index: QuantizedIndex, families: Sequence[QueryFamily], truths: Sequence[Int64], most: int
+    index: CalibratedIndex, families: Sequence[QueryFamily], truths: Sequence[Int64], most: int
 ) -> list[Setting]:
     """For every depth and recall the cheapest setting of at most so many cells that reaches it, if there is one."""
     probes = cells_tried(most)
@@ -119,7 +147,7 @@ def _cheapest(
 
 
 def _scanned(
-    index: QuantizedIndex, query: Float32, own: int, truth: Int64, probes: Int64, kept: Mapping[int, Int64]
+    index: CalibratedIndex, query: Float32, own: int, truth: Int64, probes: Int64, kept: Mapping[int, Int64]
 ) -> Scan:
     """Codes read ``(p,)``, and by depth the share of the best that each setting finds ``(p, numbers kept)``."""
     turned = index.turned(query)
@@ -152,7 +180,7 @@ def _scanned(
 
 
 def _judged(
-    index: QuantizedIndex, setting: Setting, families: Sequence[QueryFamily], truths: Sequence[Int64]
+    index: CalibratedIndex, setting: Setting, families: Sequence[QueryFamily], truths: Sequence[Int64]
 ) -> Setting:
     """The setting with the recall that searching by it reaches in the hardest family, on the queries that judge."""
     reached = {}

@@ -20,12 +20,12 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.index.base import MISSING, FirstMomentIndex, Float32, Int64, RowsById
+from engine.index.base import MISSING, Float32, Int64, RowsById
 from engine.index.checked import BLOCK as ROWS_VERIFIED
 from engine.index.checked import Checked, checksums, map_array
 from engine.index.flat import BLOCK, array_to_file, file_to_array
 from engine.index.partition import Partition, arrays_to_partition
-from engine.index.quantized.calibrate import tuned
+from engine.index.quantized.calibrate import CalibratedIndex, tuned
 from engine.index.quantized.codes import variances_to_layout, variances_to_long
 from engine.index.quantized.kmeans_cells import SAMPLE, SEED, blocks, nearest, vectors_to_cells
 from engine.index.quantized.query_families import RealQueries
@@ -44,7 +44,7 @@ TOGETHER = 8
 """Queries from which on a batch is worth several threads."""
 
 
-class QuantizedIndex(FirstMomentIndex):
+class QuantizedIndex(CalibratedIndex):
     """See the module. Immutable; threads may share it, the compiled loops run without the interpreter's lock."""
 
     kind: ClassVar[str] = "quantized"
@@ -58,13 +58,14 @@ class QuantizedIndex(FirstMomentIndex):
     def __init__(
         self, partition: Partition, rows: Rows, tuning: Tuning | None = None, real: Float32 | None = None
     ) -> None:
-        from engine.index.quantized import kernel as quantized_kernel
+        from engine.index.quantized import bound_kernel, scan_kernel
 
         self.partition = partition
         self.rows = rows
         self.real = np.empty((0, self.dimension), np.float32) if real is None else real
         self.tuning = Tuning(0, 0, ()) if tuning is None else tuning
-        self._kernel: Any = quantized_kernel
+        self._scan: Any = scan_kernel
+        self._bound: Any = bound_kernel
         self._none = np.empty(0, np.bool_)
         self._setting = lru_cache(maxsize=64)(self.tuning.setting)
 
@@ -166,7 +167,7 @@ class QuantizedIndex(FirstMomentIndex):
 
     def _nearly(self, query: Float32, scores: Float32, ids: Int64, places: Int64 | None, setting: Setting) -> None:
         probes, wanted = setting.probes, min(max(setting.wanted, len(scores)), len(self.rows.ids))
-        if places is None and self._kernel.answered(query, *self._arrays, probes, wanted, scores, ids):
+        if places is None and self._scan.answered(query, *self._arrays, probes, wanted, scores, ids):
             return
         turned = self.turned(query)
         if places is not None and len(places) <= FEW:
@@ -180,7 +181,7 @@ class QuantizedIndex(FirstMomentIndex):
                 probes *= 2  # so few cells do not hold so many
                 rows, _, _ = self.candidates(turned, probes, wanted, admitted)
         found = np.empty(len(scores), np.int64)
-        self._kernel.refined(turned, self.rows.fine_of(rows), self.partition.fine_steps, rows, scores, found)
+        self._scan.refined(turned, self.rows.fine_of(rows), self.partition.fine_steps, rows, scores, found)
         np.take(self.rows.ids, found, out=ids, mode="clip")
         if found[-1] < 0:
             ids[found < 0] = MISSING
@@ -207,12 +208,12 @@ class QuantizedIndex(FirstMomentIndex):
         start, _, _ = self.candidates(turned, 1 + len(self.rows.sizes) // 64, 20 * k, admitted)
         scores, found = np.empty(k, np.float32), np.empty(k, np.int64)
         partition, rows = self.partition, self.rows
-        self._kernel.refined(turned, rows.all_fine(), partition.fine_steps, start, scores, found)
+        self._scan.refined(turned, rows.all_fine(), partition.fine_steps, start, scores, found)
         # Rows are rounded to whole steps, and sums to float32.
         margin = float(np.abs(turned) @ partition.fine_steps) / 2 + 1e-5 * float(np.linalg.norm(query)) * self._reach
         out = np.empty(len(rows.ids), np.int64)
         long = partition.long
-        count = self._kernel.survivors(
+        count = self._bound.survivors(
             turned, partition.centroids, rows.all_long(), long.counts, long.steps, long.halves, rows.starts,
             rows.sizes, rows.fine, partition.fine_steps, partition.cuts, rows.errors, np.float32(2 * margin),
             self._none if admitted is None else admitted, scores, found, out,
@@ -227,9 +228,9 @@ class QuantizedIndex(FirstMomentIndex):
         ``turned`` ``(d,)`` is the query in the partition's basis. At least ``wanted`` come if there are so many.
         """
         wanted = min(wanted, len(self.rows.ids))
-        estimates = np.empty(self._kernel.room(wanted), np.float32)
+        estimates = np.empty(self._scan.room(wanted), np.float32)
         places = np.empty(len(estimates), np.int64)
-        count, scanned = self._kernel.candidates(
+        count, scanned = self._scan.candidates(
             turned, *self._scanned, self._none if admitted is None else admitted, probes, wanted, estimates, places
         )
         return places[:count], estimates[:count], scanned
@@ -238,7 +239,7 @@ class QuantizedIndex(FirstMomentIndex):
         """The ``probes`` cells that promise most for a query ``(d,)`` in the partition's basis, best first."""
         cells = len(self.rows.sizes)
         chosen, bases = np.empty(cells, np.int64), np.empty(cells, np.float32)
-        count = self._kernel.cells_ranked(turned, *self._scanned[:9], probes, chosen, bases)
+        count = self._scan.cells_ranked(turned, *self._scanned[:9], probes, chosen, bases)
         return chosen[:count]
 
     @cached_property
@@ -265,7 +266,7 @@ class QuantizedIndex(FirstMomentIndex):
     def turned(self, query: Float32) -> Float32:
         """A query ``(d,)``, contiguous, in the partition's basis, but for the rounding of its vectors to 16 bits."""
         turned = np.empty(len(query), np.float32)
-        self._kernel.turned(self.partition.turning, self.partition.turning_steps, query, turned)
+        self._scan.turned(self.partition.turning, self.partition.turning_steps, query, turned)
         return turned
 
     def vectors(self, ids: Int64) -> Float32:

@@ -1,4 +1,4 @@
-"""The compiled loops behind ``QuantizedIndex``: imported on first use, because Numba takes a second to import.
+"""The compiled loops behind an approximate search: imported on first use, because Numba takes a second to import.
 
 Codes lie in *blocks* of 16 vectors, whose products with the query are those of ``block_products``.
 """
@@ -8,15 +8,22 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from llvmlite import ir
-from numba.core import types
-from numba.extending import intrinsic
 
-from engine.compiled import LINE, compiled, prefetch
-from engine.index.quantized.block_products import products_by, ways_here
+from engine.compiled import LINE, compiled
 from engine.index.quantized.codes import LANES
+from engine.index.quantized.kernel_primitives import (
+    BUCKETS,
+    ask_for,
+    best_kept,
+    block_products,
+    cut,
+    keep,
+    lowest_bit,
+    product,
+    rounded,
+    whole,
+)
 
-BUCKETS = 256
 AHEAD = 6
 """Candidates ahead of the one that is scored, whose rows are asked for."""
 BLOCKS = 4
@@ -26,21 +33,6 @@ UNLIKELY = 2.5
 TIMES, MORE = 2, 64
 """Cells near a query, by their short codes, that are ranked by better ones: so many times those searched, and some
 more. Of a million clustered models' cells 99.5 % of the best 200 are among these."""
-RING = 32
-"""Rows that wait to be read: 16 of them at least while memory brings what was asked for."""
-
-
-def _lowest_bit(context: Any, mask: Any) -> Any:
-    """The place of the lowest bit that is set."""
-
-    def generate(target: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return builder.cttz(arguments[0], ir.IntType(1)(0))
-
-    return types.uint32(types.uint32), generate
-
-
-block_products = products_by(ways_here()[0])
-lowest_bit = intrinsic(_lowest_bit)
 
 
 def _turned(turning: Any, steps: Any, query: Any, out: Any) -> None:
@@ -64,50 +56,6 @@ def _turned(turning: Any, steps: Any, query: Any, out: Any) -> None:
         out[r] = product(turning, r, query)
     for r in range(d):
         out[r] *= steps[r]
-
-
-def _rounded(query: Any, steps: Any, out: Any) -> Any:
-    """``query · steps`` in whole numbers of 8 bits into ``out``, which is zero beyond; what one of them is worth."""
-    largest = np.float32(0)
-    for j in range(len(steps)):
-        largest = max(largest, abs(query[j] * steps[j]))
-    unit = np.float32(largest / np.float32(127)) if largest > 0 else np.float32(1)
-    for j in range(len(steps)):
-        out[j] = np.int8(np.rint(query[j] * steps[j] / unit))
-    for j in range(len(steps), len(out)):
-        out[j] = 0
-    return unit
-
-
-def _cut(scores: Any, count: int, wanted: int, histogram: Any) -> Any:
-    """A score that at least ``wanted`` of ``count`` scores reach, and few more: a bucket's lower end."""
-    low, high = scores[0], scores[0]
-    for i in range(count):
-        low, high = min(low, scores[i]), max(high, scores[i])
-    if wanted >= count or not high > low:
-        return low
-    per = np.float32(BUCKETS) / (high - low) * np.float32(0.999)
-    histogram[:] = 0
-    for i in range(count):
-        histogram[int((scores[i] - low) * per)] += 1
-    bucket, reached = BUCKETS, 0
-    while reached < wanted:
-        bucket -= 1
-        reached += histogram[bucket]
-    return low + np.float32(bucket) / per
-
-
-def _best_kept(scores: Any, rows: Any, count: int, wanted: int, histogram: Any) -> Any:
-    """Move the best of ``count`` to the front: at least ``wanted`` where there are; how many they are."""
-    if count <= wanted:
-        return count
-    least = cut(scores, count, wanted, histogram)
-    kept = 0
-    for i in range(count):
-        if scores[i] >= least:
-            scores[kept], rows[kept] = scores[i], rows[i]
-            kept += 1
-    return kept
 
 
 def _cells_ranked(
@@ -325,139 +273,6 @@ def _refined(query: Any, fine: Any, fine_steps: Any, places: Any, scores: Any, r
         keep(product(fine, places[i], scaled), places[i], scores, rows)
 
 
-def _keep(score: Any, row: int, scores: Any, rows: Any) -> None:
-    """Put a row where it belongs among the best."""
-    place = len(scores) - 1
-    if not score > scores[place]:
-        return
-    while place > 0 and scores[place - 1] < score:
-        scores[place], rows[place] = scores[place - 1], rows[place - 1]
-        place -= 1
-    scores[place], rows[place] = score, row
-
-
-def _product(fine: Any, row: int, query: Any) -> Any:
-    """Of a row's numbers and a query's."""
-    total = np.float32(0)
-    numbers = fine[row]
-    for j in range(len(query)):
-        total += np.float32(numbers[j]) * query[j]
-    return total
-
-
-def _survivors(
-    query: Any, centroids: Any, codes: Any, counts: Any, steps: Any, halves: Any, starts: Any, sizes: Any, fine: Any,
-    fine_steps: Any, cuts: Any, errors: Any, margin: float, admitted: Any, scores: Any, rows: Any, out: Any,
-) -> Any:  # fmt: skip
-    """All rows that may be among the k best, into ``out`` ``(rows,)``: how many.
-
-    ``scores`` and ``rows`` ``(k,)`` come with what an approximate search has found, and k of it is enough for a bar. A
-    row's inner product is at most its estimate, plus what Cauchy–Schwarz allows for its code's error in each of the
-    sections of the numbers that end at ``cuts`` ``(4,)``, plus what it allows for the query's rounding to 8 bits:
-    ``errors`` ``(blocks, 5, 16)`` has these errors' lengths and the code's own. Where that does not exclude a whole
-    block, what the query's rounding left is multiplied too. ``margin`` bounds all other rounding. Rows that are
-    still there wait, in a ring, until memory has brought them.
-    """
-    d, coded = len(query), len(steps)
-    room = 4 * counts[0] + 8 * counts[1] + 16 * counts[2] + 32 * counts[3]
-    asked, rest = np.zeros(room, np.int8), np.zeros(room, np.int8)
-    unit = rounded(query, steps, asked)
-    finer = unit / np.float32(254)
-    shift, shift_of_rest = np.float32(0), np.float32(0)
-    scaled = np.empty(d, np.float32)
-    for j in range(d):
-        scaled[j] = query[j] * fine_steps[j]
-    lengths = np.zeros(6, np.float32)
-    for j in range(coded):
-        left_over = query[j] * steps[j] - np.float32(asked[j]) * unit
-        rest[j] = np.int8(min(max(np.rint(left_over / finer), np.float32(-127)), np.float32(127)))
-        shift += np.float32(asked[j]) * halves[j]
-        shift_of_rest += np.float32(rest[j]) * halves[j]
-        lengths[4] += left_over * left_over
-        left_over -= np.float32(rest[j]) * finer
-        lengths[5] += left_over * left_over
-    for section in range(4):
-        for j in range(cuts[section - 1] if section else 0, cuts[section]):
-            lengths[section] += query[j] * query[j]
-    for section in range(6):
-        lengths[section] = np.sqrt(lengths[section])
-    products, bounds = np.empty(LANES, np.int32), np.empty(LANES, np.float32)
-    waiting = np.empty(RING, np.int64)
-    came, judged, count = 0, 0, 0
-    lowest = np.int32(-(2**31))
-    for cell in range(len(sizes)):
-        near = centroids[cell]
-        base = margin
-        for j in range(d):
-            base += query[j] * near[j]
-        left = sizes[cell]
-        for block in range(starts[cell], starts[cell + 1]):
-            ask_for(codes[block].ctypes.data + np.uint64(LINE * codes.shape[1]), LINE * codes.shape[1])
-            block_products(
-                codes[block].ctypes.data, asked.ctypes.data, counts[0], counts[1], counts[2], counts[3], 0, lowest,
-                products.ctypes.data,
-            )  # fmt: skip
-            own, bar, some = errors[block], scores[-1] - margin, False
-            for lane in range(LANES):
-                bounds[lane] = (
-                    base + (np.float32(products[lane]) - shift) * unit + lengths[0] * own[0, lane]
-                    + lengths[1] * own[1, lane] + lengths[2] * own[2, lane] + lengths[3] * own[3, lane]
-                )  # fmt: skip
-                some |= bounds[lane] + lengths[4] * own[4, lane] >= bar
-            if not some:
-                left -= LANES
-                continue
-            block_products(
-                codes[block].ctypes.data, rest.ctypes.data, counts[0], counts[1], counts[2], counts[3], 0, lowest,
-                products.ctypes.data,
-            )  # fmt: skip
-            for lane in range(LANES):
-                bounds[lane] += (np.float32(products[lane]) - shift_of_rest) * finer + lengths[5] * own[4, lane]
-            for lane in range(min(left, LANES)):
-                row = LANES * block + lane
-                if bounds[lane] < bar or (len(admitted) and not admitted[row]):
-                    continue
-                ask_for(fine[row].ctypes.data, 2 * d)
-                waiting[came % RING] = row
-                came += 1
-            left -= LANES
-            while judged + RING - LANES < came:
-                count = judge(waiting[judged % RING], fine, scaled, margin, scores, rows, out, count)
-                judged += 1
-    while judged < came:
-        count = judge(waiting[judged % RING], fine, scaled, margin, scores, rows, out, count)
-        judged += 1
-    return count
-
-
-def _judge(
-    row: int, fine: Any, scaled: Any, margin: float, scores: Any, rows: Any, out: Any, count: int
-) -> Any:  # fmt: skip
-    """Put a row into ``out`` behind ``count`` others, and among the best, if it may be one: how many there are."""
-    score = product(fine, row, scaled)
-    if score < scores[-1] - margin:
-        return count
-    out[count] = row
-    for i in range(len(rows)):
-        if rows[i] == row:
-            return count + 1
-    keep(score, row, scores, rows)
-    return count + 1
-
-
-def _ask_for(address: Any, size: int) -> None:
-    """Ask memory for so many bytes from an address on."""
-    for line in range((size + LINE - 1) // LINE):
-        prefetch(address + np.uint64(LINE * line))
-
-
-def _whole(value: Any) -> Any:
-    """The largest whole number of 32 bits that is not above it."""
-    if not value > -2e9:
-        return np.int32(-(2**31))
-    return np.int32(np.floor(value)) if value < 2e9 else np.int32(2**31 - 1)
-
-
 def _worth_ranking(probes: int) -> int:
     """How many cells are ranked by 8 bits a number, if there are more, where ``probes`` are searched."""
     return TIMES * probes + MORE
@@ -470,17 +285,8 @@ def _room(wanted: int) -> int:
 
 worth_ranking = compiled(_worth_ranking, nogil=True)
 room = compiled(_room, nogil=True)
-whole = compiled(_whole, nogil=True)
 turned = compiled(_turned, nogil=True)
-rounded = compiled(_rounded, nogil=True)
-cut = compiled(_cut, nogil=True)
-best_kept = compiled(_best_kept, nogil=True)
-keep = compiled(_keep, nogil=True)
-product = compiled(_product, nogil=True)
-ask_for = compiled(_ask_for, nogil=True)
-judge = compiled(_judge, nogil=True)
 cells_ranked = compiled(_cells_ranked, nogil=True)
 candidates = compiled(_candidates, nogil=True)
 refined = compiled(_refined, nogil=True)
 answered = compiled(_answered, nogil=True)
-survivors = compiled(_survivors, nogil=True)

@@ -1,0 +1,3 @@
+"""The version, in one place besides pyproject.toml; a test holds both equal."""
+
+__version__ = "0.1.0"
