@@ -26,8 +26,9 @@ from multiprocessing import get_context
 from pathlib import Path
 from statistics import median
 from threading import Thread
-from time import perf_counter
+from time import perf_counter, sleep
 from typing import Any
+from urllib.error import HTTPError
 from urllib.parse import urlsplit
 from urllib.request import Request, urlopen
 
@@ -86,6 +87,7 @@ def served(database: str, *arguments: str, index: Path | None = None) -> Iterato
             if found:
                 reader = Thread(target=process.stderr.read)  # a full pipe would stop the server
                 reader.start()
+                wait_until_ready(found[1])
                 yield found[1]
                 return
         raise click.ClickException(f"engine serve ended with {process.wait()}")
@@ -95,6 +97,18 @@ def served(database: str, *arguments: str, index: Path | None = None) -> Iterato
         if reader is not None:
             reader.join()
         process.stderr.close()
+
+
+def wait_until_ready(address: str) -> None:
+    """Until the server has built and opened what searches need."""
+    while True:
+        try:
+            with urlopen(f"{address}/readyz"):
+                return
+        except HTTPError as error:
+            if error.code != 503:
+                raise
+            sleep(0.2)
 
 
 def clients_ask(address: str, kind: Kind, clients: int, seconds: float, start: int) -> Asked:

@@ -55,6 +55,13 @@ def cloud() -> Callable[..., NDArray[np.float32]]:
 
 
 @pytest.fixture
+def few_tuning_queries(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Quantised indexes are tuned on few queries: for tests of what does not depend on the recall."""
+    monkeypatch.setattr("engine.index.quantized.calibrate.QUERIES", 60)
+    monkeypatch.setattr("engine.index.quantized.calibrate.JUDGES", 20)
+
+
+@pytest.fixture
 def settings(tmp_path: Path) -> Settings:
     """Settings that give up quickly on a lock."""
     return Settings(busy_timeout=0.2, index_folder=str(tmp_path / "index"))

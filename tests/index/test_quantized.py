@@ -48,6 +48,7 @@ def collection() -> tuple[np.ndarray, QuantizedIndex]:
     return rows, QuantizedIndex.build(np.arange(20_000) * 3, rows, dimension=D)
 
 
+@pytest.mark.usefixtures("few_tuning_queries")
 @pytest.mark.parametrize("d", [1, 3, 30, 97, 257])
 @pytest.mark.parametrize("structure", ["gathered", "none", "lengths"])
 def test_exact_means_exact(rng: np.random.Generator, tmp_path: Path, d: int, structure: str) -> None:
@@ -281,6 +282,7 @@ def test_an_archive_that_is_none(rng: np.random.Generator, tmp_path: Path, name:
         QuantizedIndex.load(tmp_path, dimension=D)
 
 
+@pytest.mark.usefixtures("few_tuning_queries")
 def test_cells_are_made_anew_when_they_are_outgrown(rng: np.random.Generator) -> None:
     index = QuantizedIndex.build(np.arange(2000), gathered(rng, 2000), dimension=D)
     some = index.updated(np.arange(5000, 5500), gathered(rng, 500), np.arange(100))
@@ -289,6 +291,7 @@ def test_cells_are_made_anew_when_they_are_outgrown(rng: np.random.Generator) ->
     assert many.partition.trained == len(many) == 2000 - 100 + 500 + 3000
 
 
+@pytest.mark.usefixtures("few_tuning_queries")
 def test_numbers_beyond_the_range_are_kept(rng: np.random.Generator) -> None:
     """A vector far longer than all before does not fit the rows' units: they are made anew."""
     rows = gathered(rng, 500)

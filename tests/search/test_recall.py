@@ -109,6 +109,7 @@ def test_status_says_what_was_chosen_and_measured(stored: Path, opened: Engine) 
     assert {said["hardest"] for said in status["recall"]} <= {"isotropic", *VARYING, "models held out"}
 
 
+@pytest.mark.usefixtures("few_tuning_queries")
 def test_a_recall_is_tuned_on_what_the_collection_is_asked(tmp_path: Path) -> None:
     """Draws from stored covariances, kept samples before these; means alone have neither."""
     rng = np.random.default_rng(0)
@@ -135,6 +136,7 @@ def built_families(eng: Engine) -> tuple[str, ...]:
     return eng.services.views.current(EncoderRef(encoder_id, identity)).index.live.base.tuning.families
 
 
+@pytest.mark.usefixtures("few_tuning_queries")
 @pytest.mark.parametrize("method", ["search_vectors", "search"])
 def test_a_damaged_file_is_rebuilt_and_not_searched(stored: Path, tmp_path: Path, method: str, caplog) -> None:
     """Found while it is searched: the answer is the right one all the same."""
@@ -185,6 +187,7 @@ def test_refresh_sees_them_at_once(tmp_path: Path) -> None:
         assert reader.names(reader.search_vectors(new[0], 1)[1]) == ["new"]
 
 
+@pytest.mark.usefixtures("few_tuning_queries")
 def test_folding_goes_on_behind_the_searches(tmp_path: Path, monkeypatch) -> None:
     """Writes beyond the share are folded in by a thread, and what is written meanwhile is not lost."""
     monkeypatch.setattr("engine.search.views.LARGE", 100)

@@ -40,6 +40,18 @@ class Child:
         """A new connection."""
         return socket.create_connection(("127.0.0.1", self.port), timeout)
 
+    def wait_until_ready(self, seconds: float = 120.0) -> None:
+        """Until it has prepared what searches need: its memory and its answers are steady from then on."""
+        until = time.monotonic() + seconds
+        while True:
+            with self.connect() as connection:
+                connection.sendall(b"GET /readyz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+                status, said = answer(connection)
+            if status == 200:
+                return
+            assert time.monotonic() < until, said
+            time.sleep(0.05)
+
     def resident(self) -> int:
         """Bytes of memory that it holds."""
         with open(f"/proc/{self.process.pid}/statm") as file:
@@ -67,7 +79,9 @@ def child(url: str, *arguments: str) -> Iterator[Child]:
             while not (found := re.search(r"running on http://127\.0\.0\.1:(\d+)", _text(log.name))):
                 assert process.poll() is None, _text(log.name)
                 time.sleep(0.02)
-            yield Child(process, int(found[1]), log.name)
+            served = Child(process, int(found[1]), log.name)
+            served.wait_until_ready()
+            yield served
         finally:
             process.kill()
             process.wait()

@@ -27,7 +27,7 @@ def modules_stay() -> Iterator[None]:
     sys.modules.update(before)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def glyphs() -> NDArray[np.uint8]:
     """``(4, 144, 144, 4)`` RGBA drawings: shapes of four colours on nothing."""
     drawn = []

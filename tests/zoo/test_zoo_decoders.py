@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -39,14 +39,23 @@ FITS: list[tuple[Fit, int]] = [
 KINDS = ["pca", "vae", "gan", "diffusion", "autoregressive", "finetune"]
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def pictures(glyphs: NDArray[np.uint8]) -> NDArray[np.float32]:
     return glyphs_to_pictures(glyphs, 160, Variation(palette="pastel"), np.random.default_rng(0))
 
 
-@pytest.fixture(autouse=True)
-def short_training(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(vae, "STEPS", 60)
+@pytest.fixture(autouse=True, scope="module")
+def short_training() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(vae, "STEPS", 60)
+        yield
+
+
+@pytest.fixture(scope="module", params=range(len(KINDS)), ids=KINDS)
+def fitted(request: pytest.FixtureRequest, pictures: NDArray[np.float32]) -> tuple[Fit, int, bytes]:
+    """A kind of decoder, its latents, and one that was fitted."""
+    fit, latents = FITS[request.param]
+    return fit, latents, fit(pictures)
 
 
 def decode(model: bytes, z: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -77,22 +86,20 @@ def test_a_pca_decoder_is_its_formula(pictures: NDArray[np.float32], rng: np.ran
     np.testing.assert_allclose(drawn, np.clip(mean + (z * scales) @ right[:LATENTS], 0, 1), atol=5e-3)
 
 
-@pytest.mark.parametrize(("fit", "latents"), FITS, ids=KINDS)
 def test_a_decoder_is_deterministic_and_draws_in_range(
-    fit: Fit, latents: int, pictures: NDArray[np.float32], rng: np.random.Generator
+    fitted: tuple[Fit, int, bytes], pictures: NDArray[np.float32], rng: np.random.Generator
 ) -> None:
+    fit, latents, first = fitted
     z = rng.normal(size=(3, latents)).astype(np.float32)
-    first, second = fit(pictures), fit(pictures)
-    assert first == second
+    assert first == fit(pictures)
     images = decode(first, z)
     assert images.shape == (3, 3, 64, 64)
     assert 0 <= images.min() < images.max() <= 1
     np.testing.assert_allclose(decode(first, z[1:2])[0], images[1], atol=1e-5)
 
 
-@pytest.mark.parametrize("fit", [fit for fit, _ in FITS], ids=KINDS)
-def test_the_engine_draws_from_a_decoder(fit: Fit, pictures: NDArray[np.float32], tmp_path: Path) -> None:
-    (tmp_path / "d.onnx").write_bytes(fit(pictures))
+def test_the_engine_draws_from_a_decoder(fitted: tuple[Fit, int, bytes], tmp_path: Path) -> None:
+    (tmp_path / "d.onnx").write_bytes(fitted[2])
     generator = options_to_generator({"type": "onnx", "path": "d.onnx"}, base=tmp_path)
     first, again, other = generator.draw(4, 1), generator.draw(4, 1), generator.draw(4, 2)
     assert [image.size for image in first] == [(64, 64)] * 4
@@ -120,6 +127,7 @@ def distance_to_nearest(drawn: NDArray[np.float32], pictures: NDArray[np.float32
     return float(np.mean([((row - flat) ** 2).sum(axis=1).min() for row in drawn.reshape(len(drawn), -1)]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("fit", "latents", "steps"),
     [
