@@ -8,8 +8,7 @@ from collections.abc import Iterable, Sequence
 from engine.evaluation.bootstrap import Estimate
 from engine.evaluation.figures import in_points, milliseconds, p_value, percent, with_interval
 from engine.evaluation.judging import MEASURES
-from engine.evaluation.records import Row
-from engine.evaluation.report import Report
+from engine.evaluation.records import EvaluationResult, Row
 
 WORST = 10
 """Confused pairs shown of each modality and method."""
@@ -19,7 +18,7 @@ SHOWN = ("top-1", "top-5", "top-10", "mAP@5", "mAP@10", "mAP")
 Cells = Sequence[str]
 
 
-def report_to_markdown(report: Report) -> str:
+def report_to_markdown(report: EvaluationResult) -> str:
     """The whole report."""
     parts = ["# Evaluation", _head(report)]
     parts += _whole(report)
@@ -54,7 +53,7 @@ def report_to_markdown(report: Report) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def _head(report: Report) -> str:
+def _head(report: EvaluationResult) -> str:
     lines = [
         f"{report.queries} judged queries among {report.models} models under `{report.encoder}`; the exact methods "
         f"look at {report.shortlist} candidates. Figures are per cent; brackets are 95 % intervals of a bootstrap over "
@@ -65,7 +64,7 @@ def _head(report: Report) -> str:
     return " ".join(lines)
 
 
-def _whole(report: Report) -> list[str]:
+def _whole(report: EvaluationResult) -> list[str]:
     rows = [row for row in report.rows if row.cut.by in ("modality", "group")]
     cells = []
     for row in rows:
@@ -74,7 +73,7 @@ def _whole(report: Report) -> list[str]:
     return ["## Accuracy", _table((*FIRST, *SHOWN, "top-1 where there is signal"), 2, cells)]
 
 
-def _strata(report: Report) -> list[str]:
+def _strata(report: EvaluationResult) -> list[str]:
     cells = [
         [s.cut.label, s.verdict, s.best, with_interval(s.top_1), str(s.queries), str(s.models)] for s in report.strata
     ]
@@ -86,7 +85,7 @@ def _strata(report: Report) -> list[str]:
     ]
 
 
-def _scores(report: Report) -> list[str]:
+def _scores(report: EvaluationResult) -> list[str]:
     parts = []
     measured = [d for d in report.drop_offs if not math.isnan(d.curve[0])]
     if measured:

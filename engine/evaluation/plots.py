@@ -12,8 +12,7 @@ import numpy as np
 
 from engine.errors import MissingDependency, StorageError
 from engine.evaluation.confusion import confusions_to_matrix
-from engine.evaluation.records import Confusions, SamplesPoint
-from engine.evaluation.report import Report
+from engine.evaluation.records import Confusions, EvaluationResult, SamplesPoint
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -22,7 +21,7 @@ SIDE = 4.0  # inches a panel
 SHORT = 24  # characters of a name on an axis
 
 
-def report_to_plots(report: Report, folder: Path) -> list[Path]:
+def report_to_plots(report: EvaluationResult, folder: Path) -> list[Path]:
     """Write ``drop-off.png``, ``confusion-MODALITY.png`` (of its best method) and ``samples.png``; the paths written.
 
     What was not measured is not drawn.
@@ -55,7 +54,7 @@ def report_to_plots(report: Report, folder: Path) -> list[Path]:
     return written
 
 
-def drop_off_figure(report: Report) -> Figure:
+def drop_off_figure(report: EvaluationResult) -> Figure:
     """A panel for each modality, a line for each method: score against rank."""
     from matplotlib.ticker import MaxNLocator
 
@@ -114,7 +113,7 @@ def _figure(panels: int, side: float = SIDE) -> Figure:
     return Figure(figsize=(side * panels + 1, side), layout="constrained")
 
 
-def _best(report: Report) -> list[Confusions]:
+def _best(report: EvaluationResult) -> list[Confusions]:
     """Of each modality the confusions of the method with the fewest errors."""
     best: dict[str, Confusions] = {}
     for confusions in report.confusions:

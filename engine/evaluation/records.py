@@ -122,3 +122,30 @@ class SamplesPoint:
     method: str
     samples: int | None
     top_1: Estimate
+
+
+@dataclass(frozen=True)
+class EvaluationResult:
+    """An evaluation of ``queries`` judged queries among ``models`` models.
+
+    ``chance`` is the mean share of models that are right, 1/N if each query has one; ``shortlist`` what the exact
+    methods looked at; ``untagged`` counts the queries that mAP leaves out: none of their right models has a tag.
+    ``rows`` come cut by cut, and within a cut in the order of ``methods``.
+    """
+
+    encoder: str
+    models: int
+    queries: int
+    untagged: int
+    methods: tuple[str, ...]
+    shortlist: int
+    resamples: int
+    seed: int
+    chance: float
+    rows: tuple[Row, ...]
+    strata: tuple[Stratum, ...]
+    comparisons: tuple[Comparison, ...]
+    latencies: tuple[Latency, ...]
+    drop_offs: tuple[DropOff, ...]
+    confusions: tuple[Confusions, ...]
+    samples_curve: tuple[SamplesPoint, ...]

@@ -5,50 +5,20 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from engine.errors import StorageError
-from engine.evaluation.records import (
-    Comparison,
-    Confusions,
-    DropOff,
-    Latency,
-    Row,
-    SamplesPoint,
-    Stratum,
-)
+from engine.evaluation.markdown import report_to_markdown
+from engine.evaluation.records import EvaluationResult
 
 MOST_PAIRS = 100
 """Confused pairs that the JSON form holds for each modality and method."""
 
 
-@dataclass(frozen=True)
-class Report:
-    """An evaluation of ``queries`` judged queries among ``models`` models. See docs/formats.md.
-
-    ``chance`` is the mean share of models that are right, 1/N if each query has one; ``shortlist`` what the exact
-    methods looked at; ``untagged`` counts the queries that mAP leaves out: none of their right models has a tag.
-    ``rows`` come cut by cut, and within a cut in the order of ``methods``.
-    """
-
-    encoder: str
-    models: int
-    queries: int
-    untagged: int
-    methods: tuple[str, ...]
-    shortlist: int
-    resamples: int
-    seed: int
-    chance: float
-    rows: tuple[Row, ...]
-    strata: tuple[Stratum, ...]
-    comparisons: tuple[Comparison, ...]
-    latencies: tuple[Latency, ...]
-    drop_offs: tuple[DropOff, ...]
-    confusions: tuple[Confusions, ...]
-    samples_curve: tuple[SamplesPoint, ...]
+class Report(EvaluationResult):
+    """What an evaluation found, as JSON, Markdown and plots. See docs/formats.md."""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values that JSON has: NaN is None, and only the most frequent confusions are kept."""
@@ -59,8 +29,6 @@ class Report:
 
     def to_markdown(self) -> str:
         """Tables to read."""
-        from engine.evaluation.markdown import report_to_markdown
-
         return report_to_markdown(self)
 
     def write(self, folder: str | Path) -> list[Path]:

@@ -82,6 +82,58 @@ def imports(path: Path, *, top_only: bool = False) -> Iterator[str]:
                 yield from (f"engine.{alias.name}" for alias in node.names)
 
 
+MODULES = {
+    ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts).removesuffix(".__init__"): path for path in FILES
+}
+
+
+def known_modules(path: Path) -> set[str]:
+    """The package's modules that a file imports, anywhere in it."""
+    found = set()
+    for node in ast.walk(tree_of(path)):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            for alias in node.names:
+                submodule = f"{node.module}.{alias.name}"
+                found.add(submodule if submodule in MODULES else str(node.module))
+    return found & MODULES.keys()
+
+
+def circles(graph: dict[str, set[str]]) -> list[set[str]]:
+    """Strongly connected components of more than one node (Tarjan)."""
+    index: dict[str, int] = {}
+    low: dict[str, int] = {}
+    stack: list[str] = []
+    found: list[set[str]] = []
+
+    def visit(node: str) -> None:
+        index[node] = low[node] = len(index)
+        stack.append(node)
+        for other in graph[node]:
+            if other not in index:
+                visit(other)
+            if other in stack:
+                low[node] = min(low[node], low[other])
+        if low[node] == index[node]:
+            at = stack.index(node)
+            component = {*stack[at:]}
+            del stack[at:]
+            if len(component) > 1:
+                found.append(component)
+
+    for node in graph:
+        if node not in index:
+            visit(node)
+    return found
+
+
+def test_circles_are_found() -> None:
+    graph = {"a": {"b"}, "b": {"c"}, "c": {"a", "d"}, "d": set(), "e": {"d"}}
+    assert circles(graph) == [{"a", "b", "c"}]
+    assert circles({"a": {"b"}, "b": set()}) == []
+
+
 def test_every_part_has_its_place() -> None:
     assert {part_of(path) for path in FILES} - {"__init__", "__main__"} <= LEVEL.keys()
 
@@ -98,6 +150,12 @@ def test_imports_run_one_way(path: Path) -> None:
         other = pieces[1]
         allowed = other == part or LEVEL[other] < LEVEL[part] or (part, other) in NEIGHBOURS
         assert allowed, f"{part} imports {name}"
+
+
+def test_no_file_imports_itself_through_others() -> None:
+    """Imports inside functions and for type checking count: a circle is no less one for being hidden."""
+    graph = {module: known_modules(path) - {module} for module, path in MODULES.items()}
+    assert [sorted(circle) for circle in circles(graph)] == []
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
