@@ -104,9 +104,7 @@ def test_whitening_is_the_engines(queries: Float32, moments: methods.Moments, st
     np.testing.assert_allclose(own, theirs, atol=1e-4)
 
 
-def test_the_linear_discriminant_orders_as_densities_with_one_covariance(
-    queries: Float32, moments: methods.Moments
-) -> None:
+def test_linear_discriminant_orders_as_equal_covariances_do(queries: Float32, moments: methods.Moments) -> None:
     whitening = beyond.fit_whitening(moments, 1e-6)
     found = beyond.linear_discriminant(queries, moments, whitening)
     means = unit(moments.mean).astype(np.float64)

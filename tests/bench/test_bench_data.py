@@ -46,7 +46,7 @@ def test_simulated_does_not_depend_on_blocks(monkeypatch: pytest.MonkeyPatch) ->
     assert np.array_equal(rows_of("simulated", 300), whole)
 
 
-def test_clustered_is_a_narrow_cone_with_structure_and_simulated_is_not() -> None:
+def test_clustered_is_a_narrow_cone_and_simulated_is_not() -> None:
     clustered, simulated = rows_of("clustered", 2000), rows_of("simulated", 2000)
     assert np.linalg.norm(clustered.mean(axis=0)) > 0.35
     assert np.linalg.norm(simulated.mean(axis=0)) < 0.1

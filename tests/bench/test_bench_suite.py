@@ -116,7 +116,7 @@ def searched(title: str, found: dict[str, list[tuple[float, float]]], name: str 
     return result(Cell("", title, "", "clustered", 300), rows=rows, exact=title == "exact", yardstick={})
 
 
-def test_recall_table_names_the_fastest_setting_that_is_good_enough() -> None:
+def test_recall_table_names_the_fastest_sufficient_setting() -> None:
     """For the kindest queries, and those that leave approximate methods the lowest recall."""
     found = {data.KINDEST: [(0.93, 1.0), (0.97, 2.0)], "easy": [(0.95, 1.0)], "hard": [(0.8, 1.0), (0.92, 3.0)]}
     table = tables.recall_table([searched("hnswlib", found), searched("exact", {data.KINDEST: [(1.0, 7.0)]})])

@@ -228,7 +228,7 @@ def test_sums_fit_whatever_the_rows_and_the_query(dimension: int, kind: str, len
 
 @pytest.mark.parametrize("dimension", [1, 2, 7, 64, 300])
 @pytest.mark.parametrize("kind", ["normal", "one", "signs", "steep"])
-def test_the_bound_of_a_matrix_is_at_least_its_largest_singular_value(dimension: int, kind: str) -> None:
+def test_a_matrix_bound_is_at_least_its_spectral_norm(dimension: int, kind: str) -> None:
     random = np.random.default_rng(dimension)
     matrix = {
         "normal": random.standard_normal((dimension, dimension)) * 1e-9,

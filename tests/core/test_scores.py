@@ -109,7 +109,7 @@ def test_first_second_moment_is_the_explicit_sum(case) -> None:
         assert_agrees(fast, slow)
 
 
-def test_first_second_moment_is_the_log_of_the_gaussians_expectation() -> None:
+def test_first_second_moment_is_the_gaussians_log_expectation() -> None:
     """E exp(s·h̃ᵀq) of h̃ ~ N(μ, Σ), by drawing from the Gaussian (within five standard errors)."""
     rng = np.random.default_rng(3)
     statistics = Moments.of(clouds(2, 50)[0]).to_statistics(EPSILON)

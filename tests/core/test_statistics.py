@@ -178,7 +178,7 @@ def test_the_refusal_counts_the_bad_rows() -> None:
         checked_features(features)
 
 
-def test_float64_features_too_large_to_square_are_refused_without_a_warning() -> None:
+def test_float64_features_too_large_to_square_are_refused() -> None:
     with pytest.raises(InvalidFeatures, match="not finite"):
         checked_features(np.array([[1e300, 1e300]]))
 

@@ -53,7 +53,7 @@ def sigma_of(statistics: Statistics) -> np.ndarray:
 
 @settings(max_examples=60, deadline=None)
 @given(seeds, st.sampled_from(SHAPES))
-def test_learned_gaussian_density_is_the_density_of_the_transformed_covariance(seed: int, shape: str) -> None:
+def test_learned_density_is_that_of_the_mapped_covariance(seed: int, shape: str) -> None:
     rng = np.random.default_rng(seed)
     statistics, a = random_statistics(rng), random_matrix(rng, shape)
     query = unit(rng.normal(size=D).astype(np.float32))

@@ -24,7 +24,7 @@ def test_every_key_is_documented() -> None:
     assert f"This is version {VERSION}." in PAGE
 
 
-def test_the_example_runs_and_the_members_are_those_of_the_table(tmp_path: Path) -> None:
+def test_the_example_runs_with_the_members_of_the_table(tmp_path: Path) -> None:
     rows = np.random.default_rng(0).normal(size=(20, 4)).astype(np.float32)
     with Engine.open(f"sqlite:///{tmp_path / 'zoo.db'}", create=True, encoder="external:test") as eng:
         for name in ("fox", "owl"):

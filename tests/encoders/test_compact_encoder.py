@@ -64,7 +64,7 @@ def test_exported_image_network_agrees_with_the_plain_one():
     np.testing.assert_allclose(image_session().run(None, {"images": batch})[0], plain, atol=1e-4)
 
 
-def test_exported_text_network_agrees_with_the_plain_one_at_other_lengths():
+def test_exported_text_network_agrees_at_other_lengths():
     import torch
 
     tokenizer = compact_text.load_tokenizer()

@@ -60,7 +60,7 @@ def test_open_clip_features(clip):
     assert clip.identity.logit_scale == pytest.approx(1 / 0.07, rel=1e-4)
 
 
-def test_open_clip_agrees_with_its_own_preprocessing_and_network(clip, tiny_clip):
+def test_open_clip_agrees_with_its_own_network(clip, tiny_clip):
     import open_clip
     from safetensors.torch import load_file
 
@@ -85,7 +85,7 @@ def test_the_fingerprint_follows_the_weights_and_not_the_path(clip, tiny_clip, t
     assert load_encoder(f"open_clip:{config}@{copy}").identity.fingerprint != clip.identity.fingerprint
 
 
-def test_a_pytorch_checkpoint_is_read_without_unpickling_objects(tiny_clip, clip, tmp_path):
+def test_a_pytorch_checkpoint_is_read_without_unpickling(tiny_clip, clip, tmp_path):
     from safetensors.torch import load_file
 
     config, weights = tiny_clip
@@ -180,7 +180,7 @@ def test_weights_of_another_network_are_refused(tiny_clip):
         load_encoder(f"timm:test_vit@{tiny_clip[1]}")
 
 
-def test_weights_that_cannot_be_downloaded_say_how_to_give_a_file(monkeypatch):
+def test_weights_beyond_download_say_how_to_give_a_file(monkeypatch):
     from engine.encoders import hub
 
     monkeypatch.setattr(hub, "hub_is_reachable", lambda: False)

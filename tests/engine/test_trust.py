@@ -136,7 +136,7 @@ def test_a_record_that_differs_is_another(brought: Engine) -> None:
         assert record_digest({**record, **changed}) != record_digest(record)
 
 
-def test_decoders_that_are_trusted_here_are_drawn_from_without_code(brought: Engine, tmp_path: Path) -> None:
+def test_trusted_decoders_are_drawn_from_without_code(brought: Engine, tmp_path: Path) -> None:
     brought.trust("decoder")
     assert drawn(brought, "decoder", trust=False).status_code == 200
     linear(tmp_path / "programs" / "decoder.onnx", shift=1.0)
@@ -248,9 +248,7 @@ def test_many_at_once_lose_nothing(tmp_path: Path) -> None:
     assert {one.record for one in Grants(tmp_path / "trusted.jsonl").all()} == {f"record {i}" for i in range(45)}
 
 
-def test_a_home_that_cannot_be_written_is_said_and_ingest_goes_on(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_home_beyond_writing_is_reported_and_ingest_goes_on(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     (tmp_path / "file").touch()
     settings = Settings(trust_file=str(tmp_path / "file" / "trusted.jsonl"))
     with Engine.open(f"sqlite:///{tmp_path / 'zoo.db'}", create=True, encoder="compact", settings=settings) as engine:

@@ -256,3 +256,15 @@ def test_every_benchmark_imports() -> None:
     )
     assert modules
     assert done.returncode == 0, done.stderr
+
+
+def test_names_of_tests_are_short() -> None:
+    tests = Path(__file__).resolve().parents[1]
+    names = [
+        node.name
+        for path in tests.rglob("test_*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.FunctionDef) and node.name.startswith("test_")
+    ]
+    assert len(names) > 1000
+    assert [name for name in names if len(name) >= 60] == []

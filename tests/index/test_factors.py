@@ -119,7 +119,7 @@ def test_another_change_is_a_miss(tmp_path: Path) -> None:
     assert store.lacks({1: 12, 2: 11}) == [1]
 
 
-def test_what_another_process_has_dropped_has_neither_place_nor_size(tmp_path: Path) -> None:
+def test_what_another_process_dropped_has_no_place_and_size(tmp_path: Path) -> None:
     store = opened(tmp_path)
     append(store, {1: 10, 2: 11})
     append(opened(tmp_path), {3: 12}, {1: 10, 3: 12})  # 2 is gone from the file, which is noticed by 3 being there

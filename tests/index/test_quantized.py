@@ -134,7 +134,7 @@ def test_cells_are_ranked_by_what_they_promise(collection) -> None:
         assert np.mean(same) > 0.97
 
 
-def test_few_that_would_be_kept_are_in_blocks_that_are_left_early(collection) -> None:
+def test_few_kept_vectors_are_in_blocks_that_are_left_early(collection) -> None:
     rows, index = collection
     layout = replace(index.partition.layout)
     assert 0 < layout.first.sum() < layout.counts.sum()

@@ -143,7 +143,7 @@ def test_a_damaged_file_is_noticed(tmp_path: Path, name: str, damage: Callable[[
     assert len(read(tmp_path)) == 2
 
 
-def test_every_single_bit_of_the_manifest_matters_or_changes_nothing(tmp_path: Path) -> None:
+def test_every_bit_of_the_manifest_matters_or_changes_nothing(tmp_path: Path) -> None:
     good = publish(tmp_path, index_of(3))
     path = tmp_path / "CURRENT.json"
     text = path.read_bytes()

@@ -101,7 +101,7 @@ def test_addresses_that_say_nothing(pairs: list[tuple[str, str]]) -> None:
 # --- kept pictures
 
 
-def test_pictures_are_kept_once_and_forgotten_when_there_are_too_many(tmp_path: Path) -> None:
+def test_pictures_are_kept_once_and_the_oldest_forgotten(tmp_path: Path) -> None:
     noise = [
         to_bytes(Image.fromarray(np.random.default_rng(i).integers(0, 256, (64, 64, 3), np.uint8))) for i in range(6)
     ]

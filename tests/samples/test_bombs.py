@@ -77,7 +77,7 @@ BOMBS = {  # made by the tests alone: packing a gigabyte takes seconds, and coll
 
 
 @pytest.mark.parametrize("name", list(BOMBS))
-def test_a_picture_that_unpacks_to_a_gigabyte_takes_little_memory(tmp_path: Path, name: str) -> None:
+def test_a_picture_of_a_gigabyte_takes_little_memory(tmp_path: Path, name: str) -> None:
     bomb = BOMBS[name]()
     (tmp_path / "good.png").write_bytes(plain())
     (tmp_path / "bomb.png").write_bytes(bomb)

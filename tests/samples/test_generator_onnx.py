@@ -106,7 +106,7 @@ def test_the_range_does_not_depend_on_the_batch(tmp_path: Path) -> None:
     assert np.abs(np.stack(alone) - wanted).max() <= 0.51
 
 
-def test_the_graph_may_say_its_range_and_the_option_overrules_it(tmp_path: Path) -> None:
+def test_the_network_says_its_range_the_option_overrules_it(tmp_path: Path) -> None:
     path = linear(tmp_path / "a.onnx", after="Tanh", metadata={"engine.range": "[-2, 2]"})
     z = np.random.Generator(np.random.PCG64(1)).standard_normal((2, 4), np.float32)
     raw = np.tanh(z @ np.linspace(-1, 1, 48).reshape(4, 12)).reshape(2, 3, 2, 2).transpose(0, 2, 3, 1)

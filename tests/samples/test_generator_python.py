@@ -199,9 +199,7 @@ def test_a_live_callable_needs_no_trust() -> None:
     assert len([sample.load() for sample in source.samples()]) == 3
 
 
-def test_a_live_callable_that_can_be_imported_can_be_drawn_from_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_importable_live_callable_can_be_drawn_from_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "live_drawing.py").write_text(CODE)
     monkeypatch.syspath_prepend(str(tmp_path))
     module = importlib.import_module("live_drawing")
@@ -212,7 +210,7 @@ def test_a_live_callable_that_can_be_imported_can_be_drawn_from_again(
     assert [image.tobytes() for image in again.draw(2, 1)] == [image.tobytes() for image in generator.draw(2, 1)]
 
 
-def test_a_live_callable_that_cannot_be_imported_is_recorded_as_such() -> None:
+def test_a_live_callable_beyond_import_is_recorded_as_such() -> None:
     generator = CallableGenerator(lambda count, seed: grey(count, seed), "my drawing")
     assert generator.describe() == {"type": "callable", "name": "my drawing", "batch": 32}
     with pytest.raises(GeneratorError, match="'my drawing' was a live Python callable"):

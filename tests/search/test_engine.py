@@ -361,7 +361,7 @@ def test_similar_follows_every_change(eng: Engine, zoo, cloud) -> None:
     assert eng.similar("ant", k=9)[0].score > 1e-3
 
 
-def test_models_of_many_are_listed_once_their_lists_are_completed(eng: Engine, zoo) -> None:
+def test_bulk_models_are_listed_once_lists_are_completed(eng: Engine, zoo) -> None:
     assert eng.similar("ant", k=9)
     outcome = eng.ingest_outcome(zoo["ant"] + np.float32(0.001), name="twin")
     assert outcome.status == "added"

@@ -74,9 +74,7 @@ def test_any_filter(eng: Engine, where: Any) -> None:
 
 @often
 @given(tags=st.lists(st.sampled_from(["even", "odd", "no", "Even"]), min_size=1, max_size=4), negated=st.booleans())
-def test_a_filter_and_its_negation_share_nothing_and_leave_nothing_out(
-    eng: Engine, tags: list[str], negated: bool
-) -> None:
+def test_a_filter_and_its_negation_partition_the_models(eng: Engine, tags: list[str], negated: bool) -> None:
     asked = {model.name for model in eng.models({"tag!" if negated else "tag": tags})}
     others = {model.name for model in eng.models({"tag" if negated else "tag!": tags})}
     assert asked.isdisjoint(others)

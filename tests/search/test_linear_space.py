@@ -174,7 +174,7 @@ def test_a_model_without_samples_is_blended_by_its_density(url: str, settings: S
         assert scores[ids.tolist().index(eng.get("bare").id)] == pytest.approx(alone[place], abs=1e-3)
 
 
-def test_auto_takes_the_linear_density_for_densities_once_it_is_there(
+def test_auto_takes_the_linear_density_once_it_is_there(
     eng: Engine, query: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Not before, not for a blend, and with a shortlist of its own length."""

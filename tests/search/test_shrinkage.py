@@ -84,7 +84,7 @@ def test_a_change_of_the_weight_is_seen_at_once(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
-def test_a_collection_that_cannot_be_written_is_searched_all_the_same(tmp_path: Path) -> None:
+def test_a_collection_that_cannot_be_written_is_searched(tmp_path: Path) -> None:
     opened(tmp_path).close()
     (tmp_path / "zoo.db").chmod(0o444)
     with Engine.open(f"sqlite:///{tmp_path / 'zoo.db'}") as eng:

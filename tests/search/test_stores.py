@@ -250,7 +250,7 @@ def test_models_without_what_is_needed_cost_one_question(opened: Opened, monkeyp
 # --- the agreement, and what the status says
 
 
-def test_the_status_says_what_the_files_hold_and_how_stages_agree(opened: Opened, tmp_path: Path) -> None:
+def test_status_says_what_files_hold_and_how_stages_agree(opened: Opened, tmp_path: Path) -> None:
     eng = opened()
     before = eng.index_status()[0]
     assert before["factors"]["file"] == "missing"

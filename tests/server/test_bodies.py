@@ -92,7 +92,7 @@ def test_half_sent_bodies_take_a_share_and_others_are_served(served: Child, keys
     assert served.settles(before + 150 * MB, 20) < before + 150 * MB
 
 
-def test_a_small_announced_length_does_not_hide_a_body_in_chunks(served: Child, keys: dict[str, str]) -> None:
+def test_a_small_length_does_not_hide_a_chunked_body(served: Child, keys: dict[str, str]) -> None:
     before = served.resident()
     head = "POST /v1/search/batch HTTP/1.1\r\nContent-Length: 5\r\nTransfer-Encoding: chunked"
     part = b"%x\r\n%b\r\n" % (10 * MB, b" " * (10 * MB))

@@ -145,7 +145,7 @@ def test_a_head_that_drips_ends_in_time(connect: Any) -> None:
 
 
 @pytest.mark.usefixtures("quick")
-def test_a_client_that_does_not_read_is_closed_and_a_slow_one_is_served(connect: Any) -> None:
+def test_a_client_that_does_not_read_is_closed_a_slow_one_not(connect: Any) -> None:
     ask = b"GET /large HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
     with serving(Limits()) as port:
         stalled, slow = connect(port, ask), connect(port, ask)
@@ -158,7 +158,7 @@ def test_a_client_that_does_not_read_is_closed_and_a_slow_one_is_served(connect:
         assert len(answer(stalled)[1]) < len(BODY)
 
 
-def test_who_has_waited_longest_makes_room_and_who_works_does_not(connect: Any) -> None:
+def test_the_longest_idle_makes_room_and_who_works_does_not(connect: Any) -> None:
     with serving(Limits(connections=4)) as port:
         working = [connect(port, SLOW), connect(port, SLOW)]
         first, second = connect(port, b""), connect(port, b"GET")

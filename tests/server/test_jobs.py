@@ -229,7 +229,7 @@ def test_forms_that_are_none(client: TestClient, form: dict[str, Any]) -> None:
     refusal(client.post("/v1/ingest", **form), 422)
 
 
-def test_an_upload_may_be_larger_than_other_requests_but_not_too_large(client: TestClient) -> None:
+def test_uploads_may_be_larger_than_requests_but_are_bounded(client: TestClient) -> None:
     refusal(send(client, bytes(400_000)), 413)
     noise = np.random.default_rng(0).normal(size=(30_000, 2)).astype(np.float32)
     assert ended(client, send(client, to_npy(noise), "x.npy", encoder="external:f"))["state"] == "done"
@@ -291,7 +291,7 @@ def test_too_many_are_turned_away(client: TestClient, collection: Engine, held: 
     assert [model.name for model in collection.models()] == ["mine"]  # the same model three times is one model
 
 
-def test_closing_finishes_what_was_accepted_and_a_new_server_removes_what_was_left(collection: Engine) -> None:
+def test_closing_finishes_uploads_a_new_server_cleans_up(collection: Engine) -> None:
     app = create_app(collection, limits=LIMITS, with_keys=False)
     with TestClient(app) as client:
         assert send(client, ARCHIVE).status_code == 202

@@ -105,7 +105,7 @@ def test_keys_are_believed_for_a_minute_without_the_database(
     run(scene())
 
 
-def test_right_keys_do_not_wait_for_a_reading_that_wrong_ones_cause(
+def test_right_keys_do_not_wait_for_reads_by_wrong_ones(
     own: Engine, database: Database, later: Callable[[float], None]
 ) -> None:
     key, token = own.keys.create("reader", ["read"])

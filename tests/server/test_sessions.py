@@ -47,9 +47,7 @@ def test_a_session_is_a_token_of_its_own(own: Engine, browser: TestClient) -> No
 
 
 @pytest.mark.parametrize("origin", ["https://testserver", "http://testserver"])
-def test_behind_a_proxy_that_speaks_https_the_cookie_is_for_https_alone(
-    own: Engine, browser: TestClient, origin: str
-) -> None:
+def test_behind_an_https_proxy_the_cookie_is_for_https_alone(own: Engine, browser: TestClient, origin: str) -> None:
     _, token = own.keys.create("reader", ["read"])
     answer = browser.post("/login", data={"key": token, "after": "/"}, headers={"origin": origin})
     assert answer.status_code == 303

@@ -292,9 +292,7 @@ def test_a_transaction_that_fails_leaves_nothing(database: Database, catalog: Ca
 # --- no room
 
 
-def test_a_result_that_is_kept_half_read_holds_no_later_transaction_back(
-    database: Database, put, url, settings
-) -> None:
+def test_a_half_read_result_holds_no_later_transaction_back(database: Database, put, url, settings) -> None:
     """An exception's traceback keeps such a result alive; its connection must not go on reading old data."""
     for number in range(3):
         put(f"before-{number}")

@@ -114,7 +114,7 @@ def test_what_the_address_says_of_the_connection_is_kept(url: str, settings: Set
     assert (told["connect_timeout"], told["keepalives_idle"], told["tcp_user_timeout"]) == ("77", "5", "60000")
 
 
-def test_an_id_beyond_the_column_is_an_error_and_nothing_is_written(database: Database, catalog: Catalog, put) -> None:
+def test_an_id_beyond_the_column_fails_and_writes_nothing(database: Database, catalog: Catalog, put) -> None:
     put("fox")
     with database.write() as session:
         session.execute(text("SELECT setval('changes_seq_seq', (SELECT max_value FROM pg_sequences"

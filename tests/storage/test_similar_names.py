@@ -53,7 +53,7 @@ def test_it_does_not_take_long(zoo: Engine, given: str) -> None:
     assert len(caught.value.message) < 300
 
 
-def test_a_suggestion_is_the_likest_and_bounded_whatever_the_words_are() -> None:
+def test_a_suggestion_is_the_likest_and_of_bounded_length() -> None:
     assert suggestion("frechet", ["cosine", "frechet_", "fr"]) == "did you mean frechet_?"
     assert suggestion("x", ["y"], "otherwise") == "otherwise"
     words = (f"{'ab' * 127}{i}" for i in range(10**9))  # without end, and alike

@@ -97,7 +97,7 @@ def test_a_failed_list_of_similar_models_is_no_failed_ingest(url: str, another: 
     assert [hit.name for hit in eng.similar("m3", k=2)] != [], "computed, though it cannot be kept"
 
 
-def test_an_outgrown_whitening_serves_on_where_no_new_one_can_be_stored(url: str, another: Open) -> None:
+def test_a_stale_whitening_is_used_where_none_can_be_stored(url: str, another: Open) -> None:
     eng = another()
     put(eng, 1, 2)
     eng.search_vectors(content.query(1), 2, "gaussian_density")
@@ -130,7 +130,7 @@ def test_a_search_while_the_index_is_refreshed_does_no_harm(another: Open) -> No
     assert (eng.search_vectors(content.query(1), 5)[1] >= 0).sum() == 4
 
 
-def test_a_refresh_that_returned_is_not_undone_by_one_that_began_before(another: Open) -> None:
+def test_a_late_refresh_is_not_undone_by_an_earlier_one(another: Open) -> None:
     eng, other = another(), another()
     put(eng, 1, 2)
     eng.search_vectors(content.query(1), 5)
@@ -164,7 +164,7 @@ def test_a_refresh_that_returned_is_not_undone_by_one_that_began_before(another:
     assert (eng.search_vectors(content.query(1), 5)[1] >= 0).sum() == 4
 
 
-def test_a_whitening_that_another_process_replaces_is_read_again(another: Open) -> None:
+def test_a_whitening_replaced_by_others_is_read_again(another: Open) -> None:
     eng, other = another(), another()
     put(eng, 1, 2)
     eng.search_vectors(content.query(1), 2, "gaussian_density")
@@ -186,7 +186,7 @@ def test_a_whitening_that_another_process_replaces_is_read_again(another: Open) 
 
 
 @pytest.mark.parametrize("method", ["linear_density", "gaussian_density"])
-def test_a_whitening_replaced_after_it_was_read_serves_this_search(another: Open, method: str) -> None:
+def test_a_whitening_replaced_after_reading_serves_the_search(another: Open, method: str) -> None:
     eng, other = another(), another()
     put(eng, 1, 2)
     eng.search_vectors(content.query(1), 2, "whitened_first_moment")
@@ -206,7 +206,7 @@ def test_a_whitening_replaced_after_it_was_read_serves_this_search(another: Open
     assert np.isfinite(scores).all()
 
 
-def test_a_database_that_may_be_written_again_is_written_without_opening_it_again() -> None:
+def test_a_database_made_writable_is_written_without_reopening() -> None:
     """SQLite's connections to a file that could not be written stay so; they are not used any longer."""
     with ordinary_user() as folder:
         url, settings = f"sqlite:///{folder / 'zoo.db'}", Settings(index_folder=str(folder / "index"))

@@ -368,7 +368,7 @@ def test_the_command_prints_a_line_a_section_and_ends_with_1(
     assert command.main(["--only", "nothing"]) == 1
 
 
-def test_a_section_in_a_process_of_its_own_says_what_it_says_here(
+def test_a_section_says_the_same_in_a_process_of_its_own(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(Path(__file__).parents[2])

@@ -28,7 +28,7 @@ def test_a_picture_depends_on_its_seed_alone(glyphs: NDArray[np.uint8], layout: 
 
 
 @given(st.sampled_from(sorted(LAYOUTS)), st.integers(1, 40), st.integers(0, 2**32 - 1))
-def test_placements_are_of_drawings_that_exist_and_near_the_picture(layout: str, count: int, seed: int) -> None:
+def test_placements_are_of_existing_drawings_near_the_picture(layout: str, count: int, seed: int) -> None:
     placements = LAYOUTS[layout](count, np.random.default_rng(seed))
     assert placements
     for placement in placements:
