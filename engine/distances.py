@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING
 
 from engine.errors import InvalidQuery
-from engine.records import Statistics
 
-Cholesky = NDArray[np.float64]
-Measured = tuple[Statistics, Cholesky | None]
-"""A model's moments, and the Cholesky factor of its covariance where it has one."""
+if TYPE_CHECKING:  # the command line names distances in its help, without loading NumPy
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from engine.records import Statistics
+
+    Measured = tuple[Statistics, NDArray[np.float64] | None]
+    """A model's moments, and the Cholesky factor of its covariance where it has one."""
 
 
 @dataclass(frozen=True)

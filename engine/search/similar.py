@@ -12,12 +12,13 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import combinations_with_replacement
 from time import perf_counter
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from engine.blas import one_thread
-from engine.distances import DISTANCES, FRECHET, Distance, Measured, name_to_distance
+from engine.distances import DISTANCES, FRECHET, Distance, name_to_distance
 from engine.errors import CorruptData, InvalidQuery, MissingStatistics, StorageError
 from engine.index import MISSING
 from engine.options import SearchOptions, checked_k
@@ -27,6 +28,9 @@ from engine.search.service import SearchService
 from engine.search.views import IndexView, IndexViews
 from engine.session import Session
 from engine.storage import Neighbours
+
+if TYPE_CHECKING:
+    from engine.distances import Measured
 
 log = logging.getLogger("engine.search")
 OnProgress = Callable[[int, int], None]

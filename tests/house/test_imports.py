@@ -174,6 +174,8 @@ def test_what_is_heavy_is_imported_where_it_is_first_used(path: Path) -> None:
     ("module", "unloaded"),
     [
         ("engine", {*HEAVY, "sqlalchemy", "alembic", "numpy", "scipy", "PIL", "click"}),
+        ("engine.distances", {*HEAVY, "sqlalchemy", "numpy", "scipy", "PIL"}),
+        ("engine.options", {*HEAVY, "sqlalchemy", "numpy", "scipy", "PIL"}),
         ("engine.records", {*HEAVY, "sqlalchemy", "scipy", "PIL"}),
         ("engine.errors", {*HEAVY, "sqlalchemy", "numpy"}),
         ("engine.cli", {*HEAVY, "sqlalchemy"}),
