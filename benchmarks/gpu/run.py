@@ -26,7 +26,7 @@ TOTAL = 450.0
 """Seconds in all: half a minute less than eight minutes, for what starts this."""
 LIMITS = {"machine": 60.0, "tests": 100.0, "search": 260.0, "density": 90.0}
 """Seconds of each section at most. What comes later keeps at least half of its own."""
-TESTS = ("tests/index", "tests/search/test_recall.py")
+TESTS = ("tests/index", "tests/rerank", "tests/search/test_recall.py")
 """Where those that are marked ``gpu`` are, of which ``benchmarks.gpu.checks`` are a part, that needs no pytest."""
 DRY: dict[str, Any] = {"sizes": (300, 1000), "dimension": 32, "models": 30, "shortlist": 20, "seconds": 0.02}
 Run = Callable[[float], dict[str, Any]]

@@ -9,7 +9,7 @@ import pytest
 
 from engine.doctor import derived
 from engine.rerank import record_file as files
-from tests.index.test_factors import append, opened
+from tests.rerank.test_record_store import append, opened
 
 
 def test_segments_that_went_meanwhile_are_no_damage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,7 +20,7 @@ from engine.index.dispatcher import Dispatcher
 from engine.index.gpu import GpuIndex
 from engine.index.proof import matrix_to_probes, rounding
 from engine.scores import unit
-from tests.index.cards import FAULTS, FaultyCard, HonestCard
+from tests.index.gpus import FAULTS, FaultyCard, HonestCard
 
 D, N = 24, 200
 MOMENTS = ("build", "open", "search")

@@ -15,7 +15,7 @@ from engine.config import Settings
 from engine.index import choose
 from engine.scores import unit
 from engine.search import views as view_module
-from tests.index.cards import FaultyCard
+from tests.index.gpus import FaultyCard
 
 D, N = 16, 200
 ROWS = unit(np.random.default_rng(3).normal(size=(N, D)).astype(np.float32))
