@@ -33,10 +33,7 @@ NOBODY = -1
 
 def ask(plan: Plan, evidence: StatisticsCache, parts: Sequence[QueryPart], k: int, shortlist: int) -> Ranking:
     """What ``Engine.search`` does with encoded parts: the one place where evaluation asks search anything."""
-    return rank(
-        plan.view, evidence, plan.rule, parts, k, shortlist=plan.shortlist or shortlist,
-        covariance_map=plan.covariance_map, shrinkage=plan.shrinkage,
-    )  # fmt: skip
+    return rank(plan, evidence, parts, k, shortlist=plan.shortlist or shortlist)
 
 
 @dataclass(frozen=True, eq=False)

@@ -20,8 +20,6 @@ from engine.index import MISSING
 from engine.records import QueryPart
 from engine.rerank.statistics_cache import StatisticsCache
 from engine.scores import (
-    CovarianceMap,
-    Shrinkage,
     blend,
     first_second_moment,
     monte_carlo,
@@ -29,7 +27,7 @@ from engine.scores import (
 )
 from engine.scores.blend import NEAREST
 from engine.scores.product_of_experts import SMALLEST_SPREAD, cosine_spread
-from engine.search.rules import Rule
+from engine.search.plan import Plan
 from engine.search.spaces import BLEND, GAUSSIAN
 from engine.search.views import IndexView
 
@@ -52,10 +50,39 @@ class Ranking:
     timings_ms: dict[str, float] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, eq=False)
+class _Shortlist:
+    """One inner-product search: the combined query ``(d,)``, what may be answered, and how many models that are."""
+
+    view: IndexView
+    query: NDArray[np.float32]
+    named: list[int]
+    allowed: Int64 | None
+    recall: float
+
+    @property
+    def available(self) -> int:
+        """How many models can be answered."""
+        if self.allowed is None:
+            there = self.view.index.vectors(np.array(sorted(set(self.named)), np.int64))
+            return len(self.view.index) - int((~np.isnan(there).any(axis=1)).sum())
+        return int(np.isin(np.setdiff1d(self.allowed, self.named), self.view.index.ids).sum())
+
+    def best(self, width: int) -> tuple[Int64, Float64]:
+        """The ``width`` best and their scores, without those that are ``named``: as many more are asked for."""
+        if width == 0:
+            return np.empty(0, np.int64), np.empty(0)
+        query, count = np.ascontiguousarray(self.query[None]), width + len(self.named)
+        scores, ids = self.view.index.search(query, count, allowed=self.allowed, recall=self.recall)
+        there = ids[0] != MISSING
+        if self.named:
+            there &= ~np.isin(ids[0], self.named)
+        return ids[0][there][:width], scores[0][there][:width].astype(np.float64)
+
+
 def rank(
-    view: IndexView,
-    evidence: StatisticsCache,
-    rule: Rule,
+    plan: Plan,
+    statistics: StatisticsCache,
     parts: Sequence[QueryPart],
     k: int,
     *,
@@ -63,16 +90,16 @@ def rank(
     recall: float = 1.0,
     allowed: Int64 | None = None,
     tempered: bool = True,
-    covariance_map: CovarianceMap | None = None,
-    shrinkage: Shrinkage | None = None,
 ) -> Ranking:
-    """The k best models for the parts under a rule.
+    """The k best models for the parts by a plan.
 
     Rules that need only the mean are answered in the view's space; the others take their candidates from it.
-    ``covariance_map`` is a learned transform of densities, ``shrinkage`` what their covariances are drawn toward.
 
-    ``recall`` is that of the view's search. ``allowed`` restricts the answers; models named by a part are left out.
-    When candidates lack what the rule needs, the shortlist grows until k models could be scored or none is left.
+    Args:
+        recall: that of the view's search.
+        allowed: restricts the answers; models named by a part are left out.
+        shortlist: candidates of the exact stage. When these lack what the rule needs, there are more, until k models
+            could be scored or none is left.
 
     Raises:
         MissingStatistics: models exist but none of them has what the rule needs.
@@ -80,22 +107,16 @@ def rank(
     """
     if k < 1 or shortlist < 1:
         raise InvalidQuery(f"k and the shortlist must be at least 1, got k={k}, shortlist={shortlist}")
+    view = plan.view
     named = [part.model_id for part in parts if part.model_id is not None]
     queries = view.space.queries_to_vectors(np.stack([part.feature for part in parts]))
     scales = _scales(view, parts, queries, tempered)
-    combined = _combined(queries, scales)
-    available = _available(view, named, allowed)
-
-    def candidates(width: int) -> Int64:
-        return _candidates(view, combined, width, allowed, recall, named)[0]
-
-    if rule.needs != "mean":
-        width = max(shortlist, k)
-        best = k if len(parts) == 1 and covariance_map is None else None
-        score = _scorer(view, evidence, rule, covariance_map, shrinkage, best)
-        return _rerank(view, score, rule, parts, k, width, available, tempered, candidates)
+    search = _Shortlist(view, _combined(queries, scales), named, allowed, recall)
+    if plan.rule.needs != "mean":
+        best = k if len(parts) == 1 and plan.covariance_map is None else None
+        return _rerank(plan, _scorer(plan, statistics, best), parts, k, max(shortlist, k), search, tempered)
     started = perf_counter()
-    ids, found = _candidates(view, combined, min(k, available), allowed, recall, named)
+    ids, found = search.best(min(k, search.available))
     shares = found[None] if len(parts) == 1 else _cosines(view, ids, queries, scales)
     scores = shares.sum(axis=0)
     order = np.lexsort((ids, -scores))
@@ -104,21 +125,14 @@ def rank(
 
 
 def _rerank(
-    view: IndexView,
-    score: Scorer,
-    rule: Rule,
-    parts: Sequence[QueryPart],
-    k: int,
-    width: int,
-    available: int,
-    tempered: bool,
-    candidates: Callable[[int], Int64],
+    plan: Plan, score: Scorer, parts: Sequence[QueryPart], k: int, width: int, search: _Shortlist, tempered: bool
 ) -> Ranking:
+    rule, available = plan.rule, search.available
     timings = {"shortlist": 0.0, "rerank": 0.0}
     while True:
         width = min(width, available)
         started = perf_counter()
-        ids = candidates(width)
+        ids, _ = search.best(width)
         searched = perf_counter()
         raw = score(parts, ids)
         timings["shortlist"] += 1e3 * (searched - started)
@@ -134,25 +148,16 @@ def _rerank(
             hint="search with method first_moment, or ingest samples rather than moments",
         )
     kept, raw = ids[usable], raw[:, usable]
-    several = len(parts) > 1 and tempered
     weights = [part.weight for part in parts]
-    spreads = [float(row.std()) for row in raw] if several and raw.size else None
+    spreads = [float(row.std()) for row in raw] if len(parts) > 1 and tempered and raw.size else None
     scores = product_of_experts(raw, weights, spreads=spreads)
-    shares = np.stack([
+    shares = [
         product_of_experts(raw[i : i + 1], [weight], spreads=None if spreads is None else [spreads[i]])
         for i, weight in enumerate(weights)
-    ])  # fmt: skip
+    ]
     order = np.lexsort((kept, -scores))[:k]
-    left_out = int((~usable & ~dropped).sum()) + len(view.damaged)
-    return Ranking(kept[order], scores[order], shares[:, order], len(ids), left_out, timings)
-
-
-def _available(view: IndexView, named: list[int], allowed: Int64 | None) -> int:
-    """How many models can be answered."""
-    if allowed is None:
-        there = view.index.vectors(np.array(sorted(set(named)), np.int64))
-        return len(view.index) - int((~np.isnan(there).any(axis=1)).sum())
-    return int(np.isin(np.setdiff1d(allowed, named), view.index.ids).sum())
+    left_out = int((~usable & ~dropped).sum()) + len(plan.view.damaged)
+    return Ranking(kept[order], scores[order], np.stack(shares)[:, order], len(ids), left_out, timings)
 
 
 def _scales(view: IndexView, parts: Sequence[QueryPart], queries: NDArray[np.float32], tempered: bool) -> list[float]:
@@ -171,47 +176,26 @@ def _combined(queries: NDArray[np.float32], scales: Sequence[float]) -> NDArray[
     return np.asarray(np.asarray(scales) @ queries.astype(np.float64), np.float32)
 
 
-def _candidates(
-    view: IndexView, query: NDArray[np.float32], width: int, allowed: Int64 | None, recall: float, named: list[int]
-) -> tuple[Int64, Float64]:
-    """The ``width`` best and their scores, without those that are ``named``: as many more are asked for."""
-    if width == 0:
-        return np.empty(0, np.int64), np.empty(0)
-    scores, ids = view.index.search(
-        np.ascontiguousarray(query[None]), width + len(named), allowed=allowed, recall=recall
-    )  # fmt: skip
-    there = ids[0] != MISSING
-    if named:
-        there &= ~np.isin(ids[0], named)
-    return ids[0][there][:width], scores[0][there][:width].astype(np.float64)
-
-
 def _cosines(view: IndexView, ids: Int64, queries: NDArray[np.float32], scales: Sequence[float]) -> Float64:
     vectors = view.index.vectors(ids).astype(np.float64)
     rows = [scale * (vectors @ query) for scale, query in zip(scales, queries, strict=True)]
     return np.stack(rows) if len(ids) else np.empty((len(queries), 0))
 
 
-def _scorer(
-    view: IndexView,
-    evidence: StatisticsCache,
-    rule: Rule,
-    covariance_map: CovarianceMap | None,
-    shrinkage: Shrinkage | None,
-    best: int | None,
-) -> Scorer:
+def _scorer(plan: Plan, statistics: StatisticsCache, best: int | None) -> Scorer:
     """Each part's log-likelihood of each candidate, ``(parts, n)``; NaN where the model cannot be scored.
 
     With ``best`` a density may be −∞ where the candidate is certainly not among so many best.
     """
-    scale, stores = view.identity.logit_scale, evidence.stores
+    view, rule, covariance_map, shrinkage = plan.view, plan.rule, plan.covariance_map, plan.shrinkage
+    scale, stores = view.identity.logit_scale, statistics.stores
 
     def second_moment(ids: list[int]) -> dict[int, One]:
-        moments = evidence.moments(view.encoder_id, ids)
+        moments = statistics.moments(view.encoder_id, ids)
         return {i: partial(first_second_moment, own, logit_scale=scale) for i, own in moments.items()}
 
     def samples(ids: list[int]) -> dict[int, One]:
-        features = evidence.features(view.encoder_id, ids)
+        features = statistics.features(view.encoder_id, ids)
         return {i: partial(monte_carlo, rows, logit_scale=scale) for i, rows in features.items()}
 
     def scored(by_id: Mapping[int, One], parts: Sequence[QueryPart], ids: list[int]) -> Float64:

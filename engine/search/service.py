@@ -143,17 +143,14 @@ class SearchService:
     def _rank(self, plan: Plan, parts: Sequence[QueryPart], options: SearchOptions, allowed: Int64 | None) -> Ranking:
         settings = self._session.settings
         return rank(
-            plan.view,
+            plan,
             self._statistics,
-            plan.rule,
             parts,
             options.k,
             shortlist=options.shortlist or plan.shortlist or settings.shortlist,
             recall=checked_recall(options.recall, settings.recall),
             allowed=allowed,
             tempered=options.tempered,
-            covariance_map=plan.covariance_map,
-            shrinkage=plan.shrinkage,
         )
 
     def _mean_of(self, name: str, encoder: EncoderRef) -> tuple[int, Float32]:

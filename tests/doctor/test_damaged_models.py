@@ -199,9 +199,7 @@ def test_left_out_is_counted(whole: str, settings: Settings, cloud: Any, tmp_pat
         counted = {}
         for method in METHODS:
             plan = eng.services.search.plan(PlanRequest(None, ("image",), method, None, "first_moment"))
-            counted[method] = rank(
-                plan.view, eng.services.statistics, plan.rule, [part], 12, shortlist=100, shrinkage=plan.shrinkage
-            ).left_out
+            counted[method] = rank(plan, eng.services.statistics, [part], 12, shortlist=100).left_out
     assert counted == {
         "first_moment": 1, "whitened_first_moment": 1, "linear_density": 2, "first_second_moment": 2,
         "gaussian_density": 2, "blend": 1, "monte_carlo": 2, "best_1": 2, "best_10": 2,

@@ -13,6 +13,7 @@ from engine.records import EncoderIdentity, EncoderRef, QueryPart
 from engine.rerank.statistics_cache import StatisticsCache
 from engine.scores import unit
 from engine.search import IndexViews, Ranking, rank, rule_for
+from engine.search.plan import Plan
 from engine.storage import Catalog
 
 
@@ -30,7 +31,7 @@ def ask(views: IndexViews, catalog: Catalog, encoder_id: int, identity: EncoderI
     def run(method: str, parts: Sequence[QueryPart], k: int = 100, **more: Any) -> Ranking:
         view = views.current(EncoderRef(encoder_id, identity))
         rule = rule_for(method, [part.modality for part in parts])
-        return rank(view, evidence, rule, parts, k, **{"shortlist": 1000, **more})
+        return rank(Plan(rule, view), evidence, parts, k, **{"shortlist": 1000, **more})
 
     return run
 

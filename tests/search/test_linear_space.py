@@ -181,9 +181,9 @@ def test_auto_takes_the_linear_density_once_it_is_there(
     seen: list[tuple[str, int]] = []
     rank = service.rank
 
-    def watched(view, *arguments, shortlist, **named):
-        seen.append((view.space.key, shortlist))
-        return rank(view, *arguments, shortlist=shortlist, **named)
+    def watched(plan, *arguments, shortlist, **named):
+        seen.append((plan.view.space.key, shortlist))
+        return rank(plan, *arguments, shortlist=shortlist, **named)
 
     monkeypatch.setattr(service, "rank", watched)
     expected = eng.search_vectors(query, 3, "gaussian_density")

@@ -17,6 +17,7 @@ from engine.records import EncoderIdentity, EncoderRef, Ingested, QueryPart
 from engine.rerank.statistics_cache import StatisticsCache
 from engine.scores import unit
 from engine.search import IndexView, IndexViews, Ranking, rank, rule_for
+from engine.search.plan import Plan
 from engine.statistics import Moments
 from engine.storage import Catalog, Database, blobs
 from tests.postgres import copy_collection
@@ -272,7 +273,7 @@ def test_a_cache_too_small_changes_no_answer(views: IndexViews, catalog, encoder
     for method in RULES:
         rule = rule_for(method, ["image"])
         answers = [
-            rank(view, StatisticsCache(catalog, budget), rule, [part(1)], 9, shortlist=20).ids.tolist()
+            rank(Plan(rule, view), StatisticsCache(catalog, budget), [part(1)], 9, shortlist=20).ids.tolist()
             for budget in (0, 3000, 10**8)
         ]
         assert answers[0] == answers[1] == answers[2]

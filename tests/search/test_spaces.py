@@ -23,7 +23,7 @@ from engine.records import EncoderIdentity, EncoderRef, QueryPart, Transform
 from engine.samples import MomentsSource
 from engine.scores import fit_whitening, learned_first_moment, unit
 from engine.search import IndexViews, TransformCache, rank, rule_for
-from engine.search.plan import PlanRequest
+from engine.search.plan import Plan, PlanRequest
 from engine.storage import Catalog, Database, Transforms
 from tests.postgres import copy_collection
 
@@ -114,7 +114,7 @@ def test_it_takes_models_filters_and_several_parts(eng: Engine, query: np.ndarra
     view = eng.services.views.current(EncoderRef(encoder_id, identity), space)
     parts = [QueryPart("text", query, 2.0), QueryPart("image", unit(query[::-1].copy()), 1.0)]
     rule = rule_for(WHITENED, ["text", "image"])
-    found = rank(view, eng.services.statistics, rule, parts, 9, shortlist=5)
+    found = rank(Plan(rule, view), eng.services.statistics, parts, 9, shortlist=5)
     vectors = view.index.vectors(view.index.ids).astype(np.float64)
     rows = vectors @ space.queries_to_vectors(np.stack([p.feature for p in parts])).T.astype(np.float64)
     total = (rows / rows.std(axis=0)) @ np.array([2.0, 1.0])
