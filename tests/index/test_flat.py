@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.index import MISSING, FlatIndex, LiveIndex
@@ -16,7 +16,6 @@ from engine.index.choose import MANY, reason, suited
 from engine.scores import unit
 
 D = 5
-FEW = settings(max_examples=80, deadline=None)
 
 
 def vectors(rng: np.random.Generator, n: int) -> np.ndarray:
@@ -56,7 +55,6 @@ def histories(draw):
 
 @pytest.mark.parametrize("kind", ["flat", "quantized"])
 @pytest.mark.parametrize("least", [None, 0, 3, 1000])
-@FEW
 @given(history=histories(), k=st.integers(1, 20), queries=st.integers(0, 4), seed=st.integers(0, 2**31), data=st.data())
 def test_any_history_answers_as_a_full_scan(
     kind: str, least: int | None, history, k: int, queries: int, seed: int, data
@@ -98,7 +96,6 @@ def test_any_history_answers_as_a_full_scan(
             np.testing.assert_array_equal(stored, contents.get(i, stored))
 
 
-@FEW
 @given(st.integers(0, 30), st.integers(0, 2**31))
 def test_moments_are_those_of_the_vectors(n: int, seed: int) -> None:
     rows = vectors(np.random.default_rng(seed), n)

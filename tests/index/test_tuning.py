@@ -59,13 +59,14 @@ def test_recall_holds_for_models_held_out(collection) -> None:
     assert reached(index, rows, held, 0.99) >= 0.985
 
 
+@pytest.mark.usefixtures("few_tuning_queries")
 def test_the_hardest_family_decides() -> None:
     """Queries between two models far apart, which nothing else asks: given as the collection's own, they are heeded."""
     rng = np.random.default_rng(2)
-    rows = unit((rng.normal(size=(50, D))[rng.integers(0, 50, 4000)] + 0.5 * rng.normal(size=(4000, D))).astype("f4"))
-    between = unit(rows[rng.integers(0, 4000, QUERIES + JUDGES)] + rows[rng.integers(0, 4000, QUERIES + JUDGES)])
-    plain = QuantizedIndex.build(np.arange(4000), rows, dimension=D)
-    told = QuantizedIndex.build(np.arange(4000), rows, dimension=D, real=lambda: between)
+    rows = unit((rng.normal(size=(50, D))[rng.integers(0, 50, 2000)] + 0.5 * rng.normal(size=(2000, D))).astype("f4"))
+    between = unit(rows[rng.integers(0, 2000, QUERIES + JUDGES)] + rows[rng.integers(0, 2000, QUERIES + JUDGES)])
+    plain = QuantizedIndex.build(np.arange(2000), rows, dimension=D)
+    told = QuantizedIndex.build(np.arange(2000), rows, dimension=D, real=lambda: between)
     assert "the collection's own" not in plain.tuning.families
     assert told.tuning.families[-1] == "the collection's own"
     np.testing.assert_array_equal(told.real, between)
@@ -74,13 +75,14 @@ def test_the_hardest_family_decides() -> None:
         assert before is not None
         assert after is not None
         assert after.codes >= before.codes
-        fresh = unit(rows[rng.integers(0, 4000, 300)] + rows[rng.integers(0, 4000, 300)])
+        fresh = unit(rows[rng.integers(0, 2000, 300)] + rows[rng.integers(0, 2000, 300)])
         assert reached(told, rows, fresh, target) >= target - 0.02
 
 
+@pytest.mark.usefixtures("few_tuning_queries")
 def test_settings_say_what_they_were_measured_on() -> None:
-    rows = unit(np.random.default_rng(3).normal(size=(1500, 16)).astype(np.float32))
-    tuning = QuantizedIndex.build(np.arange(1500), rows, dimension=16).tuning
+    rows = unit(np.random.default_rng(3).normal(size=(1000, 16)).astype(np.float32))
+    tuning = QuantizedIndex.build(np.arange(1000), rows, dimension=16).tuning
     assert tuning.settings
     assert {one.hardest for one in tuning.settings} <= set(tuning.families)
     assert all(one.recall > one.target - 0.06 for one in tuning.settings)
