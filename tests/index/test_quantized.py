@@ -58,7 +58,7 @@ def collection() -> tuple[np.ndarray, QuantizedIndex]:
 )
 def test_exact_means_exact(rng: np.random.Generator, tmp_path: Path, structure: str, d: int) -> None:
     """Whatever d, and whatever the vectors: also saved and loaded, with a filter, for a batch."""
-    n = 1500
+    n = 1000
     rows = gathered(rng, n, d) if structure != "none" else unit(rng.normal(size=(n, d)).astype(np.float32))
     if structure == "lengths":
         rows = rows * rng.uniform(0.1, 30, size=(n, 1)).astype(np.float32)
@@ -290,11 +290,11 @@ def test_an_archive_that_is_none(rng: np.random.Generator, tmp_path: Path, name:
 
 @pytest.mark.usefixtures("few_tuning_queries")
 def test_cells_are_made_anew_when_they_are_outgrown(rng: np.random.Generator) -> None:
-    index = QuantizedIndex.build(np.arange(800), gathered(rng, 800), dimension=D)
-    some = index.updated(np.arange(5000, 5200), gathered(rng, 200), np.arange(40))
+    index = QuantizedIndex.build(np.arange(2000), gathered(rng, 2000), dimension=D)
+    some = index.updated(np.arange(5000, 5500), gathered(rng, 500), np.arange(100))
     assert some.partition is index.partition
-    many = some.updated(np.arange(6000, 6500), gathered(rng, 500), np.empty(0, np.int64))
-    assert many.partition.trained == len(many) == 800 - 40 + 200 + 500
+    many = some.updated(np.arange(6000, 6700), gathered(rng, 700), np.empty(0, np.int64))
+    assert many.partition.trained == len(many) == 2000 - 100 + 500 + 700
 
 
 @pytest.mark.usefixtures("few_tuning_queries")
