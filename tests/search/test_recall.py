@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import shutil
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +19,7 @@ from engine.config import Settings
 from engine.errors import InvalidInput, InvalidQuery
 from engine.index import LiveIndex
 from engine.index.quantized.query_families import VARYING
+from engine.index.quantized.tuning import DEPTHS
 from engine.records import EncoderRef
 from engine.scores import unit
 from engine.search.real_queries import real_queries
@@ -113,10 +116,12 @@ def test_status_says_what_was_chosen_and_measured(stored: Path, opened: Engine) 
 def test_a_recall_is_tuned_on_what_the_collection_is_asked(tmp_path: Path) -> None:
     """Draws from stored covariances, kept samples before these; means alone have neither."""
     rng = np.random.default_rng(0)
-    means = unit(rng.normal(size=(300, 16)).astype(np.float32))
-    covariances = np.broadcast_to(0.01 * np.eye(16), (300, 16, 16))
-    names = [f"m{number}" for number in range(300)]
-    with Engine.open(f"sqlite:///{tmp_path}/zoo.db", create=True, encoder="external:a", settings=QUANTIZED) as eng:
+    n = DEPTHS[-1] + 10  # of fewer nothing is tuned
+    means = unit(rng.normal(size=(n, 16)).astype(np.float32))
+    covariances = np.broadcast_to(0.01 * np.eye(16), (n, 16, 16))
+    names = [f"m{number}" for number in range(n)]
+    plain = replace(QUANTIZED, neighbours=1, neighbour_candidates=1)  # lists of similar models take long
+    with Engine.open(f"sqlite:///{tmp_path}/zoo.db", create=True, encoder="external:a", settings=plain) as eng:
         eng.ingest_statistics(names, means, encoder="external:a", samples=50)
         assert "the collection's own" not in built_families(eng)
         eng.ingest_statistics(names, means, covariances, encoder="external:a", samples=50)
@@ -125,9 +130,9 @@ def test_a_recall_is_tuned_on_what_the_collection_is_asked(tmp_path: Path) -> No
         eng.ingest(kept, name="kept")
         encoder_id = eng.services.session.encoder("external:a")[0]
         queries = real_queries(eng.services.catalog, encoder_id, 400)
-        assert len(queries) == 301
+        assert len(queries) == n + 1
         assert (np.abs(queries @ kept.T - 1).min(axis=1) < 1e-3).sum() == 1, "one of its samples"
-        assert (queries[:300] @ means.T).max(axis=1).mean() > 0.8
+        assert (queries[:n] @ means.T).max(axis=1).mean() > 0.8
 
 
 def built_families(eng: Engine) -> tuple[str, ...]:
@@ -142,8 +147,7 @@ def test_a_damaged_file_is_rebuilt_and_not_searched(stored: Path, tmp_path: Path
     """Found while it is searched: the answer is the right one all the same."""
     path = tmp_path / "copy.db"
     path.write_bytes(stored.read_bytes())
-    with Engine.open(f"sqlite:///{path}", settings=QUANTIZED) as eng:
-        eng.build_index()
+    shutil.copytree(stored.with_name("many.db.index"), path.with_name("copy.db.index"))
     for name in ("fine.npy", "vectors.npy"):
         (file,) = path.with_name("copy.db.index").glob(f"*/*/{name}")
         data = bytearray(file.read_bytes())
@@ -156,6 +160,7 @@ def test_a_damaged_file_is_rebuilt_and_not_searched(stored: Path, tmp_path: Path
         else:
             found = eng.names(eng.search_vectors(means[7], 4)[1])[1:]
         assert found == [f"m{i:05d}" for i in np.argsort(-(means @ means[7]))[1:4]]
+    assert "npy is damaged at row" in caplog.text
     assert "rebuilding" in caplog.text
 
 
