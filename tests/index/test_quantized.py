@@ -293,7 +293,8 @@ def test_cells_are_made_anew_when_they_are_outgrown(rng: np.random.Generator) ->
     index = QuantizedIndex.build(np.arange(2000), gathered(rng, 2000), dimension=D)
     some = index.updated(np.arange(5000, 5500), gathered(rng, 500), np.arange(100))
     assert some.partition is index.partition
-    many = some.updated(np.arange(6000, 6700), gathered(rng, 700), np.empty(0, np.int64))
+    short = 0.5 * gathered(rng, 700)  # within the range of the rows: only their number makes the cells anew
+    many = some.updated(np.arange(6000, 6700), short, np.empty(0, np.int64))
     assert many.partition.trained == len(many) == 2000 - 100 + 500 + 700
 
 
